@@ -1,0 +1,79 @@
+"""Writing files whole or not at all, and finding out where a number came from."""
+
+import contextlib
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from tool.errors import InputError
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
+    """Open a temporary file beside path and rename it to path when the block ends without an error.
+
+    A reader sees the old file or the new one, never a part; after an error or a kill the old file is untouched.
+    Folders above path are made. mode: "wb" or "w" (UTF-8).
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, mode, encoding="utf-8" if "b" not in mode else None) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write value as indented JSON, whole or not at all."""
+    with atomic_write(path, "w") as file:
+        json.dump(value, file, indent=2)
+        file.write("\n")
+
+
+def require_dir(path: str | Path, name: str, hint: str) -> Path:
+    """Return path if it is a folder, else raise InputError naming it (`name`: what it is, `hint`: what to do)."""
+    path = Path(path)
+    if not path.is_dir():
+        raise InputError(f"{name} not found: {path}; {hint}")
+    return path
+
+
+def require_file(path: str | Path, name: str, hint: str) -> Path:
+    """Return path if it is a file, else raise InputError naming it (`name`: what it is, `hint`: what to do)."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{name} not found: {path}; {hint}")
+    return path
+
+
+def git_commit() -> str:
+    """The commit of this checkout, with '-dirty' when tracked files are changed; 'unknown' outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    try:
+        commit = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "-C", str(root), "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit + ("-dirty" if changed else "")
