@@ -1,0 +1,409 @@
+"""mIoU of CAM files at every background threshold, or of label maps, against ground-truth masks.
+
+Reads one prediction for each id of a list, the masks of the same ids and the class list; prints a table of all classes at the
+best threshold, and on request writes the numbers as JSON and the curve of mIoU against the threshold as PNG.
+
+    python evaluation_cam.py --list train --predict_dir results/cpn/cam_train --curve --json results/cpn/cam_train.json
+
+CAM files of any format (tool/cam_file.py) are read as unit maps, so thresholds run from 0 to 1; the released code works on
+halved maps, where the same threshold has half the value.
+"""
+
+import argparse
+import contextlib
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property, partial, reduce
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from tool.cam_file import find_cam, load_cam
+from tool.errors import InputError, run_script
+from tool.files import git_commit, require_dir, write_json
+from tool.flags import bool_flag
+from tool.images import read_mask
+from tool.metrics import Scores, ThresholdSweep, confusion_matrix, iou_table
+from tool.plots import plot_threshold_curve
+from voc12.constants import BACKGROUND, DATA_HELP, MASK_DIR
+from voc12.lists import load_class_list, load_ids
+
+VOC12_ROOT = "data/VOCdevkit/VOC2012"
+PREDICT_DIR = "results/cpn/cam"
+LOGFILE = "evallog.txt"
+
+THRESHOLDS = tuple(i / 100 for i in range(101))
+IMAGES_PER_TASK = 32
+NAMED_PROBLEMS = 10
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The flags; those of the released evaluation_cam.py keep their names and meaning."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    data = parser.add_argument_group("data")
+    data.add_argument("--voc12_root", default=VOC12_ROOT, help="data set folder in VOC layout (default %(default)s)")
+    data.add_argument("--list", default="train", help="list file, or its name in ImageSets/Segmentation (default %(default)s)")
+    data.add_argument("--gt_dir", help=f"folder of ground-truth masks <id>.png (default <voc12_root>/{MASK_DIR})")
+    data.add_argument("--classes", help="file of foreground class names (default <voc12_root>/classes.txt, else VOC's 20)")
+    data.add_argument("--predict_dir", default=PREDICT_DIR, help="folder of predictions (default %(default)s)")
+    data.add_argument(
+        "--type", choices=("npy", "png"), default="npy", help="npy: CAM files .npz or .npy; png: label maps (default %(default)s)"
+    )
+    data.add_argument(
+        "--num_workers", type=int, default=min(8, os.cpu_count() or 1), help="reading processes (default %(default)s)"
+    )
+
+    evaluation = parser.add_argument_group("evaluation")
+    evaluation.add_argument("--t", type=float, help="one background threshold in 0..1 (default: all of 0.00, 0.01, ..., 1.00)")
+    evaluation.add_argument(
+        "--t_scale",
+        choices=("unit", "halved"),
+        default="unit",
+        help="what --t refers to: unit maps, or the released halved ones, where 0.25 is 0.50 here (default %(default)s)",
+    )
+    evaluation.add_argument(
+        "--curve",
+        type=bool_flag,
+        nargs="?",
+        const=True,
+        default=False,
+        help="evaluate all thresholds, whatever --t is, and draw the curve (default false)",
+    )
+    evaluation.add_argument(
+        "--absent",
+        choices=("zero", "skip"),
+        default="zero",
+        help="a class in neither prediction nor ground truth counts as 0, as released, or not at all (default %(default)s)",
+    )
+
+    output = parser.add_argument_group("output")
+    output.add_argument("--json", help="file for the numbers (default: none)")
+    output.add_argument("--curve_png", help="file for the curve, implies --curve (default <predict_dir>_curve.png)")
+    output.add_argument("--logfile", help=f"file that the report is appended to (default: none; {LOGFILE} with --comment)")
+    output.add_argument("--comment", default="", help="a line above the report in the log file")
+    args = parser.parse_args(argv)
+    args.curve = args.curve or args.curve_png is not None
+    return args
+
+
+# ============ counting ============
+@dataclass(eq=False)
+class _Part:
+    """What a task counted: a sweep or a confusion matrix, the stages named in the CAM files, a line for every failed image."""
+
+    counts: ThresholdSweep | np.ndarray
+    stages: set[str] = field(default_factory=set)
+    problems: list[str] = field(default_factory=list)
+
+    def __add__(self, other: "_Part") -> "_Part":
+        return _Part(self.counts + other.counts, self.stages | other.stages, self.problems + other.problems)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Confusion matrices of a list of images.
+
+    confusion:  (T, K, K) int64, rows ground truth; T = 1 for label maps
+    classes:    the K names, background first
+    thresholds: (T,) unit scale; empty for label maps
+    stages:     what made the CAMs, by their files
+    """
+
+    confusion: np.ndarray
+    classes: tuple[str, ...]
+    thresholds: tuple[float, ...]
+    images: int
+    stages: tuple[str, ...]
+
+    @cached_property
+    def scores(self) -> Scores:
+        """The scores at every threshold."""
+        return iou_table(self.confusion)
+
+    def best(self, absent: str = "zero") -> int:
+        """The index of the threshold with the highest mIoU, the lowest of equals."""
+        return int(self.scores.miou(absent).argmax())
+
+
+def evaluate_cams(
+    ids: Sequence[str],
+    predict_dir: str | Path,
+    gt_dir: str | Path,
+    classes: Sequence[str],
+    thresholds: Sequence[float] = THRESHOLDS,
+    num_workers: int = 1,
+) -> Evaluation:
+    """Compare the CAM files of ids with their masks at all thresholds (unit scale, ascending), reading each file once.
+
+    classes: foreground names. The result does not depend on num_workers (0 and 1: no further process).
+    Raises InputError counting all images that fail, for whatever reason, and naming the first ten.
+    """
+    predict_dir, gt_dir = Path(predict_dir), Path(gt_dir)
+    hint = "run infer_cam.py for them, or check --predict_dir (label maps need --type png)"
+    _require_files(ids, "CAM files", predict_dir, (".npz", ".npy"), hint)
+    _require_files(ids, "masks", gt_dir, (".png",), "check --gt_dir and --list")
+    empty = _Part(ThresholdSweep(thresholds, len(classes) + 1))
+    count = partial(_count_cams, predict_dir=predict_dir, gt_dir=gt_dir, classes=tuple(classes), thresholds=tuple(thresholds))
+    part = _count_all(count, empty, ids, num_workers)
+    return _evaluation(part, part.counts.confusion(), classes, part.counts.thresholds, len(ids))
+
+
+def evaluate_masks(
+    ids: Sequence[str], predict_dir: str | Path, gt_dir: str | Path, classes: Sequence[str], num_workers: int = 1
+) -> Evaluation:
+    """Compare label maps <predict_dir>/<id>.png, values 0..K-1, with the masks; otherwise as evaluate_cams.
+
+    255 in a prediction is an error: an unsure pixel has no class that could be counted.
+    """
+    predict_dir, gt_dir = Path(predict_dir), Path(gt_dir)
+    _require_files(ids, "label maps", predict_dir, (".png",), "check --predict_dir (CAM files need --type npy)")
+    _require_files(ids, "masks", gt_dir, (".png",), "check --gt_dir and --list")
+    empty = _Part(np.zeros((len(classes) + 1,) * 2, dtype=np.int64))
+    count = partial(_count_masks, predict_dir=predict_dir, gt_dir=gt_dir, num_classes=len(classes) + 1)
+    part = _count_all(count, empty, ids, num_workers)
+    return _evaluation(part, part.counts[None], classes, (), len(ids))
+
+
+def _count_cams(
+    ids: Sequence[str], predict_dir: Path, gt_dir: Path, classes: tuple[str, ...], thresholds: tuple[float, ...]
+) -> _Part:
+    part = _Part(ThresholdSweep(thresholds, len(classes) + 1))
+    for name in ids:
+        try:
+            path, mask_path = find_cam(predict_dir, name), gt_dir / f"{name}.png"
+            cam_file, mask = load_cam(path), read_mask(mask_path)
+            with _naming(path, mask_path):
+                _require_made_for(cam_file.meta, classes)
+                part.counts.update(cam_file.cam, cam_file.keys, mask)
+            part.stages.add(str(cam_file.meta.get("stage", f"unnamed ({cam_file.meta.get('format', 'npz')} files)")))
+        except InputError as error:
+            part.problems.append(str(error))
+    return part
+
+
+def _count_masks(ids: Sequence[str], predict_dir: Path, gt_dir: Path, num_classes: int) -> _Part:
+    part = _Part(np.zeros((num_classes, num_classes), dtype=np.int64))
+    for name in ids:
+        try:
+            path, mask_path = predict_dir / f"{name}.png", gt_dir / f"{name}.png"
+            prediction, mask = read_mask(path), read_mask(mask_path)
+            with _naming(path, mask_path):
+                part.counts += confusion_matrix(prediction, mask, num_classes)
+        except InputError as error:
+            part.problems.append(str(error))
+    return part
+
+
+def _require_made_for(meta: dict[str, Any], classes: tuple[str, ...]) -> None:
+    if meta.get("classes", list(classes)) != list(classes):
+        raise InputError(f"the CAM was made for other classes than {', '.join(classes)}; check --classes and --voc12_root")
+
+
+@contextlib.contextmanager
+def _naming(prediction: Path, mask: Path) -> Iterator[None]:
+    """Put both paths before an InputError that knows arrays only."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{prediction} against {mask}: {error}") from error
+
+
+def _count_all(count: Callable[[Sequence[str]], _Part], empty: _Part, ids: Sequence[str], num_workers: int) -> _Part:
+    """The sum of count(ids) over small groups of ids, in the order of ids."""
+    groups = [ids[start : start + IMAGES_PER_TASK] for start in range(0, len(ids), IMAGES_PER_TASK)]
+    with tqdm(total=len(ids), unit="img", desc="evaluate", dynamic_ncols=True, disable=None) as progress:
+
+        def add(total: _Part, part_of_group: tuple[_Part, Sequence[str]]) -> _Part:
+            part, group = part_of_group
+            progress.update(len(group))
+            return total + part
+
+        if num_workers <= 1 or len(groups) == 1:
+            return reduce(add, zip(map(count, groups), groups, strict=True), empty)
+        # Spawned, not forked: the caller may hold threads or a GPU.
+        with ProcessPoolExecutor(min(num_workers, len(groups)), mp_context=get_context("spawn")) as pool:
+            return reduce(add, zip(pool.map(count, groups), groups, strict=True), empty)
+
+
+def _evaluation(
+    part: _Part, confusion: np.ndarray, classes: Sequence[str], thresholds: tuple[float, ...], images: int
+) -> Evaluation:
+    if part.problems:
+        raise InputError(f"{len(part.problems)} of {images} images cannot be evaluated: {_some(part.problems, '; ')}")
+    if not confusion.any():
+        raise InputError(f"nothing to evaluate: no pixel of the {images} masks has a class, all are 255")
+    return Evaluation(confusion, (BACKGROUND, *classes), thresholds, images, tuple(sorted(part.stages)))
+
+
+def _require_files(ids: Sequence[str], what: str, folder: Path, suffixes: tuple[str, ...], hint: str) -> None:
+    """Raise InputError counting the ids that have no file <folder>/<id><suffix>, before any is read."""
+    require_dir(folder, f"folder of {what}", hint)
+    missing = [name for name in ids if not any((folder / f"{name}{suffix}").is_file() for suffix in suffixes)]
+    if missing:
+        raise InputError(f"{len(missing)} of {len(ids)} {what} are not in {folder}: {_some(missing, ', ')}; {hint}")
+
+
+def _some(items: Sequence[str], separator: str) -> str:
+    rest = len(items) - NAMED_PROBLEMS
+    return separator.join(items[:NAMED_PROBLEMS]) + (f"{separator}and {rest} more" if rest > 0 else "")
+
+
+# ============ reporting ============
+def report(evaluation: Evaluation, list_name: str, absent: str) -> str:
+    """The table at the best threshold, its means and what they were taken over, as text."""
+    scores, best = evaluation.scores, evaluation.best(absent)
+    rows = zip(evaluation.classes, scores.iou[best], scores.precision[best], scores.recall[best], strict=True)
+    width = max(len(name) for name in evaluation.classes)
+    lines = [
+        f"list {list_name}, {evaluation.images} images, {', '.join(evaluation.stages) or 'label maps'}",
+        _threshold_line(evaluation, best),
+        f"{'percent':<{width}}  {'IoU':>7}  {'precision':>9}  {'recall':>7}",
+        *(
+            f"{name:<{width}}  {_cell(iou, 7)}  {_cell(precision, 9)}  {_cell(recall, 7)}"
+            for name, iou, precision, recall in rows
+        ),
+    ]
+    missing = _absent_names(evaluation, best)
+    total = len(evaluation.classes)
+    means = {
+        "zero": f"mIoU {scores.miou_zero[best]:.2f} over all {total} classes",
+        "skip": f"mIoU {scores.miou_skip[best]:.2f} over the {total - len(missing)} classes that occur",
+    }
+    if not missing:
+        return "\n".join([*lines, means["zero"]]) + "\n"
+    means["zero"] += f", {len(missing)} of them counted as 0 because they occur nowhere (as the released code)"
+    other = {"zero": "skip", "skip": "zero"}[absent]
+    lines += [
+        means[absent],
+        f"otherwise (--absent {other}): {means[other]}",
+        f"in neither prediction nor ground truth: {', '.join(missing)}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _threshold_line(evaluation: Evaluation, best: int) -> str:
+    if not evaluation.thresholds:
+        return "no threshold"
+    threshold = evaluation.thresholds[best]
+    halved = f"unit scale (the released halved scale: {threshold / 2:.3f})"
+    if len(evaluation.thresholds) == 1:
+        return f"background threshold {threshold:.2f}, {halved}"
+    first, last = evaluation.thresholds[0], evaluation.thresholds[-1]
+    return f"best background threshold {threshold:.2f} of {first:.2f}..{last:.2f}, {halved}"
+
+
+def _cell(value: float, width: int) -> str:
+    return f"{'-':>{width}}" if math.isnan(value) else f"{value:>{width}.2f}"
+
+
+def _absent_names(evaluation: Evaluation, best: int) -> list[str]:
+    """The classes in neither prediction nor ground truth."""
+    return [name for name, iou in zip(evaluation.classes, evaluation.scores.iou[best], strict=True) if math.isnan(iou)]
+
+
+def results(evaluation: Evaluation, list_name: str, absent: str) -> dict[str, Any]:
+    """The numbers for a JSON file: percent, thresholds in unit scale, null where undefined.
+
+    iou holds all classes at the best threshold, one that occurs nowhere as 0 or null as absent says, so that best_miou is the mean
+    of what is not null.
+    """
+    scores, best = evaluation.scores, evaluation.best(absent)
+    undefined = 0.0 if absent == "zero" else None
+
+    def by_class(values: np.ndarray, undefined: float | None) -> dict[str, float | None]:
+        return {
+            name: undefined if math.isnan(value) else float(value) for name, value in zip(evaluation.classes, values, strict=True)
+        }
+
+    return {
+        "list": list_name,
+        "images": evaluation.images,
+        "stage": ", ".join(evaluation.stages) or None,
+        "absent_classes": absent,
+        "classes_that_occur_nowhere": _absent_names(evaluation, best),
+        "threshold_scale": "unit",
+        "best_threshold": evaluation.thresholds[best] if evaluation.thresholds else None,
+        "best_miou": float(scores.miou(absent)[best]),
+        "miou_zero": float(scores.miou_zero[best]),
+        "miou_skip": float(scores.miou_skip[best]),
+        "iou": by_class(scores.iou[best], undefined),
+        "precision": by_class(scores.precision[best], None),
+        "recall": by_class(scores.recall[best], None),
+        "curve": [
+            {"threshold": threshold, "miou": float(miou)}
+            for threshold, miou in zip(evaluation.thresholds, scores.miou(absent), strict=False)  # label maps: no threshold
+        ],
+        "commit": git_commit(),
+    }
+
+
+def draw_curve(path: Path, evaluation: Evaluation, list_name: str, absent: str) -> None:
+    """Write the curve of mIoU against the threshold, the convention `absent` first; the other one if it differs."""
+    scores, best = evaluation.scores, evaluation.best(absent)
+    names = {"zero": f"mIoU over all {len(evaluation.classes)} classes", "skip": "mIoU over the classes that occur"}
+    if np.array_equal(scores.miou_zero, scores.miou_skip):
+        names = {absent: names["zero"]}
+    curves = {names[key]: scores.miou(key) for key in sorted(names, key=lambda key: key != absent)}
+    title = f"{list_name}, {', '.join(evaluation.stages)}, {evaluation.images} images"
+    plot_threshold_curve(path, evaluation.thresholds, curves, best, title)
+
+
+def append_log(path: str | Path, comment: str, text: str) -> None:
+    """Append time, comment and report to a log file, as the released code does."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\t{comment}\n{text}{'=' * 37}\n")
+
+
+def chosen_thresholds(args: argparse.Namespace) -> tuple[float, ...]:
+    """The thresholds to evaluate, unit scale: --t alone, or the sweep. As released, --curve sweeps whatever --t is."""
+    if args.t is None or args.curve:
+        return THRESHOLDS
+    if not 0 <= args.t <= 1:
+        raise InputError(f"--t {args.t} is not in 0..1; it is a score, on the {args.t_scale} scale, not a percentage")
+    return (args.t if args.t_scale == "unit" else 2 * args.t,)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Evaluate the predictions of a list, print the report and write what was asked for."""
+    # ============ data ============
+    root = Path(args.voc12_root)
+    if args.gt_dir is None:
+        require_dir(root, "--voc12_root", DATA_HELP)
+    gt_dir = Path(args.gt_dir or root / MASK_DIR)
+    ids = load_ids(root, args.list)
+    list_name = Path(args.list).stem
+    classes = load_class_list(args.classes or (root if root.is_dir() else None))
+
+    # ============ evaluation ============
+    if args.type == "png":
+        if args.curve or args.t is not None:
+            raise InputError("--curve, --curve_png and --t need CAM files (--type npy); label maps have no threshold")
+        evaluation = evaluate_masks(ids, args.predict_dir, gt_dir, classes, args.num_workers)
+    else:
+        evaluation = evaluate_cams(ids, args.predict_dir, gt_dir, classes, chosen_thresholds(args), args.num_workers)
+
+    # ============ output ============
+    text = report(evaluation, list_name, args.absent)
+    print(text, end="")
+    if args.json:
+        write_json(args.json, results(evaluation, list_name, args.absent))
+    if args.curve:
+        predict_dir = Path(args.predict_dir).resolve()
+        path = Path(args.curve_png or predict_dir.with_name(f"{predict_dir.name}_curve.png"))
+        draw_curve(path, evaluation, list_name, args.absent)
+        print(f"curve: {path}")
+    if args.logfile or args.comment:
+        append_log(args.logfile or LOGFILE, args.comment, text)
+
+
+if __name__ == "__main__":
+    run_script(main, parse_args)
