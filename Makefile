@@ -1,9 +1,9 @@
-# make test: everything from nothing: virtual environment, packages, lint, tests. Needs Python 3.11 or newer, called $(PYTHON).
+# make demo, make test: everything from nothing: virtual environment, packages, data. Needs Python 3.11 or newer, called $(PYTHON).
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install test lint format clean
+.PHONY: install demo test lint format clean
 
 install: $(VENV)/installed
 
@@ -12,6 +12,9 @@ $(VENV)/installed: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -r requirements-dev.txt
 	touch $@
+
+demo: install
+	$(BIN)/python demo.py
 
 lint: install
 	$(BIN)/ruff check .

@@ -25,15 +25,17 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from tool.cam_file import find_cam, load_cam
+from tool.cam_file import CamFile, find_cam, load_cam, require_made_for
+from tool.crf import SeedCrf
 from tool.errors import InputError, run_script
 from tool.files import git_commit, require_dir, write_json
-from tool.flags import bool_flag
-from tool.images import read_mask
+from tool.flags import add_seed_crf_flags, bool_flag, seed_crf
+from tool.images import read_image, read_mask, read_mask_meta
 from tool.metrics import Scores, ThresholdSweep, confusion_matrix, iou_table
 from tool.plots import plot_threshold_curve
+from tool.seed import crf_meta, crf_seed, load_seed
 from voc12.constants import BACKGROUND, DATA_HELP, MASK_DIR
-from voc12.lists import load_class_list, load_ids
+from voc12.lists import image_path, load_class_list, load_ids
 
 VOC12_ROOT = "data/VOCdevkit/VOC2012"
 PREDICT_DIR = "results/cpn/cam"
@@ -41,6 +43,7 @@ LOGFILE = "evallog.txt"
 
 THRESHOLDS = tuple(i / 100 for i in range(101))
 IMAGES_PER_TASK = 32
+CRF_IMAGES_PER_TASK = 2  # about a second each
 NAMED_PROBLEMS = 10
 
 
@@ -82,6 +85,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default="zero",
         help="a class in neither prediction nor ground truth counts as 0, as released, or not at all (default %(default)s)",
     )
+
+    crf = parser.add_argument_group("dense CRF on seeds, before the evaluation (default: none)")
+    add_seed_crf_flags(crf, default=None, threshold_default="the best threshold of the seeds themselves")
 
     output = parser.add_argument_group("output")
     output.add_argument("--json", help="file for the numbers (default: none)")
@@ -139,10 +145,14 @@ def evaluate_cams(
     classes: Sequence[str],
     thresholds: Sequence[float] = THRESHOLDS,
     num_workers: int = 1,
+    crf: SeedCrf | None = None,
+    voc12_root: str | Path = VOC12_ROOT,
 ) -> Evaluation:
     """Compare the CAM files of ids with their masks at all thresholds (unit scale, ascending), reading each file once.
 
     classes: foreground names. The result does not depend on num_workers (0 and 1: no further process).
+    crf:     if not None, the CAMs are seeds that go through this CRF first, with the photographs of voc12_root; what comes out says
+             at threshold 0.5 what the CRF says.
     Raises InputError counting all images that fail, for whatever reason, and naming the first ten.
     """
     predict_dir, gt_dir = Path(predict_dir), Path(gt_dir)
@@ -150,8 +160,16 @@ def evaluate_cams(
     _require_files(ids, "CAM files", predict_dir, (".npz", ".npy"), hint)
     _require_files(ids, "masks", gt_dir, (".png",), "check --gt_dir and --list")
     empty = _Part(ThresholdSweep(thresholds, len(classes) + 1))
-    count = partial(_count_cams, predict_dir=predict_dir, gt_dir=gt_dir, classes=tuple(classes), thresholds=tuple(thresholds))
-    part = _count_all(count, empty, ids, num_workers)
+    count = partial(
+        _count_cams,
+        predict_dir=predict_dir,
+        gt_dir=gt_dir,
+        classes=tuple(classes),
+        thresholds=tuple(thresholds),
+        crf=crf,
+        voc12_root=Path(voc12_root),
+    )
+    part = _count_all(count, empty, ids, num_workers, IMAGES_PER_TASK if crf is None else CRF_IMAGES_PER_TASK)
     return _evaluation(part, part.counts.confusion(), classes, part.counts.thresholds, len(ids))
 
 
@@ -166,21 +184,28 @@ def evaluate_masks(
     _require_files(ids, "label maps", predict_dir, (".png",), "check --predict_dir (CAM files need --type npy)")
     _require_files(ids, "masks", gt_dir, (".png",), "check --gt_dir and --list")
     empty = _Part(np.zeros((len(classes) + 1,) * 2, dtype=np.int64))
-    count = partial(_count_masks, predict_dir=predict_dir, gt_dir=gt_dir, num_classes=len(classes) + 1)
-    part = _count_all(count, empty, ids, num_workers)
+    count = partial(_count_masks, predict_dir=predict_dir, gt_dir=gt_dir, classes=tuple(classes))
+    part = _count_all(count, empty, ids, num_workers, IMAGES_PER_TASK)
     return _evaluation(part, part.counts[None], classes, (), len(ids))
 
 
 def _count_cams(
-    ids: Sequence[str], predict_dir: Path, gt_dir: Path, classes: tuple[str, ...], thresholds: tuple[float, ...]
+    ids: Sequence[str],
+    predict_dir: Path,
+    gt_dir: Path,
+    classes: tuple[str, ...],
+    thresholds: tuple[float, ...],
+    crf: SeedCrf | None,
+    voc12_root: Path,
 ) -> _Part:
     part = _Part(ThresholdSweep(thresholds, len(classes) + 1))
     for name in ids:
         try:
             path, mask_path = find_cam(predict_dir, name), gt_dir / f"{name}.png"
-            cam_file, mask = load_cam(path), read_mask(mask_path)
+            mask = read_mask(mask_path)
+            cam_file = load_cam(path) if crf is None else _through_crf(path, crf, image_path(voc12_root, name), classes)
             with _naming(path, mask_path):
-                _require_made_for(cam_file.meta, classes)
+                require_made_for(cam_file.meta, classes)
                 part.counts.update(cam_file.cam, cam_file.keys, mask)
             part.stages.add(str(cam_file.meta.get("stage", f"unnamed ({cam_file.meta.get('format', 'npz')} files)")))
         except InputError as error:
@@ -188,22 +213,25 @@ def _count_cams(
     return part
 
 
-def _count_masks(ids: Sequence[str], predict_dir: Path, gt_dir: Path, num_classes: int) -> _Part:
-    part = _Part(np.zeros((num_classes, num_classes), dtype=np.int64))
+def _through_crf(path: Path, crf: SeedCrf, photograph: Path, classes: tuple[str, ...]) -> CamFile:
+    image = read_image(photograph)
+    return crf_seed(image, load_seed(path, image.shape[:2], classes), crf, crf_meta(crf, classes))
+
+
+def _count_masks(ids: Sequence[str], predict_dir: Path, gt_dir: Path, classes: tuple[str, ...]) -> _Part:
+    part = _Part(np.zeros((len(classes) + 1,) * 2, dtype=np.int64))
     for name in ids:
         try:
             path, mask_path = predict_dir / f"{name}.png", gt_dir / f"{name}.png"
-            prediction, mask = read_mask(path), read_mask(mask_path)
+            prediction, mask, meta = read_mask(path), read_mask(mask_path), read_mask_meta(path)
             with _naming(path, mask_path):
-                part.counts += confusion_matrix(prediction, mask, num_classes)
+                require_made_for(meta, classes, "the label map")
+                part.counts += confusion_matrix(prediction, mask, len(classes) + 1)
+            if "stage" in meta:
+                part.stages.add(str(meta["stage"]))
         except InputError as error:
             part.problems.append(str(error))
     return part
-
-
-def _require_made_for(meta: dict[str, Any], classes: tuple[str, ...]) -> None:
-    if meta.get("classes", list(classes)) != list(classes):
-        raise InputError(f"the CAM was made for other classes than {', '.join(classes)}; check --classes and --voc12_root")
 
 
 @contextlib.contextmanager
@@ -215,9 +243,11 @@ def _naming(prediction: Path, mask: Path) -> Iterator[None]:
         raise InputError(f"{prediction} against {mask}: {error}") from error
 
 
-def _count_all(count: Callable[[Sequence[str]], _Part], empty: _Part, ids: Sequence[str], num_workers: int) -> _Part:
-    """The sum of count(ids) over small groups of ids, in the order of ids."""
-    groups = [ids[start : start + IMAGES_PER_TASK] for start in range(0, len(ids), IMAGES_PER_TASK)]
+def _count_all(
+    count: Callable[[Sequence[str]], _Part], empty: _Part, ids: Sequence[str], num_workers: int, group_size: int
+) -> _Part:
+    """The sum of count(ids) over groups of ids, in the order of ids."""
+    groups = [ids[start : start + group_size] for start in range(0, len(ids), group_size)]
     with tqdm(total=len(ids), unit="img", desc="evaluate", dynamic_ncols=True, disable=None) as progress:
 
         def add(total: _Part, part_of_group: tuple[_Part, Sequence[str]]) -> _Part:
@@ -372,6 +402,18 @@ def chosen_thresholds(args: argparse.Namespace) -> tuple[float, ...]:
     return (args.t if args.t_scale == "unit" else 2 * args.t,)
 
 
+def chosen_crf(args: argparse.Namespace, evaluate: Callable[..., Evaluation]) -> SeedCrf:
+    """The CRF that the flags ask for; the background score that they leave open is the best threshold of the seeds as they are."""
+    best = None
+    if args.crf_threshold is None and args.crf_alpha is None:
+        seeds = evaluate()
+        best = seeds.thresholds[seeds.best(args.absent)]
+        print(
+            f"seeds: mIoU {seeds.scores.miou(args.absent)[seeds.best(args.absent)]:.2f} at {best:.2f}, the CRF's background score"
+        )
+    return seed_crf(args, best)
+
+
 def main(args: argparse.Namespace) -> None:
     """Evaluate the predictions of a list, print the report and write what was asked for."""
     # ============ data ============
@@ -385,11 +427,13 @@ def main(args: argparse.Namespace) -> None:
 
     # ============ evaluation ============
     if args.type == "png":
-        if args.curve or args.t is not None:
-            raise InputError("--curve, --curve_png and --t need CAM files (--type npy); label maps have no threshold")
+        if args.curve or args.t is not None or args.crf:
+            raise InputError("--curve, --curve_png, --t and --crf need CAM files (--type npy); label maps have no threshold")
         evaluation = evaluate_masks(ids, args.predict_dir, gt_dir, classes, args.num_workers)
     else:
-        evaluation = evaluate_cams(ids, args.predict_dir, gt_dir, classes, chosen_thresholds(args), args.num_workers)
+        evaluate = partial(evaluate_cams, ids, args.predict_dir, gt_dir, classes, num_workers=args.num_workers)
+        crf = chosen_crf(args, evaluate) if args.crf else None
+        evaluation = evaluate(thresholds=chosen_thresholds(args), crf=crf, voc12_root=root)
 
     # ============ output ============
     text = report(evaluation, list_name, args.absent)

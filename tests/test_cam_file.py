@@ -195,9 +195,8 @@ BAD_FIELDS = [
     ({"cam": np.full((2, 5, 7), -np.inf, dtype=np.float32)}, "its maps hold NaN or infinity"),
     (
         {"cam": np.full((2, 5, 7), 1.5, dtype=np.float32)},
-        r"its values run from 1\.500 to 1\.500; a unit CAM is normalised to \[0, 1\]",
+        r"its values go up to 1\.500; a unit CAM is normalised to \[0, 1\]",
     ),
-    ({"cam": np.full((2, 5, 7), -1.5, dtype=np.float32)}, r"its values run from -1\.500"),
     ({"meta": ["cam"]}, "meta must be a dict, got list"),
 ]
 

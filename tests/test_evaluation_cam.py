@@ -323,7 +323,7 @@ def test_thresholds_make_no_sense_for_label_maps(small):
     root, predict_dir = small
     for flags in (["--curve"], ["--t", "0.3"], ["--curve_png", "a.png"]):
         assert _error(root, predict_dir, "--type", "png", *flags) == (
-            "--curve, --curve_png and --t need CAM files (--type npy); label maps have no threshold"
+            "--curve, --curve_png, --t and --crf need CAM files (--type npy); label maps have no threshold"
         )
 
 
@@ -378,7 +378,7 @@ def test_cams_of_other_classes_are_refused(small):
     save_cam(predict_dir, CamFile("b", np.array([0]), np.zeros((1, 4, 5), dtype=np.float32), (4, 5), {"classes": ["dog", "cat"]}))
     message = _error(root, predict_dir)
     assert message.startswith("1 of 3 images cannot be evaluated")
-    assert message.endswith("the CAM was made for other classes than cat, dog; check --classes and --voc12_root")
+    assert message.endswith("the CAM was made for other classes than cat, dog; check --voc12_root and the class list")
 
 
 def test_masks_without_any_class_are_refused(tmp_path):

@@ -14,12 +14,14 @@ released (CPN), <id>.npy: a pickled dict {class: (H, W) float32} holding half of
 irn (IRN's make_cam.py), <id>.npy: a pickled dict with keys (n,) without background, 0-based; cam (n, h, w) at stride 4,
   h = (H - 1) // 4 + 1; high_res (n, H, W), the one that is read. Both unit. IRN itself saves keys and cam as torch tensors.
 
-Values below 0 occur: the released normalisation subtracts the minimum after small values were set to 0, so a unit map can go
-down to -1 (a labelled class without any response is -1 everywhere; -0.5 in a released file). They are kept unchanged.
+Values below 0 occur: the released normalisation sets a map's values under min + 1e-5 to 0 and subtracts the minimum afterwards, so
+the minimum m of a map with maximum M becomes -m / (M - m), and a labelled class without any response is -1 everywhere (-0.5 in a
+released file). They are kept unchanged; background thresholds are not negative, so none of them counts as foreground.
 """
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,6 +99,12 @@ def find_cam(directory: str | Path, image_id: str) -> Path:
     raise InputError(f"no CAM file for {image_id}: neither {paths[0]} nor {paths[1].name} exists; run infer_cam.py for it")
 
 
+def require_made_for(meta: dict[str, Any], classes: Sequence[str], where: str = "the CAM") -> None:
+    """Raise InputError, starting with where, when meta names other foreground classes than these."""
+    if meta.get("classes", list(classes)) != list(classes):
+        raise InputError(f"{where} was made for other classes than {', '.join(classes)}; check --voc12_root and the class list")
+
+
 def _released(cam_file: CamFile) -> dict[int, np.ndarray]:
     return {int(key): map_ / 2 for key, map_ in zip(cam_file.keys, cam_file.cam, strict=True)}
 
@@ -169,5 +177,5 @@ def _check(cam_file: CamFile, where: str) -> None:
         raise InputError(f"{where}: a class occurs twice in keys {keys.tolist()}")
     if not np.isfinite(cam).all():
         raise InputError(f"{where}: its maps hold NaN or infinity")
-    if cam.size and (cam.min() < -MAX_VALUE or cam.max() > MAX_VALUE):
-        raise InputError(f"{where}: its values run from {cam.min():.3f} to {cam.max():.3f}; a unit CAM is normalised to [0, 1]")
+    if cam.size and cam.max() > MAX_VALUE:
+        raise InputError(f"{where}: its values go up to {cam.max():.3f}; a unit CAM is normalised to [0, 1]")

@@ -1,6 +1,7 @@
 """Writing files whole or not at all, and finding out where a number came from."""
 
 import contextlib
+import hashlib
 import json
 import os
 import subprocess
@@ -39,6 +40,12 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def file_digest(path: str | Path) -> str:
+    """The first 16 hexadecimal digits of the file's SHA-256, by which one file says which other one it was made from."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -1,6 +1,8 @@
-"""Types for argparse flags that argparse lacks."""
+"""Types for argparse flags that argparse lacks, and flags that several scripts have."""
 
 import argparse
+
+from tool.crf import CRF_INPUTS, CRF_SETTINGS, SeedCrf, named_settings
 
 
 def bool_flag(text: str) -> bool:
@@ -15,3 +17,49 @@ def bool_flag(text: str) -> bool:
         case "false" | "0" | "no" | "off":
             return False
     raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
+
+
+def named_number(text: str) -> tuple[str, float]:
+    """NAME=NUMBER -> (name, number); raises argparse.ArgumentTypeError for any other text."""
+    name, _, value = text.partition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=NUMBER") from None
+
+
+def add_crf_flags(group: argparse._ArgumentGroup, default: str | None) -> None:
+    """--crf and --crf_set, from which tool.crf.named_settings(args.crf, **dict(args.crf_set)) makes settings."""
+    group.add_argument("--crf", choices=CRF_SETTINGS, default=default, help="dense CRF settings by name (default %(default)s)")
+    group.add_argument(
+        "--crf_set",
+        type=named_number,
+        nargs="+",
+        default=(),
+        metavar="NAME=NUMBER",
+        help="CRF settings by number, over those of the name: iterations, gaussian_sxy (pixels), gaussian_compat, bilateral_sxy "
+        "(pixels), bilateral_srgb (grey levels), bilateral_compat, gt_prob (0..1)",
+    )
+
+
+def add_seed_crf_flags(group: argparse._ArgumentGroup, default: str | None, threshold_default: str) -> None:
+    """add_crf_flags, and what seeds need beside: --crf_on, --crf_threshold, --crf_alpha. seed_crf reads them."""
+    add_crf_flags(group, default)
+    group.add_argument(
+        "--crf_on", choices=CRF_INPUTS, help="what the CRF starts from (default labels for --crf irn, else probabilities)"
+    )
+    background = group.add_mutually_exclusive_group()
+    background.add_argument(
+        "--crf_threshold", type=float, help=f"score of the background in the CRF, unit scale (default {threshold_default})"
+    )
+    background.add_argument("--crf_alpha", type=float, help="score the background (1 - max CAM) ** alpha instead (default: not)")
+
+
+def seed_crf(args: argparse.Namespace, bg_threshold: float | None = None) -> SeedCrf:
+    """The CRF that the flags of add_seed_crf_flags ask for; bg_threshold: the background score where none is given."""
+    return SeedCrf(
+        settings=named_settings(args.crf, **dict(args.crf_set)),
+        on=args.crf_on or ("labels" if args.crf == "irn" else "probabilities"),
+        bg_threshold=None if args.crf_alpha is not None else bg_threshold if args.crf_threshold is None else args.crf_threshold,
+        alpha=args.crf_alpha,
+    )

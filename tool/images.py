@@ -1,13 +1,18 @@
 """Reading and writing photographs and label masks."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from tool.errors import InputError
 from tool.files import atomic_write
 from voc12.constants import voc_palette
+
+META_KEY = "cpn"  # the text chunk of a mask that says what made it
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -45,12 +50,32 @@ def read_mask(path: str | Path) -> np.ndarray:
         raise InputError(f"cannot read mask {path}: {error}; replace the file or take it off the list") from error
 
 
-def write_mask(path: str | Path, mask: np.ndarray) -> None:
-    """Write (H, W) uint8 labels as a PNG in the VOC palette."""
+def write_mask(path: str | Path, mask: np.ndarray, meta: dict[str, Any] | None = None) -> None:
+    """Write (H, W) uint8 labels as a PNG in the VOC palette; meta, what JSON can hold, goes into a text chunk."""
     image = Image.fromarray(mask.astype(np.uint8), mode="P")
     image.putpalette(voc_palette().ravel().tolist())
+    info = PngInfo()
+    if meta is not None:
+        info.add_text(META_KEY, json.dumps(meta, allow_nan=False))
     with atomic_write(path) as file:
-        image.save(file, format="PNG")
+        image.save(file, format="PNG", pnginfo=info)
+
+
+def read_mask_meta(path: str | Path) -> dict[str, Any]:
+    """What write_mask was told of the mask; {} for a mask without it, as all from elsewhere.
+
+    Raises InputError naming the file when it is missing, no image, or what it says is no JSON object.
+    """
+    try:
+        with Image.open(path) as image:
+            meta = json.loads(image.info.get(META_KEY, "{}"))
+    except FileNotFoundError as error:
+        raise InputError(f"mask not found: {path}; check the image list and the mask folder") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as error:
+        raise InputError(f"cannot read what mask {path} says of itself: {error}; make it again") from error
+    if not isinstance(meta, dict):
+        raise InputError(f"cannot read what mask {path} says of itself: no JSON object; make it again")
+    return meta
 
 
 def write_image(path: str | Path, image: np.ndarray) -> None:

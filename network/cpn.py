@@ -1,0 +1,183 @@
+"""The CPN network: a backbone, the CAM head, and the two modules that refine its CAM, PCM and PRCM.
+
+Sizes: B images, K = classes + 1 maps with background first, H x W input, h x w features, N = h * w pixels.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from network.resnet38 import ResNet38
+from network.timm_backbone import TimmBackbone
+from tool.cam import EPS, cam_prior
+
+REFINEMENTS = ("pcm+prcm", "pcm", "prcm", "none")
+PRCM_KEYS = ("released", "transposed")
+
+# Rows of the N x N affinity that inference computes at a time; one block is PCM_BLOCK * N floats.
+PCM_BLOCK = 4096
+
+
+def pixel_correlation(prior: Tensor, embedding: Tensor) -> Tensor:
+    """PCM: the prior averaged over the pixels that look alike; (B, K, h, w).
+
+    prior:     (B, K, h, w)
+    embedding: (B, D, h, w), f9 of the feature, not yet normalised
+    A = relu(g^T g) with g of unit length per pixel, every column divided by its sum, refined = prior A. Computed in float32.
+    Without gradient, A is made in blocks of columns and never held whole. Source: SEAM (CVPR 2020), section 3.3; released code.
+    """
+    with torch.autocast(prior.device.type, enabled=False):
+        shape = prior.shape
+        prior = prior.float().flatten(2)
+        g = embedding.float().flatten(2)
+        g = g / (torch.linalg.vector_norm(g, dim=1, keepdim=True) + EPS)
+        block = g.shape[2] if torch.is_grad_enabled() else PCM_BLOCK
+        columns = []
+        for g_block in g.split(block, dim=2):
+            affinity = F.relu(g.transpose(1, 2) @ g_block)  # (B, N, block)
+            columns.append(prior @ (affinity / (affinity.sum(dim=1, keepdim=True) + EPS)))
+        return torch.cat(columns, dim=2).view(shape)
+
+
+def spatial_gather(prior: Tensor, feature: Tensor) -> Tensor:
+    """Region descriptors r: per map, the mean feature under the softmax of the prior over all pixels; (B, F, K, 1).
+
+    prior: (B, K, h, w), feature: (B, F, h, w). Source: CPN section 3.3, an object-contextual gather with scale 1.
+    """
+    weights = prior.flatten(2).softmax(dim=2)  # (B, K, N)
+    return (weights @ feature.flatten(2).transpose(1, 2)).transpose(1, 2).unsqueeze(3)
+
+
+def pixel_region_correlation(prior: Tensor, keys: Tensor, queries: Tensor, key_order: str = "released") -> Tensor:
+    """PRCM: the prior times the softmax over pixels of region keys . pixel queries; (B, K, h, w).
+
+    prior:     (B, K, h, w)
+    keys:      (B, D, K, 1), relu(f10 r)
+    queries:   (B, D, h, w), relu(f9 f)
+    key_order: "released" reads the memory of (D, K) as (K, D) without transposing, so a key mixes channels and classes, which is
+               how the released weights were trained; "transposed" is the evident intent.
+    Source: CPN section 3.3; released code.
+    """
+    with torch.autocast(prior.device.type, enabled=False):
+        batch, maps = prior.shape[:2]
+        keys = keys.float().squeeze(3)
+        keys = keys.transpose(1, 2) if key_order == "transposed" else keys.reshape(batch, maps, -1)
+        similarity = (keys @ queries.float().flatten(2)) * maps**-0.5  # (B, K, N)
+        return similarity.softmax(dim=2).view(prior.shape) * prior.float()
+
+
+class CPNHead(nn.Module):
+    """Mix-in that gives a backbone class the CAM head and the refinement, with the released parameter names."""
+
+    def _init_head(self, num_classes: int, refinement: str, prcm: str) -> None:
+        if refinement not in REFINEMENTS or prcm not in PRCM_KEYS:
+            raise ValueError(f"refinement {refinement!r} is not in {REFINEMENTS} or prcm {prcm!r} not in {PRCM_KEYS}")
+        self.num_classes, self.refinement, self.prcm = num_classes, refinement, prcm
+        channels4, channels5 = self.early_channels
+        self.dropout7 = nn.Dropout2d(0.5)
+        self.fc8 = nn.Conv2d(self.out_channels, num_classes + 1, 1, bias=False)  # CAM head
+        self.f8_3 = nn.Conv2d(channels4, 64, 1, bias=False)
+        self.f8_4 = nn.Conv2d(channels5, 128, 1, bias=False)
+        self.f9 = nn.Conv2d(3 + 64 + 128, 192, 1, bias=False)  # queries, and PCM's embedding
+        self.f10 = nn.Conv2d(3 + 64 + 128, 192, 1, bias=False)  # keys
+        nn.init.xavier_uniform_(self.fc8.weight)
+        nn.init.kaiming_normal_(self.f8_3.weight)
+        nn.init.kaiming_normal_(self.f8_4.weight)
+        nn.init.xavier_uniform_(self.f9.weight, gain=4)
+        nn.init.xavier_uniform_(self.f10.weight, gain=self.key_gain)
+
+    def new_modules(self) -> list[nn.Module]:
+        """The layers without pretrained weights, which train at ten times the rate."""
+        return [self.fc8, self.f8_3, self.f8_4, self.f9, self.f10]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Raw CAM and refined CAM, both (B, K, H, W), from normalised RGB x (B, 3, H, W)."""
+        cam, refined = self.forward_low_resolution(x)
+        return self._resize(cam, x), self._resize(refined, x)
+
+    def forward_cam(self, x: Tensor) -> Tensor:
+        """The raw CAM alone, (B, K, H, W); the refinement is not computed."""
+        return self._resize(self.cam(self.forward_features(x)["conv6"]), x)
+
+    def forward_low_resolution(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Raw CAM and refined CAM at feature size, (B, K, h, w)."""
+        features = self.forward_features(x)
+        cam = self.cam(features["conv6"])
+        return cam, self.refine(cam, self.feature(x, features))
+
+    def cam(self, conv6: Tensor) -> Tensor:
+        """The raw CAM (B, K, h, w) of the deepest map."""
+        return self.fc8(self.dropout7(conv6))
+
+    def feature(self, x: Tensor, features: dict[str, Tensor]) -> Tensor:
+        """Feature f of the refinement: [image, f8_3 conv4, f8_4 conv5] at feature size, (B, 195, h, w).
+
+        conv4 and conv5 are detached, so the refinement does not train the backbone. A backbone whose earlier maps have another
+        size than its deepest has them resized like the image (ResNet38's all agree).
+        """
+        size = features["conv6"].shape[2:]
+        image = F.interpolate(x, size, mode="bilinear", align_corners=True)
+        early = [F.relu(self.f8_3(features["conv4"].detach())), F.relu(self.f8_4(features["conv5"].detach()))]
+        early = [e if e.shape[2:] == size else F.interpolate(e, size, mode="bilinear", align_corners=True) for e in early]
+        return torch.cat([image, *early], dim=1)
+
+    def refine(self, cam: Tensor, feature: Tensor) -> Tensor:
+        """The refined CAM (B, K, h, w): PCM + PRCM of the prior, or what self.refinement names of it."""
+        prior = cam_prior(cam)
+        if self.refinement == "none":
+            return cam
+        embedding = self.f9(feature)
+        refined = 0
+        if "pcm" in self.refinement.split("+"):
+            refined = refined + pixel_correlation(prior, embedding)
+        if "prcm" in self.refinement.split("+"):
+            keys = F.relu(self.f10(spatial_gather(prior, feature)))
+            refined = refined + pixel_region_correlation(prior, keys, F.relu(embedding), self.prcm)
+        return refined
+
+    @staticmethod
+    def _resize(cam: Tensor, x: Tensor) -> Tensor:
+        return F.interpolate(cam.float(), x.shape[2:], mode="bilinear", align_corners=True)
+
+
+class CPNResNet38(CPNHead, ResNet38):
+    """CPN on ResNet38, parameter for parameter the released network."""
+
+    def __init__(self, num_classes: int, refinement: str, prcm: str) -> None:
+        ResNet38.__init__(self)
+        self._init_head(num_classes, refinement, prcm)
+
+
+class CPNTimm(CPNHead, TimmBackbone):
+    """CPN on a timm backbone."""
+
+    def __init__(self, num_classes: int, refinement: str, prcm: str, name: str, output_stride: int, pretrained: bool) -> None:
+        TimmBackbone.__init__(self, name, output_stride=output_stride, pretrained=pretrained)
+        self._init_head(num_classes, refinement, prcm)
+
+
+def build_cpn(
+    backbone: str = "resnet38",
+    num_classes: int = 20,
+    *,
+    output_stride: int | None = None,
+    refinement: str = "pcm+prcm",
+    prcm: str = "released",
+    pretrained: bool = False,
+) -> CPNHead:
+    """A CPN network whose forward(x) gives (cam, cam_refined), raw, (B, num_classes + 1, H, W).
+
+    backbone:      "resnet38", "efficientnet_lite0" or a timm model name
+    num_classes:   foreground classes, the length of the class list
+    output_stride: 8 or 16; None is 8 for ResNet38, which has no other, and 16 for timm models
+    refinement:    one of REFINEMENTS; SEAM's network is "pcm"
+    prcm:          one of PRCM_KEYS
+    pretrained:    ImageNet weights for a timm backbone; ResNet38's come from a file (network.weights.load_weights)
+    """
+    if num_classes < 1:
+        raise ValueError(f"num_classes must be at least 1, not {num_classes}")
+    if backbone == "resnet38":
+        if output_stride not in (None, 8):
+            raise ValueError(f"resnet38 has output stride 8, not {output_stride}")
+        return CPNResNet38(num_classes, refinement, prcm)
+    return CPNTimm(num_classes, refinement, prcm, backbone, output_stride or 16, pretrained)

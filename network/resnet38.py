@@ -1,0 +1,132 @@
+"""ResNet38 (Wu, Shen, van den Hengel, "Wider or Deeper", model A1) at stride 8, as AffinityNet, SEAM and CPN use it.
+
+Attribute names are those of the released checkpoints. Batch norm never trains: it keeps the stored statistics and its
+affine parameters take no gradient.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def freeze_batch_norm(module: nn.Module) -> None:
+    """Put every batch norm below module into eval mode and take its parameters out of training."""
+    for child in module.modules():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            child.eval()
+            child.requires_grad_(False)
+
+
+class ResBlock(nn.Module):
+    """Pre-activation block of two 3x3 convolutions: (B, in, H, W) -> (B, out, H/stride, W/stride)."""
+
+    def __init__(self, in_channels: int, mid_channels: int, out_channels: int, stride: int = 1, dilation: int = 1) -> None:
+        super().__init__()
+        same_shape = in_channels == out_channels and stride == 1
+        # A block that changes the shape at stride 1 (b5) dilates only its second convolution.
+        first = dilation if same_shape else 1
+        self.bn_branch2a = nn.BatchNorm2d(in_channels)
+        self.conv_branch2a = nn.Conv2d(in_channels, mid_channels, 3, stride, padding=first, dilation=first, bias=False)
+        self.bn_branch2b1 = nn.BatchNorm2d(mid_channels)
+        self.conv_branch2b1 = nn.Conv2d(mid_channels, out_channels, 3, padding=dilation, dilation=dilation, bias=False)
+        if not same_shape:
+            self.conv_branch1 = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+
+    def forward(self, x: Tensor, return_activation: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """The block's output; with return_activation also the relu(bn) at its entrance."""
+        activation = F.relu(self.bn_branch2a(x))
+        shortcut = self.conv_branch1(activation) if hasattr(self, "conv_branch1") else x
+        y = self.conv_branch2a(activation)
+        y = self.conv_branch2b1(F.relu(self.bn_branch2b1(y)))
+        y = shortcut + y
+        return (y, activation) if return_activation else y
+
+
+class ResBlockBottleneck(nn.Module):
+    """Pre-activation bottleneck 1x1, 3x3 dilated, 1x1, with dropout2d before the last two: in -> out/4 -> out/2 -> out."""
+
+    def __init__(self, in_channels: int, out_channels: int, dilation: int, dropout: float) -> None:
+        super().__init__()
+        self.bn_branch2a = nn.BatchNorm2d(in_channels)
+        self.conv_branch2a = nn.Conv2d(in_channels, out_channels // 4, 1, bias=False)
+        self.bn_branch2b1 = nn.BatchNorm2d(out_channels // 4)
+        self.dropout_2b1 = nn.Dropout2d(dropout)
+        self.conv_branch2b1 = nn.Conv2d(out_channels // 4, out_channels // 2, 3, padding=dilation, dilation=dilation, bias=False)
+        self.bn_branch2b2 = nn.BatchNorm2d(out_channels // 2)
+        self.dropout_2b2 = nn.Dropout2d(dropout)
+        self.conv_branch2b2 = nn.Conv2d(out_channels // 2, out_channels, 1, bias=False)
+        self.conv_branch1 = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+
+    def forward(self, x: Tensor, return_activation: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """The block's output; with return_activation also the relu(bn) at its entrance."""
+        activation = F.relu(self.bn_branch2a(x))
+        y = self.conv_branch2a(activation)
+        y = self.conv_branch2b1(self.dropout_2b1(F.relu(self.bn_branch2b1(y))))
+        y = self.conv_branch2b2(self.dropout_2b2(F.relu(self.bn_branch2b2(y))))
+        y = self.conv_branch1(activation) + y
+        return (y, activation) if return_activation else y
+
+
+class ResNet38(nn.Module):
+    """The backbone: normalised RGB (B, 3, H, W) -> features at stride 8."""
+
+    stride = 8
+    mean, std = IMAGENET_MEAN, IMAGENET_STD
+    early_channels = (512, 1024)  # conv4, conv5
+    out_channels = 4096  # conv6
+    key_gain = 4  # of f10's initial weights
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1a = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        self.b2 = ResBlock(64, 128, 128, stride=2)
+        self.b2_1 = ResBlock(128, 128, 128)
+        self.b2_2 = ResBlock(128, 128, 128)
+        self.b3 = ResBlock(128, 256, 256, stride=2)
+        self.b3_1 = ResBlock(256, 256, 256)
+        self.b3_2 = ResBlock(256, 256, 256)
+        self.b4 = ResBlock(256, 512, 512, stride=2)
+        self.b4_1 = ResBlock(512, 512, 512)
+        self.b4_2 = ResBlock(512, 512, 512)
+        self.b4_3 = ResBlock(512, 512, 512)
+        self.b4_4 = ResBlock(512, 512, 512)
+        self.b4_5 = ResBlock(512, 512, 512)
+        self.b5 = ResBlock(512, 512, 1024, dilation=2)
+        self.b5_1 = ResBlock(1024, 512, 1024, dilation=2)
+        self.b5_2 = ResBlock(1024, 512, 1024, dilation=2)
+        self.b6 = ResBlockBottleneck(1024, 2048, dilation=4, dropout=0.3)
+        self.b7 = ResBlockBottleneck(2048, 4096, dilation=4, dropout=0.5)
+        self.bn7 = nn.BatchNorm2d(4096)
+        for layer in (self.conv1a, self.b2, self.b2_1, self.b2_2):
+            layer.requires_grad_(False)
+        freeze_batch_norm(self)
+
+    def train(self, mode: bool = True) -> "ResNet38":
+        """As nn.Module.train, with batch norm left in eval mode."""
+        super().train(mode)
+        freeze_batch_norm(self)
+        return self
+
+    def forward_features(self, x: Tensor) -> dict[str, Tensor]:
+        """conv4 (B, 512, h, w), conv5 (B, 1024, h, w) and conv6 (B, 4096, h, w), all after batch norm and ReLU, h = ceil(H / 8)."""
+        with torch.no_grad():  # the frozen stem needs no graph
+            x = self.b2_2(self.b2_1(self.b2(self.conv1a(x))))
+        x = self.b3_2(self.b3_1(self.b3(x)))
+        x = self.b4_5(self.b4_4(self.b4_3(self.b4_2(self.b4_1(self.b4(x))))))
+        x, conv4 = self.b5(x, return_activation=True)
+        x = self.b5_2(self.b5_1(x))
+        x, conv5 = self.b6(x, return_activation=True)
+        conv6 = F.relu(self.bn7(self.b7(x)))
+        return {"conv4": conv4, "conv5": conv5, "conv6": conv6}
+
+    def pretrained_modules(self) -> Iterator[nn.Module]:
+        """Every module of the backbone; what a subclass adds is new."""
+        names = ("conv1a", "bn7")
+        for name, child in self.named_children():
+            if name in names or name.startswith("b"):
+                yield from child.modules()

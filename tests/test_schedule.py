@@ -1,0 +1,120 @@
+"""Parameter groups and the poly schedule against the released optimiser's arrays."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from network.cpn import build_cpn
+from tests.reference import load_arrays, relative_error
+from tool.schedule import RELEASED_MOMENTUM, build_optimizer, parameter_groups, poly_factor
+
+MAX_STEP = 20
+
+
+class _Toy(nn.Module):
+    """A pretrained and a new 1x1 convolution with bias: one scalar in each of the four groups."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.old, self.new = nn.Conv2d(1, 1, 1), nn.Conv2d(1, 1, 1)
+        for parameter in self.parameters():
+            nn.init.ones_(parameter)
+
+    def pretrained_modules(self):
+        return [self.old]
+
+    def new_modules(self):
+        return [self.new]
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    return load_arrays("schedule")
+
+
+def _optimizer(net: nn.Module):
+    return build_optimizer(net, lr=0.01, weight_decay=5e-4, momentum=RELEASED_MOMENTUM, max_step=MAX_STEP)
+
+
+def test_learning_rates_and_updates_match_the_released_ones(arrays):
+    net = _Toy()
+    optimizer, schedule = _optimizer(net)
+    rates, values = [], []
+    for _ in range(MAX_STEP + 1):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = parameter.detach().clone()  # that of parameter ** 2 / 2, from 1 on
+        optimizer.step()
+        schedule.step()
+        values.append([group["params"][0].item() for group in optimizer.param_groups])
+    assert relative_error(np.array(rates), arrays["lr"]) < 1e-6
+    np.testing.assert_allclose(values, arrays["toy_param"], rtol=1e-5)
+
+
+def test_momentum_and_weight_decay_match_the_released_ones(arrays):
+    optimizer, _ = _optimizer(_Toy())
+    np.testing.assert_allclose([group["momentum"] for group in optimizer.param_groups], arrays["momentum"])
+    np.testing.assert_allclose([group["weight_decay"] for group in optimizer.param_groups], arrays["weight_decay"])
+
+
+def _sizes(net: nn.Module) -> list[list[int]]:
+    groups = parameter_groups(net, lr=0.01, weight_decay=5e-4)
+    return [[len(group["params"]) for group in groups], [sum(p.numel() for p in group["params"]) for group in groups]]
+
+
+def test_group_sizes_match_the_released_ones_before_and_after_freezing(arrays):
+    with torch.device("meta"):
+        net = build_cpn()
+    assert _sizes(net) == [arrays["group_tensors_after_train"].tolist(), arrays["group_numel_after_train"].tolist()]
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight.requires_grad_(True)
+    assert _sizes(net) == [arrays["group_tensors_before_train"].tolist(), arrays["group_numel_before_train"].tolist()]
+
+
+@pytest.mark.parametrize("backbone", ["resnet38", "resnet10t", "efficientnet_lite0"])
+def test_every_trainable_parameter_is_in_exactly_one_group(backbone, small_net):
+    if backbone == "resnet38":
+        with torch.device("meta"):
+            net = build_cpn()
+    else:
+        net = small_net if backbone == "resnet10t" else build_cpn(backbone)
+    grouped = [id(p) for group in parameter_groups(net, lr=0.01, weight_decay=5e-4) for p in group["params"]]
+    assert len(grouped) == len(set(grouped))
+    trainable = {id(p): name for name, p in net.named_parameters() if p.requires_grad}
+    assert set(grouped) == set(trainable)
+
+
+def test_batch_norm_is_in_no_group(small_net):
+    net = copy.deepcopy(small_net).requires_grad_(True)
+    grouped = {id(p) for group in parameter_groups(net, lr=0.01, weight_decay=5e-4) for p in group["params"]}
+    norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    assert norms
+    assert not grouped & {id(p) for norm in norms for p in norm.parameters()}
+
+
+def test_poly_factor_at_first_middle_last_step_and_beyond():
+    assert poly_factor(0, 10) == 1
+    assert poly_factor(5, 10) == pytest.approx(0.5**0.9)
+    assert poly_factor(9, 10) == pytest.approx(0.1**0.9)
+    assert poly_factor(10, 10) == poly_factor(9, 10)
+    assert poly_factor(5, 10, power=2) == pytest.approx(0.25)
+    assert poly_factor(0, 1) == 1
+
+
+def test_schedule_continues_from_its_state():
+    _, whole = _optimizer(_Toy())
+    optimizer, schedule = _optimizer(_Toy())
+    for _ in range(7):
+        whole.optimizer.step()
+        whole.step()
+    schedule.load_state_dict(whole.state_dict())
+    optimizer.load_state_dict(whole.optimizer.state_dict())
+    for one in (whole, schedule):
+        one.optimizer.step()
+        one.step()
+    assert schedule.get_last_lr() == whole.get_last_lr()

@@ -1,0 +1,61 @@
+"""CAM arithmetic: the one home of normalisation, background and the merging of scales.
+
+Maps are (B, K, H, W) with K = classes + 1 and background at channel 0, unless a docstring says otherwise.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+EPS = 1e-5
+
+
+def normalise_cam(cam: Tensor) -> Tensor:
+    """Each map of a raw CAM scaled to [0, 1): relu, then relu(cam - min - eps) / (max - min + eps) over its pixels.
+
+    cam: (B, K, H, W), any range; gradients flow through the minimum and the maximum.
+    Source: the released `max_norm` of SEAM and CPN.
+    """
+    cam = F.relu(cam)
+    low = cam.amin(dim=(2, 3), keepdim=True)
+    high = cam.amax(dim=(2, 3), keepdim=True)
+    return F.relu(cam - low - EPS) / (high - low + EPS)
+
+
+def set_background(cam: Tensor) -> Tensor:
+    """A copy of cam whose channel 0 is 1 - max over the foreground channels; cam: (B, K, H, W), normalised."""
+    foreground = cam[:, 1:]
+    return torch.cat([1 - foreground.amax(dim=1, keepdim=True), foreground], dim=1)
+
+
+def keep_max(cam: Tensor, dim: int = 1) -> Tensor:
+    """cam with all but the largest value along dim set to 0; the largest keeps its value, ties all stay."""
+    return torch.where(cam == cam.amax(dim=dim, keepdim=True), cam, torch.zeros_like(cam))
+
+
+def cam_prior(cam: Tensor) -> Tensor:
+    """The prior p that PCM and PRCM spread, from a raw CAM; (B, K, h, w) in [0, 1], without gradient.
+
+    Each map is relu(a - eps) / (max + eps) with a = relu(cam); background is 1 - max of the foreground; then the foreground
+    keeps only each pixel's largest value (ties kept). The order of operations is the released one: margins go down to 5e-7.
+    """
+    activation = F.relu(cam.detach())
+    high = activation.amax(dim=(2, 3), keepdim=True) + EPS
+    prior = set_background(F.relu(activation - EPS) / high)
+    return torch.cat([prior[:, :1], keep_max(prior[:, 1:])], dim=1)
+
+
+def merge_passes(cams: Tensor, flipped: Tensor) -> Tensor:
+    """The inference score of one image: the sum over scales and flips, scaled to [0, 1] per class.
+
+    cams:    (P, n, H, W), raw CAMs of the n labelled classes at the original size, one pass a row
+    flipped: (P,) bool, passes made from the mirrored image, not yet mirrored back
+    returns: (n, H, W), at most 1; the lowest value may be negative (-1 everywhere for a class without any activation), since the
+             released code subtracts the minimum after it set values under min + 1e-5 to 0 (infer_cam.py of CPN)
+    """
+    cams = torch.where(flipped.view(-1, 1, 1, 1), cams.flip(-1), cams)
+    score = F.relu(cams.sum(dim=0))
+    high = score.amax(dim=(1, 2), keepdim=True)
+    low = score.amin(dim=(1, 2), keepdim=True)
+    score = torch.where(score < low + EPS, torch.zeros_like(score), score)
+    return (score - low - EPS) / (high - low + EPS)

@@ -1,0 +1,174 @@
+"""Dense CRF (Krähenbühl and Koltun, NIPS 2011) on scores or labels of one image, and the seeds made with it.
+
+Images are (H, W, 3) uint8 RGB, maps (n, H, W), label maps (H, W).
+"""
+
+from dataclasses import dataclass, fields, replace
+from types import ModuleType
+
+import numpy as np
+
+from tool.errors import InputError
+from voc12.constants import IGNORE_LABEL
+
+
+@dataclass(frozen=True)
+class CrfSettings:
+    """Strength of the CRF; sxy in pixels, srgb in grey levels."""
+
+    iterations: int = 10
+    gaussian_sxy: float = 3
+    gaussian_compat: float = 3
+    bilateral_sxy: float = 80
+    bilateral_srgb: float = 13
+    bilateral_compat: float = 10
+    gt_prob: float = 0.7  # certainty of a given label; only crf_labels reads it
+
+
+@dataclass(frozen=True)
+class SeedCrf:
+    """How seeds go through the CRF.
+
+    on:           "probabilities", the scores themselves, or "labels", where the largest score is, trusted with settings.gt_prob
+    bg_threshold: score of the background, constant, unit scale
+    alpha:        if not None, the background scores (1 - max CAM) ** alpha instead
+    """
+
+    settings: CrfSettings
+    on: str = "probabilities"
+    bg_threshold: float | None = None
+    alpha: float | None = None
+
+
+CRF_SETTINGS = {
+    "irn": CrfSettings(bilateral_sxy=50, bilateral_srgb=5),
+    "psa": CrfSettings(),
+    "seam": CrfSettings(),
+    "deeplab": CrfSettings(iterations=1, bilateral_sxy=32),
+}
+
+CRF_INPUTS = ("probabilities", "labels")
+
+# Scores below this count as this much before their logarithm (pydensecrf's unary_from_softmax).
+MIN_PROBABILITY = 1e-5
+
+
+def named_settings(name: str, **numbers: float) -> CrfSettings:
+    """CRF_SETTINGS[name] with single numbers changed. Raises InputError for a number that does not exist."""
+    known = [field.name for field in fields(CrfSettings)]
+    if unknown := sorted(set(numbers) - set(known)):
+        raise InputError(f"the dense CRF has no setting {unknown[0]}; it has {', '.join(known)}")
+    if "iterations" in numbers:
+        numbers["iterations"] = int(numbers["iterations"])
+    return replace(CRF_SETTINGS[name], **numbers)
+
+
+def _densecrf() -> ModuleType:
+    try:
+        from pydensecrf import densecrf
+    except ImportError as error:
+        raise InputError("the dense CRF needs pydensecrf; run `pip install pydensecrf2`") from error
+    return densecrf
+
+
+def _infer(image: np.ndarray, energy: np.ndarray, settings: CrfSettings) -> np.ndarray:
+    """Marginals (n, H, W), float32, after mean-field inference from unary energies (n, H, W)."""
+    labels, height, width = energy.shape
+    if image.shape != (height, width, 3) or image.dtype != np.uint8:
+        raise ValueError(f"image must be uint8 ({height}, {width}, 3) like the maps, not {image.dtype} {image.shape}")
+    if labels == 1:  # nothing to decide
+        return np.ones(energy.shape, dtype=np.float32)
+    crf = _densecrf().DenseCRF2D(width, height, labels)
+    crf.setUnaryEnergy(np.ascontiguousarray(energy.reshape(labels, -1), dtype=np.float32))
+    crf.addPairwiseGaussian(sxy=settings.gaussian_sxy, compat=settings.gaussian_compat)
+    crf.addPairwiseBilateral(
+        sxy=settings.bilateral_sxy,
+        srgb=settings.bilateral_srgb,
+        rgbim=np.array(image, order="C"),  # pydensecrf wants a writable copy
+        compat=settings.bilateral_compat,
+    )
+    return np.array(crf.inference(settings.iterations), dtype=np.float32).reshape(energy.shape)
+
+
+def crf_probabilities(image: np.ndarray, probabilities: np.ndarray, settings: CrfSettings) -> np.ndarray:
+    """Marginals (n, H, W) of the CRF whose unary is -log of the scores cut to 1e-5..1.
+
+    probabilities: (n, H, W); they need not sum to 1 over n.
+    """
+    return _infer(image, -np.log(np.clip(probabilities, MIN_PROBABILITY, 1.0)), settings)
+
+
+def crf_labels(image: np.ndarray, labels: np.ndarray, num_labels: int, settings: CrfSettings) -> np.ndarray:
+    """Marginals (num_labels, H, W) of the CRF that trusts each pixel's label with settings.gt_prob, the others share the rest.
+
+    labels: (H, W), 0..num_labels - 1: positions in the image's own list of labels, not all classes, since the number matters.
+    """
+    others = (1 - settings.gt_prob) / max(num_labels - 1, 1)
+    given = np.arange(num_labels)[:, None, None] == labels
+    return _infer(image, -np.log(np.where(given, settings.gt_prob, others)), settings)
+
+
+def prepend_threshold(cam: np.ndarray, threshold: float) -> np.ndarray:
+    """[threshold, cam], (1 + n, H, W): maps (n, H, W) behind a constant background."""
+    return np.concatenate([np.full((1, *cam.shape[1:]), threshold, dtype=cam.dtype), cam])
+
+
+def threshold_label(cam: np.ndarray, threshold: float) -> np.ndarray:
+    """Which of [threshold, cam] is largest, (H, W): 0 for the threshold, which wins ties, k for map k - 1; cam: (n, H, W)."""
+    return prepend_threshold(cam, threshold).argmax(axis=0)
+
+
+def confident_label(
+    image: np.ndarray,
+    cam: np.ndarray,
+    keys: np.ndarray,
+    fg_threshold: float = 0.30,
+    bg_threshold: float = 0.05,
+    settings: CrfSettings = CRF_SETTINGS["irn"],
+) -> np.ndarray:
+    """IRN's training label (H, W), uint8: a class or background where the CAM is sure, 255 elsewhere.
+
+    cam:  (n, H, W), unit CAMs (0..1) of the classes in the image; keys: (n,), their numbers from 0
+    A class where thresholding at fg_threshold and then the label CRF say so; background where neither that nor the same at
+    bg_threshold finds a class. Source: released IRN, step/cam_to_ir_label.py.
+    """
+    values = np.concatenate([[0], np.asarray(keys) + 1]).astype(np.uint8)
+    foreground, candidates = (
+        values[crf_labels(image, threshold_label(cam, threshold), len(values), settings).argmax(axis=0)]
+        for threshold in (fg_threshold, bg_threshold)
+    )
+    return np.where(foreground > 0, foreground, np.where(candidates == 0, 0, IGNORE_LABEL)).astype(np.uint8)
+
+
+def prepend_background(cam: np.ndarray, alpha: float) -> np.ndarray:
+    """[(1 - max cam) ** alpha, cam], (1 + n, H, W), of unit CAMs (n, H, W); a larger alpha means less background.
+
+    The maximum is 0 at least, as the released code takes it over the zero maps of absent classes too: background is 1 without maps.
+    """
+    return np.concatenate([(1 - cam.max(axis=0, keepdims=True, initial=0)) ** alpha, cam])
+
+
+def alpha_scores(image: np.ndarray, cam: np.ndarray, alpha: float, settings: CrfSettings = CRF_SETTINGS["seam"]) -> np.ndarray:
+    """CRF scores (1 + n, H, W), background first, of unit CAMs (n, H, W) against the background (1 - max) ** alpha.
+
+    AffinityNet's labels take two of them: alpha 4, and 24 (SEAM) or 32 (PSA). Source: released SEAM and PSA, infer_*.py.
+    """
+    return crf_probabilities(image, prepend_background(cam, alpha), settings)
+
+
+def seed_marginals(image: np.ndarray, cam: np.ndarray, how: SeedCrf) -> np.ndarray:
+    """CRF marginals (1 + n, H, W), background first, of unit CAMs (n, H, W)."""
+    scores = prepend_threshold(cam, how.bg_threshold) if how.alpha is None else prepend_background(cam, how.alpha)
+    if how.on == "labels":
+        return crf_labels(image, scores.argmax(axis=0), len(scores), how.settings)
+    return crf_probabilities(image, scores, how.settings)
+
+
+def marginals_to_cam(marginals: np.ndarray) -> np.ndarray:
+    """Maps (n, H, W) in 0..1 that say at threshold 0.5 what the marginals (1 + n, H, W), background first, say by their argmax.
+
+    Each pixel's foreground is divided by its largest foreground value plus its background, which keeps the order of the classes. A
+    threshold t other than 0.5 weighs the background by t / (1 - t).
+    """
+    foreground = marginals[1:]
+    return foreground / (foreground.max(axis=0, initial=0) + marginals[0])

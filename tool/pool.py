@@ -1,0 +1,31 @@
+"""Work on many images in several processes, with a progress bar."""
+
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def pool_map(function: Callable[[Item], Result], items: Sequence[Item], num_workers: int, description: str) -> list[Result]:
+    """[function(item) for item in items], computed by num_workers processes (0 and 1: by this one); unit of the bar: images.
+
+    function: importable by its name, or a functools.partial of one. The first error ends the work and is raised here.
+    """
+    bar = {"total": len(items), "desc": description, "unit": "img", "dynamic_ncols": True}
+    if num_workers <= 1 or len(items) <= 1:
+        return list(tqdm(map(function, items), **bar))
+    # Spawned, not forked: the caller may hold threads or a GPU.
+    workers = min(num_workers, len(items))
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_ignore_interrupts) as pool:
+        return list(tqdm(pool.map(function, items, chunksize=4), **bar))
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C reaches the whole process group; the main process answers it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,63 @@
+"""The log of a run: JSON lines beside TensorBoard events."""
+
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+import torchvision
+from torch.utils.tensorboard import SummaryWriter
+
+from tool.files import git_commit
+
+
+def provenance() -> dict[str, Any]:
+    """What a number depends on beside its settings: commit, versions, machine, command."""
+    return {
+        "commit": git_commit(),
+        "command": sys.argv,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "timm": timm.__version__,
+            "numpy": np.__version__,
+        },
+        "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine(),
+    }
+
+
+class RunLog:
+    """Writes <folder>/log.jsonl, one JSON object a line, and TensorBoard events to <folder>/tensorboard.
+
+    The first line of a run, kind "start" or "resume", has seed, commit, versions and all settings.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / "log.jsonl"
+        self._board = SummaryWriter(str(folder / "tensorboard"))
+
+    def line(self, kind: str, **fields: Any) -> None:
+        """Append one line: kind, time (ISO 8601) and fields."""
+        entry = {"kind": kind, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")} | fields
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry, default=str) + "\n")
+
+    def scalars(self, values: dict[str, float], step: int) -> None:
+        """TensorBoard scalars at an iteration."""
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+
+    def panel(self, name: str, image: np.ndarray, step: int) -> None:
+        """A TensorBoard picture; image: (H, W, 3) uint8."""
+        self._board.add_image(name, image, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Flush the TensorBoard events."""
+        self._board.close()

@@ -1,0 +1,234 @@
+"""The training loop that every trainer shares: steps, logs, checkpoints, resuming, clean exits."""
+
+import contextlib
+import random
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from tqdm import tqdm
+
+from tool.checkpoint import load_torch, save_torch
+from tool.device import autocast
+from tool.errors import InputError
+from tool.run_log import RunLog, provenance
+
+CHECKPOINT = "checkpoint.pth"
+RESUME_CHOICES = ("auto", "never")
+# Settings that may differ between a run and its continuation: they change how fast it goes or what it prints, not what it computes.
+FREE_SETTINGS = ("num_workers", "device", "save_minutes", "log_every", "resume", "stop_after")
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the initial weights and dropout; samples draw from (seed, epoch, index) on their own."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - for libraries that still read it
+    torch.manual_seed(seed)
+
+
+@dataclass
+class TrainingRun:
+    """What a training changes, and where it writes.
+
+    folder:   results/<session_name>
+    settings: all flags, by name; compared on resume and written to log and checkpoint
+    step:     iterations done
+    epoch:    epochs done, validation included
+    """
+
+    net: nn.Module
+    optimizer: Optimizer
+    schedule: LRScheduler
+    device: torch.device
+    folder: Path
+    settings: dict[str, Any]
+    log: RunLog
+    epochs: int
+    steps_per_epoch: int
+    step: int = 0
+    epoch: int = 0
+    precision: str = "fp32"
+    accumulate: int = 1
+    save_minutes: float = 15.0
+    log_every: int = 20
+    stop_after: int | None = None
+    _stop_signal: int | None = field(default=None, init=False)
+    _last_iteration: float = field(default_factory=time.perf_counter, init=False)
+
+    @property
+    def max_step(self) -> int:
+        """Iterations of the whole training."""
+        return self.epochs * self.steps_per_epoch
+
+    def save(self) -> None:
+        """Write the checkpoint that resume() reads: everything the next iteration depends on."""
+        save_torch(
+            self.folder / CHECKPOINT,
+            {
+                "net": self.net.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+                "step": self.step,
+                "epoch": self.epoch,
+                "rng": torch.get_rng_state(),
+                "cuda_rng": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+                "settings": self.settings,
+            },
+        )
+
+    def resume(self, mode: str) -> None:
+        """Continue from the folder's checkpoint, if mode is "auto" and there is one; log a "start" or "resume" line.
+
+        Raises InputError when the checkpoint was made with other settings.
+        """
+        path = self.folder / CHECKPOINT
+        resumed = mode == "auto" and path.is_file()
+        if resumed:
+            state = load_torch(path, "checkpoint")
+            self._require_same(state["settings"])
+            self.net.load_state_dict(state["net"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.schedule.load_state_dict(state["schedule"])
+            self.step, self.epoch = state["step"], state["epoch"]
+            torch.set_rng_state(state["rng"])
+            if self.device.type == "cuda" and state["cuda_rng"]:
+                torch.cuda.set_rng_state_all(state["cuda_rng"])
+            tqdm.write(f"continuing {self.folder} at iteration {self.step} of {self.max_step}")
+        self.log.line("resume" if resumed else "start", step=self.step, settings=self.settings, **provenance())
+
+    def _require_same(self, saved: dict[str, Any]) -> None:
+        for name in sorted(set(saved) | set(self.settings)):
+            before, now = saved.get(name), self.settings.get(name)
+            if name not in FREE_SETTINGS and before != now:
+                raise InputError(
+                    f"session {self.folder} was started with --{name} {before}, now it is {now}; "
+                    "use the same flags, another --session_name, or --resume never to start over"
+                )
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT ask the loop to save and leave after the iteration under way."""
+
+        def request(number: int, _frame: Any) -> None:
+            self._stop_signal = number
+
+        previous = {number: signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def train(
+        self,
+        loader: Callable[[int, int], Iterable[dict]],
+        losses_of: Callable[[dict], dict[str, Tensor]],
+        on_epoch: Callable[[int], dict[str, Any]],
+    ) -> None:
+        """Run the remaining iterations.
+
+        loader:    (epoch, iterations to skip) -> batches, dicts of named fields
+        losses_of: batch on the device -> named losses with the total as "loss"
+        on_epoch:  epoch -> measures to log, called after each epoch (validation)
+        Raises InputError for a loss that is not finite, with the step and the image ids, and for a device out of memory.
+        """
+        last_save = time.monotonic()
+        with self._signals(), tqdm(total=self.max_step, initial=self.step, unit="it", dynamic_ncols=True) as bar:
+            while self.epoch < self.epochs:
+                self.net.train()
+                # A run that was stopped before its epoch's validation has no iteration left to do here.
+                for batch in loader(self.epoch, self.step - self.epoch * self.steps_per_epoch):
+                    self._iterate(batch, losses_of, bar)
+                    if self._stop_signal or self.step == self.stop_after:
+                        self.save()
+                        self._leave()
+                    if time.monotonic() - last_save > 60 * self.save_minutes:
+                        self.save()
+                        last_save = time.monotonic()
+                self.net.eval()
+                self.log.line("epoch", epoch=self.epoch, step=self.step, **on_epoch(self.epoch))
+                self.epoch += 1
+                self.save()
+                last_save = time.monotonic()
+
+    def _iterate(self, batch: dict, losses_of: Callable[[dict], dict[str, Tensor]], bar: tqdm) -> None:
+        count = len(batch["id"])
+        self.optimizer.zero_grad(set_to_none=True)
+        try:
+            sums: dict[str, float] = {}
+            for part in _split(to_device(batch, self.device), self.accumulate):
+                share = len(part["id"]) / count
+                with autocast(self.device, self.precision):
+                    losses = losses_of(part)
+                self._require_finite(losses, part["id"])
+                (losses["loss"] * share).backward()
+                for name, value in losses.items():
+                    sums[name] = sums.get(name, 0.0) + float(value.detach()) * share
+        except torch.OutOfMemoryError as error:
+            raise InputError(
+                "the device ran out of memory; lower --batch_size or --crop_size, raise --accum, or set --precision bf16"
+            ) from error
+        self.optimizer.step()
+        rate = self.optimizer.param_groups[0]["lr"]
+        self.schedule.step()
+        self.step += 1
+        bar.update()
+        now = time.perf_counter()
+        speed, self._last_iteration = count / (now - self._last_iteration), now
+        shown = {name.removeprefix("loss_"): f"{value:.3f}" for name, value in sums.items()}
+        bar.set_postfix(shown | {"lr": f"{rate:.1e}", "img/s": f"{speed:.1f}"}, refresh=False)
+        self.log.scalars(
+            {f"train/{name}": value for name, value in sums.items()} | {"train/lr": rate, "train/images_per_s": speed}, self.step
+        )
+        if self.step % self.log_every == 0 or self.step == self.max_step:
+            self.log.line(
+                "train", step=self.step, epoch=(self.step - 1) // self.steps_per_epoch, lr=rate, images_per_s=speed, **sums
+            )
+
+    def _require_finite(self, losses: dict[str, Tensor], ids: list[str]) -> None:
+        bad = [name for name, value in losses.items() if not torch.isfinite(value)]
+        if bad:
+            raise InputError(
+                f"{bad[0]} is not finite at iteration {self.step} (images {', '.join(ids)}); the last checkpoint is kept in "
+                f"{self.folder}; lower --lr or look at these images"
+            )
+
+    def _leave(self) -> None:
+        tqdm.write(f"stopped at iteration {self.step} of {self.max_step}; the same command continues")
+        self.log.line("stop", step=self.step, signal=self._stop_signal)
+        self.log.close()
+        raise SystemExit(128 + self._stop_signal if self._stop_signal else 0)
+
+
+def ignore_signals(_worker: int) -> None:
+    """A loader's worker_init_fn: a signal to the whole process group is the main process's to answer."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def to_device(batch: dict, device: torch.device) -> dict:
+    """The batch with its tensors on device; images in channels_last memory."""
+    moved = {}
+    for name, value in batch.items():
+        if isinstance(value, Tensor):
+            value = value.to(device, non_blocking=True)
+            if value.ndim == 4:
+                value = value.contiguous(memory_format=torch.channels_last)
+        moved[name] = value
+    return moved
+
+
+def _split(batch: dict, parts: int) -> Iterator[dict]:
+    """The batch in `parts` pieces along the first dimension of every field."""
+    count = len(batch["id"])
+    size = -(-count // parts)
+    for start in range(0, count, size):
+        yield {name: value[start : start + size] for name, value in batch.items()}

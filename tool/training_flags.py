@@ -1,0 +1,38 @@
+"""Flags that all trainers have."""
+
+import argparse
+
+from tool.device import PRECISIONS
+from tool.trainer import RESUME_CHOICES
+
+RESULTS = "results"
+
+
+def add_machine_flags(optimisation: argparse._ArgumentGroup) -> None:
+    """--accum, --precision, --seed and --device."""
+    optimisation.add_argument(
+        "--accum", type=int, default=1, help="pieces a batch is computed in, to save memory (default %(default)s)"
+    )
+    optimisation.add_argument(
+        "--precision", choices=PRECISIONS, default="fp32", help="of convolutions; losses stay fp32 (default %(default)s)"
+    )
+    optimisation.add_argument("--seed", type=int, default=0, help="of everything random (default %(default)s)")
+    optimisation.add_argument("--device", default="auto", help="auto, cuda, cuda:N, mps or cpu (default %(default)s)")
+
+
+def add_session_flags(output: argparse._ArgumentGroup, session_name: str) -> None:
+    """--session_name, --results, --resume, --save_minutes and --log_every."""
+    output.add_argument(
+        "--session_name", default=session_name, help="folder under --results and name of the weights (default %(default)s)"
+    )
+    output.add_argument("--results", default=RESULTS, help="where sessions go (default %(default)s)")
+    output.add_argument(
+        "--resume",
+        choices=RESUME_CHOICES,
+        default="auto",
+        help="continue a session that has a checkpoint, or start over (default %(default)s)",
+    )
+    output.add_argument(
+        "--save_minutes", type=float, default=15, help="minutes between checkpoints inside an epoch (default %(default)s)"
+    )
+    output.add_argument("--log_every", type=int, default=20, help="iterations between log lines (default %(default)s)")

@@ -1,0 +1,94 @@
+"""Augmentation of a photograph for training, and its resizing for inference. Images are (H, W, 3) unless said otherwise."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision.transforms import ColorJitter
+
+JITTER = (0.3, 0.3, 0.3, 0.1)  # brightness, contrast, saturation, hue
+
+
+def normalise(image: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+    """uint8 RGB (H, W, 3) -> float32 (value / 255 - mean) / std; the backbone gives mean and std."""
+    scale = 1 / (255 * np.asarray(std, dtype=np.float32))
+    shift = np.asarray(mean, dtype=np.float32) / np.asarray(std, dtype=np.float32)
+    return image.astype(np.float32) * scale - shift
+
+
+def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """uint8 image at a new size, bicubic with Pillow's antialiasing, as released."""
+    if image.shape[:2] == (height, width):
+        return image
+    return np.array(Image.fromarray(image).resize((width, height), resample=Image.Resampling.BICUBIC))
+
+
+def to_tensor(image: np.ndarray) -> torch.Tensor:
+    """float (H, W, 3) -> tensor (3, H, W)."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+# The rows and columns of an image that a crop shows, and where in the crop they come.
+Window = tuple[tuple[slice, ...], tuple[slice, ...]]
+
+
+def random_window(shape: Sequence[int], size: int, rng: np.random.Generator) -> Window:
+    """A random size x size window of an image of this shape (H, W, ...); a shorter side is placed at random in it."""
+    source, target = [], []
+    for side in shape[:2]:
+        length = min(side, size)
+        free = int(rng.integers(0, abs(side - size) + 1))
+        source.append(slice(free, free + length) if side > size else slice(0, length))
+        target.append(slice(0, length) if side > size else slice(free, free + length))
+    return tuple(source), tuple(target)
+
+
+def cut_window(image: np.ndarray, window: Window, size: int, fill: float = 0) -> np.ndarray:
+    """The window of an image (H, W, ...) as (size, size, ...), `fill` where the image does not reach."""
+    source, target = window
+    crop = np.full((size, size, *image.shape[2:]), fill, dtype=image.dtype)
+    crop[target] = image[source]
+    return crop
+
+
+def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """A random size x size window of a normalised image; a shorter side is placed at random on zeros (the mean colour)."""
+    return cut_window(image, random_window(image.shape, size, rng), size)
+
+
+def colour_jitter(image: np.ndarray, jitter: Sequence[float], rng: np.random.Generator) -> np.ndarray:
+    """torchvision's ColorJitter(*jitter) of a uint8 image, at random by a torch seed that rng draws."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(rng.integers(2**63)))
+        return np.array(ColorJitter(*jitter)(Image.fromarray(image)))
+
+
+@dataclass(frozen=True)
+class TrainTransform:
+    """Resize of the long side, flip, colour jitter, normalisation and crop, in the released order.
+
+    crop_size:   side of the crop in pixels
+    resize_long: range of the long side in pixels, both ends included
+    jitter:      brightness, contrast, saturation, hue of torchvision's ColorJitter
+    """
+
+    mean: Sequence[float]
+    std: Sequence[float]
+    crop_size: int = 448
+    resize_long: tuple[int, int] = (448, 768)
+    jitter: tuple[float, float, float, float] = JITTER
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """uint8 RGB (H, W, 3) -> normalised float32 crop (crop_size, crop_size, 3).
+
+        All randomness comes from rng, the jitter's through a torch seed that rng draws.
+        """
+        target = int(rng.integers(self.resize_long[0], self.resize_long[1] + 1))
+        scale = target / max(image.shape[:2])
+        image = resize(image, *(max(1, round(side * scale)) for side in image.shape[:2]))
+        if rng.random() < 0.5:
+            image = image[:, ::-1]
+        image = colour_jitter(image, self.jitter, rng)
+        return random_crop(normalise(image, self.mean, self.std), self.crop_size, rng)

@@ -1,0 +1,117 @@
+"""Photographs, image labels and CP masks as named batch fields, and the order in which training visits them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from tool.images import read_image
+from tool.patches import PatchMask
+from tool.trainer import ignore_signals
+from tool.transforms import TrainTransform, normalise, resize, to_tensor
+from voc12.lists import image_path
+
+
+class EpochSampler(Sampler):
+    """Keys (epoch, index) of one epoch in a random order that (seed, epoch) fixes; `start` skips samples already seen.
+
+    The epoch travels with the index so that a worker can draw a sample's random numbers from (seed, epoch, index) alone, whatever
+    worker and order it is loaded in. The last len % batch_size samples are left out, as the released loader's drop_last does.
+    """
+
+    def __init__(self, length: int, batch_size: int, seed: int, epoch: int, start: int = 0) -> None:
+        self.samples = length - length % batch_size
+        self.length, self.seed, self.epoch, self.start = length, seed, epoch, start
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)[: self.samples]
+        return iter((self.epoch, int(index)) for index in order[self.start :])
+
+    def __len__(self) -> int:
+        return self.samples - self.start
+
+
+def epoch_loader(
+    data: Dataset, batch_size: int, seed: int, num_workers: int, pin_memory: bool
+) -> Callable[[int, int], DataLoader]:
+    """(epoch, iterations to skip) -> the remaining batches of that epoch, for TrainingRun.train; data: indexed by EpochSampler's keys.
+
+    The loader has a generator of its own: with torch's it would draw a number at the start of each epoch and after each resume, and
+    a resumed run would draw other dropout masks.
+    """
+
+    def loader(epoch: int, skip: int) -> DataLoader:
+        return DataLoader(
+            data,
+            batch_size=batch_size,
+            sampler=EpochSampler(len(data), batch_size, seed, epoch, start=skip * batch_size),
+            num_workers=num_workers,
+            worker_init_fn=ignore_signals,
+            pin_memory=pin_memory,
+            generator=torch.Generator(),
+        )
+
+    return loader
+
+
+class TrainSet(Dataset):
+    """Training samples {id, image (3, H, W) normalised, label (C,), mask (H, W) bool, visible}; mask and visible with a patch mask.
+
+    Indexed by the (epoch, index) keys of EpochSampler.
+    """
+
+    def __init__(
+        self,
+        voc12_root: str | Path,
+        ids: Sequence[str],
+        labels: np.ndarray,
+        transform: TrainTransform,
+        patch_mask: PatchMask | None,
+        seed: int,
+    ) -> None:
+        self.voc12_root, self.ids, self.labels = Path(voc12_root), list(ids), torch.from_numpy(labels)
+        self.transform, self.patch_mask, self.seed = transform, patch_mask, seed
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict:
+        epoch, index = key
+        rng = np.random.default_rng([self.seed, epoch, index])
+        image = self.transform(read_image(image_path(self.voc12_root, self.ids[index])), rng)
+        sample = {"id": self.ids[index], "image": to_tensor(image), "label": self.labels[index]}
+        if self.patch_mask is not None:
+            mask, visible = self.patch_mask(image, rng)
+            sample |= {"mask": torch.from_numpy(mask), "visible": torch.tensor(visible, dtype=torch.float32)}
+        return sample
+
+
+class InferenceSet(Dataset):
+    """Inference samples {id, size (H, W), scaled: normalised images (3, h, w) one a scale, label (C,) if labels are given}."""
+
+    def __init__(
+        self,
+        ids: Sequence[str],
+        paths: Sequence[Path],
+        labels: np.ndarray | None,
+        scales: Sequence[float],
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
+        self.ids, self.paths, self.labels = list(ids), list(paths), labels
+        self.scales, self.mean, self.std = tuple(scales), mean, std
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> dict:
+        image = read_image(self.paths[index])
+        height, width = image.shape[:2]
+        scaled = [
+            to_tensor(normalise(resize(image, round(height * scale), round(width * scale)), self.mean, self.std))
+            for scale in self.scales
+        ]
+        sample = {"id": self.ids[index], "size": (height, width), "scaled": scaled}
+        return sample if self.labels is None else sample | {"label": torch.from_numpy(self.labels[index])}
