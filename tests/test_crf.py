@@ -1,0 +1,105 @@
+"""The CRF and the seeds made with it against the released code's arrays."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from tests.reference import load_arrays, relative_error
+from tool.crf import (
+    CRF_SETTINGS,
+    CrfSettings,
+    alpha_scores,
+    confident_label,
+    crf_labels,
+    crf_probabilities,
+    prepend_background,
+    threshold_label,
+)
+from tool.errors import InputError
+
+IMAGE = np.random.default_rng(0).integers(0, 256, size=(12, 15, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    return load_arrays("stages/ir_label")
+
+
+@pytest.mark.parametrize(("name", "threshold"), [("fg", 0.30), ("bg", 0.05)])
+def test_label_crf_matches_the_released_one(arrays, name, threshold):
+    local = threshold_label(arrays["cam"], threshold)
+    np.testing.assert_array_equal(local, arrays[f"{name}_input"])
+    marginals = crf_labels(arrays["image"], local, 3, CRF_SETTINGS["irn"])
+    assert relative_error(marginals, arrays[f"{name}_marginals"]) < 1e-4
+    values = np.array([0, *(arrays["keys"] + 1)])
+    np.testing.assert_array_equal(values[marginals.argmax(axis=0)], arrays[f"{name}_conf"])
+
+
+def test_confident_label_matches_the_released_one(arrays):
+    kept = arrays["cam"].copy(), arrays["image"].copy()
+    label = confident_label(arrays["image"], arrays["cam"], arrays["keys"])
+    np.testing.assert_array_equal(label, arrays["conf"])
+    assert label.dtype == np.uint8
+    np.testing.assert_array_equal(arrays["cam"], kept[0])
+    np.testing.assert_array_equal(arrays["image"], kept[1])
+
+
+@pytest.mark.parametrize("alpha", [4, 24])
+def test_alpha_scores_match_the_released_ones(arrays, alpha):
+    assert relative_error(alpha_scores(arrays["image"], arrays["cam"], alpha), arrays[f"crf_alpha{alpha}"]) < 1e-4
+
+
+def test_background_falls_with_alpha(arrays):
+    low, high = (prepend_background(arrays["cam"], alpha) for alpha in (4, 24))
+    assert (high[0] <= low[0]).all()
+    np.testing.assert_array_equal(low[1:], arrays["cam"])
+    np.testing.assert_allclose(low[0], (1 - arrays["cam"].max(axis=0)) ** 4, rtol=1e-6)
+
+
+def test_no_iteration_gives_back_the_unary():
+    """Without a step the marginals are the softmax of the unary: the normalised scores, or the label's certainty and its rest."""
+    settings = CrfSettings(iterations=0)
+    scores = np.random.default_rng(1).uniform(size=(4, 12, 15))
+    np.testing.assert_allclose(crf_probabilities(IMAGE, scores, settings), scores / scores.sum(axis=0), rtol=1e-4)
+    labels = np.random.default_rng(2).integers(0, 4, size=(12, 15))
+    expected = np.where(np.arange(4)[:, None, None] == labels, 0.7, 0.1)
+    np.testing.assert_allclose(crf_labels(IMAGE, labels, 4, settings), expected, rtol=1e-4)
+
+
+def test_marginals_sum_to_one_and_follow_a_permutation_of_labels():
+    scores = np.random.default_rng(3).uniform(size=(4, 12, 15))
+    marginals = crf_probabilities(IMAGE, scores, CRF_SETTINGS["seam"])
+    np.testing.assert_allclose(marginals.sum(axis=0), 1, rtol=1e-5)
+    order = [2, 0, 3, 1]
+    np.testing.assert_allclose(crf_probabilities(IMAGE, scores[order], CRF_SETTINGS["seam"]), marginals[order], atol=1e-5)
+
+
+def test_read_only_image_and_image_that_is_no_block_of_memory():
+    scores = np.random.default_rng(4).uniform(size=(3, 12, 15))
+    expected = crf_probabilities(IMAGE, scores, CRF_SETTINGS["deeplab"])
+    read_only = np.asfortranarray(IMAGE)
+    read_only.setflags(write=False)
+    np.testing.assert_array_equal(crf_probabilities(read_only, scores, CRF_SETTINGS["deeplab"]), expected)
+
+
+def test_image_without_classes_is_background():
+    label = confident_label(IMAGE, np.zeros((0, 12, 15), np.float32), np.zeros(0, np.int64))
+    assert not label.any()
+    assert label.shape == (12, 15)
+
+
+def test_threshold_wins_ties():
+    cam = np.array([[[0.3, 0.31, 0.2]], [[0.1, 0.31, 0.9]]], dtype=np.float32)
+    assert threshold_label(cam, 0.30).tolist() == [[0, 1, 2]]
+
+
+def test_image_of_another_size_is_named():
+    with pytest.raises(ValueError, match=r"image must be uint8 \(10, 15, 3\) like the maps, not uint8 \(12, 15, 3\)"):
+        crf_probabilities(IMAGE, np.ones((2, 10, 15)), CRF_SETTINGS["seam"])
+
+
+def test_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydensecrf", None)
+    with pytest.raises(InputError, match="the dense CRF needs pydensecrf; run `pip install pydensecrf2`"):
+        crf_probabilities(IMAGE, np.ones((2, 12, 15)), CRF_SETTINGS["seam"])
