@@ -42,7 +42,8 @@ def released_weights(formula_state, tmp_path_factory):
     """A file like the authors' CPN.pth: the plain state dict of a DataParallel network."""
     path = tmp_path_factory.mktemp("weights") / "CPN.pth"
     save_torch(path, {f"module.{name}": value for name, value in formula_state.items()})
-    return path
+    yield path
+    path.unlink()  # 422 MB
 
 
 @pytest.fixture(scope="session")

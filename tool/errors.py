@@ -17,7 +17,8 @@ def run_script(main: Callable, parse_args: Callable) -> None:
     try:
         main(parse_args())
     except InputError as error:
-        sys.exit(_report(str(error)))
+        # From a loader's worker it comes with the worker's traceback, whose last line has the message.
+        sys.exit(_report(str(error).rpartition(f"{InputError.__module__}.InputError: ")[2]))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

@@ -49,41 +49,23 @@ def mask_overlay(image: np.ndarray, mask: np.ndarray, opacity: float = 0.6) -> n
     return shown.round().astype(np.uint8)
 
 
-def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], tile: int = 240) -> np.ndarray:
+def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], tile: tuple[int, int] = (180, 240)) -> np.ndarray:
     """Rows of pictures under column titles, each fitted into a tile: (H', W', 3) uint8 RGB on white.
 
-    rows: pictures (H, W, 3) uint8 RGB of any size, as many a row as titles; tile: side of a tile in pixels.
+    rows: pictures (H, W, 3) uint8 RGB of any size, as many a row as titles; tile: (height, width) in pixels.
     """
     gap, head = 6, 28
-    sheet = np.full((head + len(rows) * (tile + gap), gap + len(titles) * (tile + gap), 3), 255, dtype=np.uint8)
+    height, width = tile
+    sheet = np.full((head + len(rows) * (height + gap), gap + len(titles) * (width + gap), 3), 255, dtype=np.uint8)
     for column, title in enumerate(titles):
-        origin = (gap + column * (tile + gap), head - 9)
+        origin = (gap + column * (width + gap), head - 9)
         cv2.putText(sheet, title, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
     for row, pictures in enumerate(rows):
         for column, picture in enumerate(pictures):
-            scale = tile / max(picture.shape[:2])
+            scale = min(height / picture.shape[0], width / picture.shape[1])
             size = [max(1, round(side * scale)) for side in picture.shape[1::-1]]
             small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-            top = head + row * (tile + gap) + (tile - small.shape[0]) // 2
-            left = gap + column * (tile + gap) + (tile - small.shape[1]) // 2
+            top = head + row * (height + gap) + (height - small.shape[0]) // 2
+            left = gap + column * (width + gap) + (width - small.shape[1]) // 2
             sheet[top : top + small.shape[0], left : left + small.shape[1]] = small
     return sheet
-
-
-def boundary_picture(edge: np.ndarray, scale: int) -> np.ndarray:
-    """A boundary map (h, w), probability, in grey, white 1: (scale * h, scale * w) uint8."""
-    grey = (edge.clip(0, 1) * 255).round().astype(np.uint8)
-    return cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
-
-
-def displacement_picture(displacement: np.ndarray, scale: int) -> np.ndarray:
-    """A displacement field (2, h, w), dy first, as colours: hue its direction, brightness its length, the longest full;
-    (scale * h, scale * w, 3) uint8 RGB.
-    """
-    dy, dx = displacement
-    length = np.hypot(dy, dx)
-    hue = np.degrees(np.arctan2(dy, dx)) % 360 / 2  # OpenCV's hue of uint8 images is in 0..179
-    full = np.full(hue.shape, 255.0)
-    hsv = np.stack([hue, full, 255 * length / max(float(length.max()), 1e-12)], axis=2).astype(np.uint8)
-    colours = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
-    return cv2.resize(colours, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)

@@ -1,0 +1,41 @@
+"""Choice of device and number format."""
+
+import contextlib
+
+import pytest
+import torch
+
+from tool.device import autocast, choose_device
+from tool.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "expected"), [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")]
+)
+def test_auto_takes_the_fastest_that_is_there(monkeypatch, cuda, mps, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    monkeypatch.setattr(torch, "zeros", lambda *_, **__: None)
+    assert choose_device("auto") == torch.device(expected)
+
+
+def test_cpu_is_always_there():
+    assert choose_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "gpu", ""])
+def test_a_device_that_is_not_there_is_named(name):
+    with pytest.raises(InputError) as error:
+        choose_device(name)
+    assert str(error.value).startswith(f"--device {name} is not available here: ")
+    assert str(error.value).endswith("; use --device auto")
+
+
+def test_precision_is_that_of_the_convolutions():
+    x, weight = torch.randn(1, 2, 4, 4), torch.randn(3, 2, 1, 1)
+    device = torch.device("cpu")
+    with autocast(device, "fp32"):
+        assert torch.nn.functional.conv2d(x, weight).dtype == torch.float32
+    with autocast(device, "bf16"):
+        assert torch.nn.functional.conv2d(x, weight).dtype == torch.bfloat16
+    assert isinstance(autocast(device, "fp32"), contextlib.nullcontext)

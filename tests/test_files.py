@@ -1,0 +1,113 @@
+"""Files are written whole or not at all, and say where they come from."""
+
+import hashlib
+import json
+import os
+import subprocess
+
+import pytest
+
+from tool import files
+from tool.errors import InputError
+from tool.files import atomic_write, file_digest, git_commit, require_dir, require_file, write_json
+
+
+def test_text_and_bytes_are_written_and_folders_made(tmp_path):
+    with atomic_write(tmp_path / "a" / "b" / "text", "w") as file:
+        file.write("Größe\n")
+    assert (tmp_path / "a" / "b" / "text").read_bytes() == "Größe\n".encode()
+    with atomic_write(tmp_path / "bytes") as file:
+        file.write(b"\x00\xff")
+    assert (tmp_path / "bytes").read_bytes() == b"\x00\xff"
+
+
+def _write_half(file, error: type[BaseException]) -> None:
+    file.write(b"new, half")
+    raise error
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("old", [None, b"old"])
+def test_after_an_error_the_old_content_is_intact_and_nothing_is_left(tmp_path, error, old):
+    path = tmp_path / "a"
+    if old:
+        path.write_bytes(old)
+    with pytest.raises(error), atomic_write(path) as file:
+        _write_half(file, error)
+    assert [entry.name for entry in tmp_path.iterdir()] == (["a"] if old else [])
+    assert not old or path.read_bytes() == old
+
+
+def test_a_reader_sees_the_old_content_until_the_block_ends(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    with atomic_write(path) as file:
+        file.write(b"new")
+        file.flush()
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_mode_of_the_file_follows_the_umask(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        with atomic_write(tmp_path / "a") as file:
+            file.write(b"x")
+        assert os.umask(mask) == mask  # asking for it does not change it
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_write_json_is_read_back(tmp_path):
+    write_json(tmp_path / "a.json", {"x": [1, 2.5, None]})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"x": [1, 2.5, None]}
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", {"x": object()})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"x": [1, 2.5, None]}
+
+
+def test_file_digest_is_the_start_of_sha256(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert file_digest(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()[:16]
+
+
+@pytest.mark.parametrize(("require", "there"), [(require_dir, "folder"), (require_file, "file")])
+def test_require_returns_the_path_or_names_it(tmp_path, require, there):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    assert require(str(tmp_path / there), "data", "get it") == tmp_path / there
+    for wrong in {"folder", "file", "none"} - {there}:
+        with pytest.raises(InputError) as error:
+            require(tmp_path / wrong, "data", "get it")
+        assert str(error.value) == f"data not found: {tmp_path / wrong}; get it"
+
+
+# ============ git_commit ============
+def test_git_commit_is_unknown_outside_a_checkout(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "tool" / "files.py"))
+    assert git_commit() == "unknown"
+
+
+def test_git_commit_is_unknown_without_git(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert git_commit() == "unknown"
+
+
+def test_git_commit_says_when_tracked_files_are_changed(tmp_path, monkeypatch):
+    def git(*arguments: str) -> str:
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
+        command = ["git", "-C", str(tmp_path), *identity, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "--quiet")
+    (tmp_path / "a").write_text("1")
+    git("add", "a")
+    git("commit", "--quiet", "-m", "a")
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "tool" / "files.py"))
+    commit = git("rev-parse", "HEAD")
+    (tmp_path / "untracked").touch()
+    assert git_commit() == commit
+    (tmp_path / "a").write_text("2")
+    assert git_commit() == f"{commit}-dirty"
