@@ -100,6 +100,8 @@ def image_cam(
     scaled: normalised images (3, h, w), one a scale; size: the original (H, W); keys: (n,) foreground classes to make.
     Each pass resizes the maps to the pass's image and then to the original, as released.
     """
+    if not len(keys):
+        return np.zeros((0, *size), dtype=np.float32)
     device = keys.device
     passes, flipped = [], []
     for image in scaled:

@@ -137,7 +137,11 @@ def test_visible_fraction_of_superpixels_is_that_of_pixels():
 
 # ============ grid and pixel ============
 @given(
-    height=st.integers(1, 40), width=st.integers(1, 40), cell=st.integers(1, 50), ratio=st.floats(0.1, 0.9), seed=st.integers(0, 99)
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    cell=st.integers(1, 50),
+    ratio=st.floats(0.1, 0.9),
+    seed=st.integers(0, 99),
 )
 @settings(max_examples=100, deadline=None)
 def test_grid_cells_are_whole_and_cut_ones_count_as_one(height, width, cell, ratio, seed):

@@ -30,7 +30,7 @@ from tool.patches import cp_pair
 from tool.schedule import RELEASED_MOMENTUM
 from tool.trainer import TrainingRun
 from train_cpn import main, parse_args, train_cpn_step, train_seam_step, weigh_losses
-from voc12.constants import CLASSES, DATA_HELP, IMAGE_DIR, LABEL_FILE
+from voc12.constants import BACKGROUND, CLASSES, DATA_HELP, IMAGE_DIR, LABEL_FILE
 from voc12.labels import save_labels
 
 REPOSITORY = Path(train_cpn.__file__).resolve().parent
@@ -198,7 +198,9 @@ def test_efficientnet_trains_infers_and_evaluates(pets_root, tmp_path, flags):
     cams, table = _infer_and_evaluate(pets_root, folder / "run.pth", tmp_path, "--scales", "0.5", "1.0")
     assert len(cams) == 2
     assert {cam.meta["stage"] for cam in cams} == {"cam" if method == "cam" else "cam_refined"}
-    assert "miou" in json.dumps(table)
+    assert (table["images"], table["stage"]) == (2, cams[0].meta["stage"])
+    assert list(table["iou"]) == [BACKGROUND, *PETS]
+    assert 0 <= table["best_miou"] <= 100
 
 
 @pytest.fixture(scope="module")
@@ -226,12 +228,13 @@ def test_resnet38_trains_what_is_not_frozen_and_nothing_else(resnet38):
 
 def test_resnet38_infers_and_evaluates(resnet38, voc_root):
     results, folder = resnet38
-    cams, table = _infer_and_evaluate(voc_root, folder / "run.pth", results)
+    cams, table = _infer_and_evaluate(voc_root, folder / "run.pth", results, "--scales", "0.5", "1.0")
     assert [cam.id for cam in cams] == ["2007_000004", "2007_000005"]
     for cam in cams:
         assert cam.cam.shape == (len(cam.keys), *cam.size)
         assert cam.cam.max() <= 1 + 1e-5
-    assert set(CLASSES) <= set(json.dumps(table).replace('"', " ").split())
+    assert list(table["iou"]) == [BACKGROUND, *CLASSES]
+    assert table["best_miou"] == pytest.approx(np.mean(list(table["iou"].values())))
 
 
 # ============ resuming ============

@@ -1,6 +1,8 @@
 """The training loop that every trainer shares: steps, logs, checkpoints, resuming, clean exits."""
 
+import atexit
 import contextlib
+import multiprocessing
 import random
 import signal
 import time
@@ -212,6 +214,14 @@ def ignore_signals(_worker: int) -> None:
     """A loader's worker_init_fn: a signal to the whole process group is the main process's to answer."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
+
+
+@atexit.register
+def _kill_workers() -> None:
+    """End the workers that an exception kept alive with their loader: multiprocessing would send SIGTERM and wait for ever."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler raises for a killed worker
+    for child in multiprocessing.active_children():
+        child.kill()
 
 
 def to_device(batch: dict, device: torch.device) -> dict:
