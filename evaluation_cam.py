@@ -16,7 +16,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial, reduce
 from multiprocessing import get_context
 from pathlib import Path
@@ -119,7 +119,8 @@ class Evaluation:
     confusion:  (T, K, K) int64, rows ground truth; T = 1 for label maps
     classes:    the K names, background first
     thresholds: (T,) unit scale; empty for label maps
-    stages:     what made the CAMs, by their files
+    stages:     what made the predictions, by their files
+    crf:        what the CAMs went through before they were counted
     """
 
     confusion: np.ndarray
@@ -127,6 +128,7 @@ class Evaluation:
     thresholds: tuple[float, ...]
     images: int
     stages: tuple[str, ...]
+    crf: SeedCrf | None = None
 
     @cached_property
     def scores(self) -> Scores:
@@ -170,7 +172,7 @@ def evaluate_cams(
         voc12_root=Path(voc12_root),
     )
     part = _count_all(count, empty, ids, num_workers, IMAGES_PER_TASK if crf is None else CRF_IMAGES_PER_TASK)
-    return _evaluation(part, part.counts.confusion(), classes, part.counts.thresholds, len(ids))
+    return replace(_evaluation(part, part.counts.confusion(), classes, part.counts.thresholds, len(ids)), crf=crf)
 
 
 def evaluate_masks(
@@ -356,6 +358,7 @@ def results(evaluation: Evaluation, list_name: str, absent: str) -> dict[str, An
         "list": list_name,
         "images": evaluation.images,
         "stage": ", ".join(evaluation.stages) or None,
+        "crf": asdict(evaluation.crf) if evaluation.crf else None,
         "absent_classes": absent,
         "classes_that_occur_nowhere": _absent_names(evaluation, best),
         "threshold_scale": "unit",

@@ -25,6 +25,6 @@ def test_demo_runs_and_resumes(tmp_path: Path, capsys: pytest.CaptureFixture) ->
     weights = tmp_path / "out" / "cpn_seed0" / "cpn_seed0.pth"
     before = weights.read_bytes()
     demo.main(args)
-    assert "3 of 3 CAM files are there already" in capsys.readouterr().err
+    assert "3 of 3 CAM files are there already" in "".join(capsys.readouterr())
     assert weights.read_bytes() == before
     assert (tmp_path / "out" / "table.txt").read_text() == table

@@ -1,0 +1,151 @@
+"""Make pseudo masks with IRN: CAM scores walk on the boundary map of train_irn.py's network.
+
+Reads the trained weights (or the released res50_irn.pth), an image list in VOC layout and CAM files; writes <out_mask>/<id>.png in the
+VOC palette. Finished masks made from the same CAM files by the same weights and settings are kept.
+
+    python infer_irn.py --weights results/irn/irn.pth --infer_list train --cam_dir results/cpn/cam_train --out_mask results/irn/mask_train
+    python evaluation_cam.py --type png --list train --predict_dir results/irn/mask_train
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from network.expansion_weights import load_irn
+from network.irn import IRN, STRIDE, infer_edge
+from tool.device import PRECISIONS, autocast, choose_device
+from tool.errors import run_script
+from tool.files import file_digest, require_dir
+from tool.flags import bool_flag
+from tool.images import write_image, write_mask
+from tool.irn_pictures import boundary_picture, displacement_picture
+from tool.seed import MASK_UNITS
+from tool.walk import edge_walk, unit_scores, unit_scores_to_label
+from voc12.constants import DATA_HELP
+from voc12.expansion_data import SeedSet
+from voc12.lists import load_class_list, load_ids
+
+VOC12_ROOT = "data/VOCdevkit/VOC2012"
+WEIGHTS = "results/irn/irn.pth"
+CAM_DIR = "results/cpn/cam"
+OUT_MASK = "results/irn/mask"
+
+STAGE = "irn_mask"
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The flags, defaults as released."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    data = parser.add_argument_group("data")
+    data.add_argument("--voc12_root", default=VOC12_ROOT, help="data set folder in VOC layout (default %(default)s)")
+    data.add_argument(
+        "--infer_list", default="train", help="list file, or its name in ImageSets/Segmentation (default %(default)s)"
+    )
+    data.add_argument("--cam_dir", default=CAM_DIR, help="folder of CAM files, any format (default %(default)s)")
+    data.add_argument("--num_workers", type=int, default=8, help="loader processes (default %(default)s)")
+
+    model = parser.add_argument_group("model")
+    model.add_argument(
+        "--weights", default=WEIGHTS, help="weights of train_irn.py, or the released res50_irn.pth (default %(default)s)"
+    )
+    model.add_argument(
+        "--crop_size", type=int, help="side that images are padded to, pixels (default: the training crop's, by the weights)"
+    )
+    model.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of convolutions (default %(default)s)")
+    model.add_argument("--device", default="auto", help="auto, cuda, cuda:N, mps or cpu (default %(default)s)")
+
+    walk = parser.add_argument_group("walk")
+    walk.add_argument("--radius", type=int, default=5, help="of neighbours, in cells of 4 pixels (default %(default)s)")
+    walk.add_argument("--beta", type=float, default=10, help="power of the affinity (default %(default)s)")
+    walk.add_argument("--exp_times", type=int, default=8, help="the walk takes 2 ** this many steps (default %(default)s)")
+    walk.add_argument(
+        "--bg_threshold",
+        type=float,
+        default=0.25,
+        help="background score, where 1 is the image's highest after the walk (default %(default)s)",
+    )
+
+    output = parser.add_argument_group("output")
+    output.add_argument("--out_mask", default=OUT_MASK, help="folder for the pseudo masks (default %(default)s)")
+    output.add_argument("--save_png", help="folder for pictures <id>_boundary.png and <id>_displacement.png (default: none)")
+    output.add_argument(
+        "--overwrite", type=bool_flag, nargs="?", const=True, default=False, help="make finished masks again (default false)"
+    )
+    return parser.parse_args(argv)
+
+
+@torch.inference_mode()
+def image_boundary(net: IRN, image: Tensor, crop_size: int, precision: str) -> tuple[Tensor, Tensor]:
+    """Boundary probability (h, w) and displacement (2, h, w) at stride 4 of a normalised image (3, H, W)."""
+    with autocast(image.device, precision):
+        edge, displacement = infer_edge(net, image, crop_size)
+    return edge[0], displacement
+
+
+@torch.inference_mode()
+def image_mask(cam: Tensor, keys: Tensor, edge: Tensor, args: argparse.Namespace) -> Tensor:
+    """The pseudo mask (H, W), uint8, of unit CAMs (n, H, W) of classes keys (n,) on a boundary map (h, w); n = 0: background."""
+    if len(keys) == 0:
+        return torch.zeros(cam.shape[1:], dtype=torch.uint8)
+    strided = F.interpolate(cam[None], edge.shape, mode="bilinear", align_corners=False)[0]
+    walked = edge_walk(strided, edge, args.radius, args.beta, args.exp_times)
+    return unit_scores_to_label(unit_scores(walked, cam.shape[1:], STRIDE), keys, args.bg_threshold)
+
+
+def write_pictures(folder: Path, name: str, size: tuple[int, int], edge: np.ndarray, displacement: np.ndarray) -> None:
+    """Boundary and displacement as PNG at image size (H, W)."""
+    write_image(folder / f"{name}_boundary.png", boundary_picture(edge, STRIDE)[: size[0], : size[1]])
+    write_image(folder / f"{name}_displacement.png", displacement_picture(displacement, STRIDE)[: size[0], : size[1]])
+
+
+def main(args: argparse.Namespace) -> None:
+    """Write a pseudo mask for every image of the list."""
+    # ============ network ============
+    device = choose_device(args.device)
+    net, config = load_irn(args.weights)
+    net.to(device, memory_format=torch.channels_last)
+    crop_size = args.crop_size or config["crop_size"]
+    walk_device = torch.device("cpu") if device.type == "mps" else device  # the walk needs float64
+
+    # ============ data ============
+    root = require_dir(args.voc12_root, "--voc12_root", DATA_HELP)
+    classes = load_class_list(root)
+    ids = load_ids(root, args.infer_list)
+    meta = {
+        "stage": STAGE,
+        "units": MASK_UNITS,
+        "backbone": config["backbone"],
+        "weights": file_digest(args.weights),
+        "crop_size": crop_size,
+        "precision": args.precision,
+        "radius": args.radius,
+        "beta": args.beta,
+        "exp_times": args.exp_times,
+        "bg_threshold": args.bg_threshold,
+        "classes": list(classes),
+    }
+    out_mask = Path(args.out_mask)
+    data = SeedSet(root, ids, args.cam_dir, out_mask, meta, classes, net.mean, net.std, args.overwrite)
+    if len(data) < len(ids):
+        tqdm.write(f"{len(ids) - len(data)} of {len(ids)} masks are there already, made with these weights and settings")
+    loader = DataLoader(data, batch_size=None, num_workers=min(args.num_workers, len(data)))
+
+    # ============ inference ============
+    for sample in tqdm(loader, unit="img", dynamic_ncols=True):
+        edge, displacement = image_boundary(net, sample["image"].to(device), crop_size, args.precision)
+        cam, keys, walk_edge = (value.to(walk_device) for value in (sample["cam"], sample["keys"], edge))
+        mask = image_mask(cam, keys, walk_edge, args).cpu().numpy()
+        if args.save_png:
+            write_pictures(Path(args.save_png), sample["id"], mask.shape, edge.cpu().numpy(), displacement.cpu().numpy())
+        write_mask(out_mask / f"{sample['id']}.png", mask, sample["meta"])
+    print(f"pseudo masks ({STAGE}): {out_mask}, {len(ids)} images")
+
+
+if __name__ == "__main__":
+    run_script(main, parse_args)

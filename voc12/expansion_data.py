@@ -1,0 +1,170 @@
+"""Photographs with the labels or seeds of the second expansion as named batch fields."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from tool.affinity import affinity_labels, reduce_label
+from tool.errors import InputError
+from tool.images import read_image, read_mask
+from tool.seed import find_seeds, load_seed, made_from, mask_is_finished
+from tool.transforms import JITTER, colour_jitter, cut_window, normalise, random_crop, random_window, resize, to_tensor
+from voc12.constants import IGNORE_LABEL
+from voc12.expansion_labels import load_scores
+from voc12.lists import image_path
+
+# Side of an AffinityNet cell in pixels; its labels are made at this size.
+AFFINITY_STRIDE = 8
+
+
+class IrnTrainSet(Dataset):
+    """Samples {id, image (3, S, S) normalised, label (S / 4, S / 4) uint8} of S x S crops, labels reduced as IRN reads them.
+
+    scale: range of the random resizing. Random scale, flip and crop, in the released order; 0 and 255 fill what lies outside the image.
+    Indexed by the (epoch, index) keys of EpochSampler.
+    """
+
+    def __init__(
+        self,
+        voc12_root: str | Path,
+        ids: Sequence[str],
+        label_path: Callable[[str], Path],
+        mean: Sequence[float],
+        std: Sequence[float],
+        seed: int,
+        crop_size: int = 512,
+        scale: tuple[float, float] = (0.5, 1.5),
+    ) -> None:
+        self.voc12_root, self.ids, self.label_path = Path(voc12_root), list(ids), label_path
+        self.mean, self.std, self.seed, self.crop_size, self.scale = mean, std, seed, crop_size, scale
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict:
+        epoch, index = key
+        rng = np.random.default_rng([self.seed, epoch, index])
+        name = self.ids[index]
+        image, label = read_image(image_path(self.voc12_root, name)), read_mask(self.label_path(name))
+        if label.shape != image.shape[:2]:
+            raise InputError(f"{self.label_path(name)} is of size {label.shape}, its image {image.shape[:2]}; delete it")
+        factor = rng.uniform(*self.scale)
+        height, width = (max(1, round(side * factor)) for side in label.shape)
+        image = normalise(resize(image, height, width), self.mean, self.std)
+        label = np.array(Image.fromarray(label).resize((width, height), resample=Image.Resampling.NEAREST))
+        if rng.random() < 0.5:
+            image, label = image[:, ::-1], label[:, ::-1]
+        window = random_window(label.shape, self.crop_size, rng)
+        label = cut_window(label, window, self.crop_size, fill=IGNORE_LABEL)
+        return {
+            "id": name,
+            "image": to_tensor(cut_window(image, window, self.crop_size)),
+            "label": torch.from_numpy(reduce_label(label)),
+        }
+
+
+class TopLeftCrops(Dataset):
+    """Samples {id, image (3, S, S) normalised}: the top left S x S pixels of each image, 0 where it does not reach."""
+
+    def __init__(
+        self, voc12_root: str | Path, ids: Sequence[str], mean: Sequence[float], std: Sequence[float], crop_size: int
+    ) -> None:
+        self.voc12_root, self.ids, self.mean, self.std, self.crop_size = Path(voc12_root), list(ids), mean, std, crop_size
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> dict:
+        image = normalise(read_image(image_path(self.voc12_root, self.ids[index])), self.mean, self.std)
+        rows, columns = (slice(0, min(side, self.crop_size)) for side in image.shape[:2])
+        image = cut_window(image, ((rows, columns), (rows, columns)), self.crop_size)
+        return {"id": self.ids[index], "image": to_tensor(image)}
+
+
+class AffTrainSet(Dataset):
+    """Samples {id, image (3, S, S) normalised, label (S / 8, S / 8) uint8} of S x S crops, labels as tool.affinity.affinity_labels.
+
+    Colour jitter, crop and flip, without resizing, as released; the scores are 0 where the crop leaves the image.
+    Indexed by the (epoch, index) keys of EpochSampler.
+    """
+
+    def __init__(
+        self,
+        voc12_root: str | Path,
+        ids: Sequence[str],
+        score_path: Callable[[str], Path],
+        mean: Sequence[float],
+        std: Sequence[float],
+        seed: int,
+        crop_size: int = 448,
+    ) -> None:
+        self.voc12_root, self.ids, self.score_path = Path(voc12_root), list(ids), score_path
+        self.mean, self.std, self.seed, self.crop_size = mean, std, seed, crop_size
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict:
+        epoch, index = key
+        rng = np.random.default_rng([self.seed, epoch, index])
+        name = self.ids[index]
+        image = read_image(image_path(self.voc12_root, name))
+        low, high, _ = load_scores(self.score_path(name))
+        if low.shape[1:] != image.shape[:2]:
+            raise InputError(f"{self.score_path(name)} is of size {low.shape[1:]}, its image {image.shape[:2]}; delete it")
+        image = normalise(colour_jitter(image, JITTER, rng), self.mean, self.std)
+        # Image and scores are cropped as one array, (S, S, 3 + 2 K).
+        crop = random_crop(np.concatenate([image, low.transpose(1, 2, 0), high.transpose(1, 2, 0)], axis=2), self.crop_size, rng)
+        if rng.random() < 0.5:
+            crop = crop[:, ::-1]
+        image, low, high = to_tensor(crop).split([3, len(low), len(low)])
+        return {"id": name, "image": image.contiguous(), "label": affinity_labels(low, high, AFFINITY_STRIDE)}
+
+
+class SeedSet(Dataset):
+    """Inference samples {id, image (3, H, W) normalised, keys (n,), cam (n, H, W) unit, meta: what the mask will say of itself}.
+
+    meta: the same without the seed. Images whose mask in mask_dir is there already, made with these settings from the same seed, are
+    left out, unless overwrite is set.
+    """
+
+    def __init__(
+        self,
+        voc12_root: str | Path,
+        ids: Sequence[str],
+        cam_dir: str | Path,
+        mask_dir: str | Path,
+        meta: dict[str, Any],
+        classes: Sequence[str],
+        mean: Sequence[float],
+        std: Sequence[float],
+        overwrite: bool = False,
+    ) -> None:
+        self.voc12_root, self.meta, self.classes, self.mean, self.std = Path(voc12_root), meta, tuple(classes), mean, std
+        items = list(zip(ids, find_seeds(cam_dir, ids), strict=True))
+        self.items = [
+            (name, path)
+            for name, path in tqdm(items, desc="finished masks", unit="img", leave=False, dynamic_ncols=True)
+            if overwrite or not mask_is_finished(Path(mask_dir) / f"{name}.png", meta, path)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> dict:
+        name, path = self.items[index]
+        image = read_image(image_path(self.voc12_root, name))
+        seed = load_seed(path, image.shape[:2], self.classes)
+        return {
+            "id": name,
+            "image": to_tensor(normalise(image, self.mean, self.std)),
+            "keys": torch.from_numpy(seed.keys),
+            "cam": torch.from_numpy(seed.cam),
+            "meta": made_from(self.meta, path, seed),
+        }

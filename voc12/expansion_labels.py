@@ -1,0 +1,131 @@
+"""The training labels of the second expansion, made from seeds once and kept in a folder: a file per image.
+
+IRN's are confident labels, <id>.png: class numbers, 255 where unsure. AffinityNet's are score files, <id>.npz, read without pickle:
+  keys  (n,) int64                       foreground classes, 0-based
+  low   (1 + n, H, W) float16            CRF scores at the low alpha, background first
+  high  (1 + n, H, W) float16            the same at the high alpha
+  meta  JSON text                        stage, alphas, CRF settings, and the seed they were made from
+The released code keeps these scores in float32, 40 GB for train_aug; here they are rounded to 11 bits and compressed, which moves
+labels only where two scores agree to 5e-4.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tool.crf import CrfSettings, alpha_scores, confident_label
+from tool.errors import InputError
+from tool.files import atomic_write
+from tool.images import read_image, write_mask
+from tool.pool import pool_map
+from tool.seed import MASK_UNITS, find_seeds, is_made_from, load_seed, made_from, mask_is_finished
+from voc12.lists import image_path
+
+CONFIDENT_STAGE = "irn_label"
+SCORES_STAGE = "aff_scores"
+
+
+@dataclass(frozen=True)
+class ConfidentLabels:
+    """Makes IRN's label files; thresholds in unit scale."""
+
+    voc12_root: Path
+    cam_dir: Path
+    label_dir: Path
+    classes: tuple[str, ...]
+    fg_threshold: float
+    bg_threshold: float
+    crf: CrfSettings
+
+    @cached_property
+    def meta(self) -> dict[str, Any]:
+        """What every file says of itself, but for its seed."""
+        thresholds = {"fg_threshold": self.fg_threshold, "bg_threshold": self.bg_threshold}
+        return {
+            "stage": CONFIDENT_STAGE,
+            "units": MASK_UNITS,
+            **thresholds,
+            "crf": asdict(self.crf),
+            "classes": list(self.classes),
+        }
+
+    def path(self, name: str) -> Path:
+        """The file of an image."""
+        return self.label_dir / f"{name}.png"
+
+    def __call__(self, item: tuple[str, Path]) -> None:
+        """Write the file of (id, path of its seed), unless it is there, made with these settings from this seed."""
+        name, cam_path = item
+        if mask_is_finished(self.path(name), self.meta, cam_path):
+            return
+        image = read_image(image_path(self.voc12_root, name))
+        seed = load_seed(cam_path, image.shape[:2], self.classes)
+        label = confident_label(image, seed.cam, seed.keys, self.fg_threshold, self.bg_threshold, self.crf)
+        write_mask(self.path(name), label, made_from(self.meta, cam_path, seed))
+
+
+@dataclass(frozen=True)
+class AffinityScores:
+    """Makes AffinityNet's score files."""
+
+    voc12_root: Path
+    cam_dir: Path
+    label_dir: Path
+    classes: tuple[str, ...]
+    low_alpha: float
+    high_alpha: float
+    crf: CrfSettings
+
+    @cached_property
+    def meta(self) -> dict[str, Any]:
+        """What every file says of itself, but for its seed."""
+        alphas = {"low_alpha": self.low_alpha, "high_alpha": self.high_alpha}
+        return {"stage": SCORES_STAGE, "units": "probability", **alphas, "crf": asdict(self.crf), "classes": list(self.classes)}
+
+    def path(self, name: str) -> Path:
+        """The file of an image."""
+        return self.label_dir / f"{name}.npz"
+
+    def __call__(self, item: tuple[str, Path]) -> None:
+        """Write the file of (id, path of its seed), unless it is there, made with these settings from this seed."""
+        name, cam_path = item
+        if self._is_finished(name, cam_path):
+            return
+        image = read_image(image_path(self.voc12_root, name))
+        seed = load_seed(cam_path, image.shape[:2], self.classes)
+        low, high = (alpha_scores(image, seed.cam, alpha, self.crf) for alpha in (self.low_alpha, self.high_alpha))
+        meta = json.dumps(made_from(self.meta, cam_path, seed), allow_nan=False)
+        with atomic_write(self.path(name)) as file:
+            np.savez_compressed(file, keys=seed.keys, low=low.astype(np.float16), high=high.astype(np.float16), meta=meta)
+
+    def _is_finished(self, name: str, cam_path: Path) -> bool:
+        if not self.path(name).is_file():
+            return False
+        try:
+            return is_made_from(load_scores(self.path(name))[2], self.meta, cam_path)
+        except InputError:
+            return False
+
+
+def load_scores(path: str | Path) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """(low, high, meta) of a score file, the scores (1 + n, H, W) float32, background first. Raises InputError naming the file."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            low, high, meta = arrays["low"], arrays["high"], json.loads(str(arrays["meta"]))
+    except FileNotFoundError as error:
+        raise InputError(f"score file not found: {path}; train_aff.py makes it from --cam_dir") from error
+    except Exception as error:  # damaged bytes reach zipfile, zlib, numpy and json: whatever they raise means a bad file
+        raise InputError(f"{path} is no score file of train_aff.py, or damaged ({type(error).__name__}); delete it") from error
+    if low.shape != high.shape or low.ndim != 3 or low.dtype != np.float16 or high.dtype != np.float16:
+        raise InputError(f"{path} is no score file of train_aff.py: low {low.shape} {low.dtype}, high {high.shape} {high.dtype}")
+    return low.astype(np.float32), high.astype(np.float32), meta
+
+
+def make_labels(maker: ConfidentLabels | AffinityScores, ids: Sequence[str], num_workers: int) -> None:
+    """Write the missing label files of ids, in num_workers processes. Raises InputError naming ids without a CAM file."""
+    pool_map(maker, list(zip(ids, find_seeds(maker.cam_dir, ids), strict=True)), num_workers, "labels")
