@@ -1,11 +1,13 @@
 """Choice of device and number format."""
 
 import contextlib
+import ctypes
+import platform
 
 import pytest
 import torch
 
-from tool.device import autocast, choose_device
+from tool.device import GIVE_BACK, KEEP, autocast, choose_device, set_allocator
 from tool.errors import InputError
 
 
@@ -21,6 +23,17 @@ def test_auto_takes_the_fastest_that_is_there(monkeypatch, cuda, mps, expected):
 
 def test_cpu_is_always_there():
     assert choose_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_glibc_takes_both_allocator_settings():
+    assert set_allocator(GIVE_BACK)
+    assert set_allocator(KEEP)
+
+
+def test_another_c_library_is_left_alone(monkeypatch):
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+    assert not set_allocator(KEEP)
 
 
 @pytest.mark.parametrize("name", ["cuda:99", "gpu", ""])

@@ -1,6 +1,5 @@
 """CAM files through the command line: what is in them, what is made again, and what flags change."""
 
-import json
 import os
 from pathlib import Path
 
@@ -306,7 +305,3 @@ def test_weights_that_diverged_write_no_file(pets_root, weights, tmp_path):
     save_torch(tmp_path / "bad.pth", value)
     assert "fc8.weight has values that are not finite" in _error(pets_root, tmp_path / "bad.pth", tmp_path / "cam")
     assert not (tmp_path / "cam").exists()
-
-
-def test_meta_is_json(made):
-    assert json.loads(json.dumps(load_cam(made / f"{IDS[0]}.npz").meta))

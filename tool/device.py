@@ -1,6 +1,7 @@
 """Choice of the compute device and of its number formats."""
 
 import contextlib
+import ctypes
 
 import torch
 
@@ -8,9 +9,17 @@ from tool.errors import InputError
 
 PRECISIONS = ("fp32", "bf16")
 
+# Parameters of glibc's mallopt, and their values: a process that keeps its freed memory, and glibc's defaults.
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+KEEP = {M_TRIM_THRESHOLD: -1, M_MMAP_MAX: 0}
+GIVE_BACK = {M_TRIM_THRESHOLD: 128 * 1024, M_MMAP_MAX: 65536}
+
 
 def choose_device(name: str) -> torch.device:
-    """The device of `--device`: "auto" takes CUDA, then Apple MPS, then the CPU. Raises InputError when the named one is absent."""
+    """The device of `--device`: "auto" takes CUDA, then Apple MPS, then the CPU. Raises InputError when the named one is absent.
+
+    On the CPU the process keeps the memory it frees from here on (set_allocator).
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -18,7 +27,24 @@ def choose_device(name: str) -> torch.device:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device {name} is not available here: {str(error).splitlines()[0]}; use --device auto") from error
+    if device.type == "cpu":
+        set_allocator(KEEP)
     return device
+
+
+def set_allocator(parameters: dict[int, int]) -> bool:
+    """Whether glibc took these mallopt parameters; False, and nothing done, with another C library.
+
+    By default glibc returns every large block to the kernel and takes it back, zeroed page by page, at the next step of a training:
+    two thirds of the CPU's time here (benchmarks/RESULTS.md). A process that keeps its memory is no larger than its peak, plus some
+    fragmentation.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return False
+    taken = [mallopt(name, value) == 1 for name, value in parameters.items()]
+    return all(taken)
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
