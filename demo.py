@@ -34,21 +34,21 @@ METHODS = {"cam": "CAM", "cpn": "CPN"}
 NETWORK = ["--backbone", "efficientnet_lite0", "--output_stride", "16"]
 TRAINING = [
     "--crop_size",
-    "192",
+    "128",
     "--resize_long",
-    "224",
-    "352",
+    "128",
+    "192",
     "--batch_size",
-    "8",
+    "4",
     "--lr",
-    "0.005",
+    "0.01",
     "--momentum",
-    "0.9",
+    "0.5",
     "--val_list",
     "none",
 ]
 PATCHES = ["--patch", "grid", "--grid_sizes", "16", "32", "64"]
-SCALES = ["--scales", "0.5", "1.0"]
+SCALES = ["--scales", "0.4", "0.55", "0.7"]
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -58,7 +58,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", default=OUT, help="folder for weights, CAM files, table and pictures (default %(default)s)")
     parser.add_argument("--images", type=int, default=400, help="training images of the sample (default %(default)s)")
     parser.add_argument("--val_images", type=int, default=100, help="validation images of the sample (default %(default)s)")
-    parser.add_argument("--max_epoches", type=int, default=3, help="epochs of each method (default %(default)s)")
+    parser.add_argument("--max_epoches", type=int, default=8, help="epochs of each method (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the trainings; the data set's is always 0 (default %(default)s)")
     parser.add_argument("--num_workers", type=int, default=2, help="loader processes (default %(default)s)")
     parser.add_argument("--sheet_images", type=int, default=8, help="rows of the contact sheet (default %(default)s)")
