@@ -40,7 +40,7 @@ from tool.metrics import ThresholdSweep, iou_table
 from tool.overlay import cam_panel
 from tool.patches import DRAWS, SLIC_INPUTS, STRATEGIES, PatchMask, cp_pair
 from tool.run_log import RunLog
-from tool.schedule import RELEASED_MOMENTUM, build_optimizer
+from tool.schedule import NEW_LAYER_FACTOR, RELEASED_MOMENTUM, build_optimizer
 from tool.trainer import TrainingRun, ignore_signals, seed_everything
 from tool.training_flags import add_machine_flags, add_session_flags
 from tool.transforms import TrainTransform
@@ -122,8 +122,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     optimisation = parser.add_argument_group("optimisation")
     optimisation.add_argument("--batch_size", type=int, default=4, help="images a step (default %(default)s)")
     optimisation.add_argument("--max_epoches", type=int, default=8, help="epochs (default %(default)s)")
+    optimisation.add_argument("--lr", type=float, default=0.01, help="learning rate of pretrained weights (default %(default)s)")
     optimisation.add_argument(
-        "--lr", type=float, default=0.01, help="learning rate of pretrained weights; new layers take 10x (default %(default)s)"
+        "--new_layer_factor",
+        type=float,
+        default=NEW_LAYER_FACTOR,
+        help="new layers take this times --lr (default %(default)s)",
     )
     optimisation.add_argument("--wt_dec", type=float, default=5e-4, help="weight decay (default %(default)s)")
     optimisation.add_argument(
@@ -284,7 +288,9 @@ def main(args: argparse.Namespace) -> None:
     net, config = build_network(args, len(classes))
     net.to(device, memory_format=torch.channels_last)
     steps_per_epoch = len(ids) // args.batch_size
-    optimizer, schedule = build_optimizer(net, args.lr, args.wt_dec, args.momentum, args.max_epoches * steps_per_epoch)
+    optimizer, schedule = build_optimizer(
+        net, args.lr, args.wt_dec, args.momentum, args.max_epoches * steps_per_epoch, new_factor=args.new_layer_factor
+    )
 
     transform = TrainTransform(net.mean, net.std, args.crop_size, tuple(args.resize_long))
     patch_mask = None

@@ -118,3 +118,8 @@ def test_schedule_continues_from_its_state():
         one.optimizer.step()
         one.step()
     assert schedule.get_last_lr() == whole.get_last_lr()
+
+
+def test_new_factor_sets_the_rates_of_new_layers_alone():
+    rates = [group["lr"] for group in parameter_groups(_Toy(), lr=0.01, weight_decay=5e-4, new_factor=3)]
+    assert rates == pytest.approx([0.01, 0.02, 0.03, 0.06])

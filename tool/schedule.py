@@ -11,9 +11,9 @@ BIAS_FACTOR = 2
 RELEASED_MOMENTUM = 5e-4
 
 
-def parameter_groups(net: nn.Module, lr: float, weight_decay: float) -> list[dict]:
+def parameter_groups(net: nn.Module, lr: float, weight_decay: float, new_factor: float = NEW_LAYER_FACTOR) -> list[dict]:
     """Four groups of the trainable convolutions and linear layers: pretrained weights (1x lr), pretrained biases (2x), new weights
-    (10x), new biases (20x); weight decay on weights only.
+    (new_factor x), new biases (2 new_factor x); weight decay on weights only.
 
     net: gives `pretrained_modules()` and `new_modules()`. Batch norm and other normalisation parameters are in no group.
     Source: released code; group sizes in tests/data/parity/schedule.npz.
@@ -25,7 +25,7 @@ def parameter_groups(net: nn.Module, lr: float, weight_decay: float) -> list[dic
         return [parameter for parameter in parameters if parameter is not None and parameter.requires_grad]
 
     groups = []
-    for name, modules, factor in (("pretrained", net.pretrained_modules, 1), ("new", net.new_modules, NEW_LAYER_FACTOR)):
+    for name, modules, factor in (("pretrained", net.pretrained_modules, 1), ("new", net.new_modules, new_factor)):
         groups.append({"name": f"{name} weights", "params": collect(modules(), "weight"), "lr": lr * factor})
         groups.append({"name": f"{name} biases", "params": collect(modules(), "bias"), "lr": lr * factor * BIAS_FACTOR})
     for group, decay in zip(groups, (weight_decay, 0.0) * 2, strict=True):
@@ -45,7 +45,13 @@ def poly_sgd(groups: list[dict], momentum: float, max_step: int, power: float = 
 
 
 def build_optimizer(
-    net: nn.Module, lr: float, weight_decay: float, momentum: float, max_step: int, power: float = 0.9
+    net: nn.Module,
+    lr: float,
+    weight_decay: float,
+    momentum: float,
+    max_step: int,
+    power: float = 0.9,
+    new_factor: float = NEW_LAYER_FACTOR,
 ) -> tuple[Optimizer, LambdaLR]:
     """poly_sgd over parameter_groups(net)."""
-    return poly_sgd(parameter_groups(net, lr, weight_decay), momentum, max_step, power)
+    return poly_sgd(parameter_groups(net, lr, weight_decay, new_factor), momentum, max_step, power)
