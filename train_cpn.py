@@ -129,6 +129,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=NEW_LAYER_FACTOR,
         help="new layers take this times --lr (default %(default)s)",
     )
+    optimisation.add_argument(
+        "--refinement_factor", type=float, help="PCM's and PRCM's layers take this times --lr (default --new_layer_factor)"
+    )
     optimisation.add_argument("--wt_dec", type=float, default=5e-4, help="weight decay (default %(default)s)")
     optimisation.add_argument(
         "--momentum",
@@ -289,7 +292,13 @@ def main(args: argparse.Namespace) -> None:
     net.to(device, memory_format=torch.channels_last)
     steps_per_epoch = len(ids) // args.batch_size
     optimizer, schedule = build_optimizer(
-        net, args.lr, args.wt_dec, args.momentum, args.max_epoches * steps_per_epoch, new_factor=args.new_layer_factor
+        net,
+        args.lr,
+        args.wt_dec,
+        args.momentum,
+        args.max_epoches * steps_per_epoch,
+        new_factor=args.new_layer_factor,
+        refinement_factor=args.refinement_factor,
     )
 
     transform = TrainTransform(net.mean, net.std, args.crop_size, tuple(args.resize_long))

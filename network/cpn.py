@@ -88,7 +88,11 @@ class CPNHead(nn.Module):
 
     def new_modules(self) -> list[nn.Module]:
         """The layers without pretrained weights, which train at ten times the rate."""
-        return [self.fc8, self.f8_3, self.f8_4, self.f9, self.f10]
+        return [self.fc8, *self.refinement_modules()]
+
+    def refinement_modules(self) -> list[nn.Module]:
+        """The new layers of PCM and PRCM."""
+        return [self.f8_3, self.f8_4, self.f9, self.f10]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Raw CAM and refined CAM, both (B, K, H, W), from normalised RGB x (B, 3, H, W)."""

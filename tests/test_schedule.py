@@ -123,3 +123,15 @@ def test_schedule_continues_from_its_state():
 def test_new_factor_sets_the_rates_of_new_layers_alone():
     rates = [group["lr"] for group in parameter_groups(_Toy(), lr=0.01, weight_decay=5e-4, new_factor=3)]
     assert rates == pytest.approx([0.01, 0.02, 0.03, 0.06])
+
+
+def test_refinement_factor_takes_the_refinement_out_of_the_new_layers():
+    with torch.device("meta"):
+        net = build_cpn("efficientnet_lite0", 3)
+    groups = {group["name"]: group for group in parameter_groups(net, lr=0.01, weight_decay=5e-4, refinement_factor=0.5)}
+    assert groups["new weights"]["params"] == [net.fc8.weight]
+    assert groups["refinement weights"]["lr"] == pytest.approx(0.005)
+    assert groups["refinement weights"]["weight_decay"] == 5e-4
+    assert {id(p) for p in groups["refinement weights"]["params"]} == {
+        id(layer.weight) for layer in (net.f8_3, net.f8_4, net.f9, net.f10)
+    }

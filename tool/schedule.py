@@ -1,5 +1,7 @@
 """Parameter groups, the optimiser and the poly learning rate."""
 
+from collections.abc import Iterable
+
 from torch import nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -11,25 +13,38 @@ BIAS_FACTOR = 2
 RELEASED_MOMENTUM = 5e-4
 
 
-def parameter_groups(net: nn.Module, lr: float, weight_decay: float, new_factor: float = NEW_LAYER_FACTOR) -> list[dict]:
+def parameter_groups(
+    net: nn.Module,
+    lr: float,
+    weight_decay: float,
+    new_factor: float = NEW_LAYER_FACTOR,
+    refinement_factor: float | None = None,
+) -> list[dict]:
     """Four groups of the trainable convolutions and linear layers: pretrained weights (1x lr), pretrained biases (2x), new weights
     (new_factor x), new biases (2 new_factor x); weight decay on weights only.
 
-    net: gives `pretrained_modules()` and `new_modules()`. Batch norm and other normalisation parameters are in no group.
+    net:               gives `pretrained_modules()` and `new_modules()`. Batch norm and other normalisation parameters are in no group.
+    refinement_factor: puts those of the new modules that are in `net.refinement_modules()` into two more groups with this factor;
+                       None leaves them with the others, as released
     Source: released code; group sizes in tests/data/parity/schedule.npz.
     """
 
-    def collect(modules, attribute: str) -> list[nn.Parameter]:
+    def collect(modules: Iterable[nn.Module], attribute: str) -> list[nn.Parameter]:
         layers = (module for module in modules if isinstance(module, (nn.Conv2d, nn.Linear)))
         parameters = (getattr(layer, attribute) for layer in layers)
         return [parameter for parameter in parameters if parameter is not None and parameter.requires_grad]
 
+    refinement = [] if refinement_factor is None else net.refinement_modules()
+    new = [module for module in net.new_modules() if module not in refinement]
+    kinds = [("pretrained", list(net.pretrained_modules()), 1), ("new", new, new_factor)]
+    if refinement_factor is not None:
+        kinds.append(("refinement", refinement, refinement_factor))
     groups = []
-    for name, modules, factor in (("pretrained", net.pretrained_modules, 1), ("new", net.new_modules, new_factor)):
-        groups.append({"name": f"{name} weights", "params": collect(modules(), "weight"), "lr": lr * factor})
-        groups.append({"name": f"{name} biases", "params": collect(modules(), "bias"), "lr": lr * factor * BIAS_FACTOR})
-    for group, decay in zip(groups, (weight_decay, 0.0) * 2, strict=True):
-        group["weight_decay"] = decay
+    for name, modules, factor in kinds:
+        groups.append({"name": f"{name} weights", "params": collect(modules, "weight"), "lr": lr * factor})
+        groups.append({"name": f"{name} biases", "params": collect(modules, "bias"), "lr": lr * factor * BIAS_FACTOR})
+    for index, group in enumerate(groups):
+        group["weight_decay"] = 0.0 if index % 2 else weight_decay
     return groups
 
 
@@ -52,6 +67,7 @@ def build_optimizer(
     max_step: int,
     power: float = 0.9,
     new_factor: float = NEW_LAYER_FACTOR,
+    refinement_factor: float | None = None,
 ) -> tuple[Optimizer, LambdaLR]:
     """poly_sgd over parameter_groups(net)."""
-    return poly_sgd(parameter_groups(net, lr, weight_decay, new_factor), momentum, max_step, power)
+    return poly_sgd(parameter_groups(net, lr, weight_decay, new_factor, refinement_factor), momentum, max_step, power)
