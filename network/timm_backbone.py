@@ -1,4 +1,4 @@
-"""Any timm model with intermediate features as a backbone, batch norm frozen as in ResNet38."""
+"""Any timm model with intermediate features as a backbone, batch norm frozen as in ResNet38 and folded into its convolution."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import torch
 from timm.data import IMAGENET_INCEPTION_MEAN, IMAGENET_INCEPTION_STD
 from torch import Tensor, nn
 
+from network.fold import fold_frozen_norms
 from network.resnet38 import freeze_batch_norm
 from tool.errors import InputError
 
@@ -122,6 +123,7 @@ class TimmBackbone(nn.Module):
         self.early = [index % len(self.model.feature_info) for index in early]
         self._freeze_stem()
         freeze_batch_norm(self)
+        fold_frozen_norms(self.model, self._all_maps)
         with torch.no_grad():
             features = self.forward_features(torch.zeros(1, 3, 224, 224))
         if features["conv6"].ndim != 4:
@@ -133,6 +135,11 @@ class TimmBackbone(nn.Module):
             raise InputError(
                 f"--backbone {name} has output stride {self.stride}, not {output_stride}; set --output_stride {self.stride}"
             )
+
+    def _all_maps(self) -> list[Tensor]:
+        """All that the model gives for a small image."""
+        last, maps = self.model.forward_intermediates(torch.zeros(1, 3, 64, 64))
+        return [last, *maps]
 
     def _freeze_stem(self) -> None:
         """Freeze the layers up to stride 2, as conv1a and b2 are in ResNet38."""

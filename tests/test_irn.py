@@ -168,7 +168,7 @@ def test_timm_levels_agree_with_the_released_backbone(net, arrays):
     x = torch.from_numpy(arrays["x"])
     ours, theirs = net.backbone(x), timm_net.eval()(x)
     for a, b in zip(ours[:4], theirs[:4], strict=True):
-        torch.testing.assert_close(a, b)
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-4 * float(a.max()))  # folding batch norm rounds otherwise
     assert tuple(96 // level.shape[2] for level in theirs) == STRIDES
 
 
