@@ -27,6 +27,7 @@ from tool.files import file_digest, require_dir
 from tool.flags import bool_flag
 from tool.images import write_mask
 from tool.seed import MASK_UNITS
+from tool.shards import shard, share_note
 from tool.walk import affinity_walk, pool_scores, scores_to_label, upsample_scores
 from voc12.constants import DATA_HELP
 from voc12.expansion_data import AFFINITY_STRIDE, SeedSet
@@ -122,7 +123,8 @@ def main(args: argparse.Namespace) -> None:
     # ============ data ============
     root = require_dir(args.voc12_root, "--voc12_root", DATA_HELP)
     classes = load_class_list(root)
-    ids = load_ids(root, args.infer_list)
+    every = load_ids(root, args.infer_list)
+    ids = shard(every)
     meta = {
         "stage": STAGE,
         "units": MASK_UNITS,
@@ -143,7 +145,7 @@ def main(args: argparse.Namespace) -> None:
         affinity = image_affinity(net, sample["image"].to(device), args.precision).to(walk_device)
         mask = image_mask(sample["cam"], sample["keys"], affinity, walk)
         write_mask(out_mask / f"{sample['id']}.png", mask.cpu().numpy(), sample["meta"])
-    print(f"pseudo masks ({STAGE}): {out_mask}, {len(ids)} images")
+    print(f"pseudo masks ({STAGE}): {out_mask}, {share_note(len(every))}")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from tool.flags import bool_flag
 from tool.images import read_image, write_image
 from tool.losses import global_average
 from tool.overlay import caption, overlay
+from tool.shards import shard, share_note
 from tool.trainer import ignore_signals, to_device
 from tool.transforms import normalise, to_tensor
 from voc12.constants import DATA_HELP
@@ -80,7 +81,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     output = parser.add_argument_group("output")
     output.add_argument("--out_cam", help=f"folder for the CAM files (default {OUT_CAM}; with --image none)")
     output.add_argument(
-        "--format", choices=FORMATS, default="npz", help="npz (ours), released (halved maps) or irn (default %(default)s)"
+        "--format",
+        choices=FORMATS,
+        default="npz",
+        help="npz (ours); released (halved maps) or irn, which are always made again (default %(default)s)",
     )
     output.add_argument(
         "--save_png", help="folder for overlays on the photograph, <id>_<class>.png (default none; with --image the photograph's)"
@@ -117,16 +121,18 @@ def image_cam(
 
 
 def is_finished(out_cam: Path, name: str, keys: np.ndarray, meta: dict, file_format: str) -> bool:
-    """Whether a whole CAM file of this image, with these classes and this meta, is there already."""
-    path = out_cam / f"{name}.{'npz' if file_format == 'npz' else 'npy'}"
-    if not path.is_file():
+    """Whether a whole CAM file of this image, with these classes and this meta, is there already.
+
+    Files of the field's formats do not say what made them, so they never count.
+    """
+    path = out_cam / f"{name}.npz"
+    if file_format != "npz" or not path.is_file():
         return False
     try:
         found = load_cam(path)
     except InputError:
         return False
-    same_keys = np.array_equal(found.keys, keys)
-    return same_keys and (found.meta == meta if file_format == "npz" else found.meta == {"format": file_format})
+    return np.array_equal(found.keys, keys) and found.meta == meta
 
 
 def write_overlays(cam_file: CamFile, image: np.ndarray, folder: str | Path, classes: Sequence[str]) -> list[Path]:
@@ -162,7 +168,8 @@ def infer_list(
 ) -> None:
     """Write a CAM file for every image of the list that has none made by the same weights and settings."""
     root = require_dir(args.voc12_root, "--voc12_root", DATA_HELP)
-    ids = load_ids(root, args.infer_list)
+    every = load_ids(root, args.infer_list)
+    ids = shard(every)
     labels = load_labels(root, ids, classes, args.labels)
     paths = [image_path(root, name) for name in ids]
     out_cam = Path(args.out_cam or OUT_CAM)
@@ -188,7 +195,7 @@ def infer_list(
             pending = writer.submit(write_outputs, cam_file, data.paths[index], classes, out_cam, args)
         if pending is not None:
             pending.result()
-    print(f"CAM files ({meta['stage']}, {args.format}): {out_cam}, {len(ids)} images")
+    print(f"CAM files ({meta['stage']}, {args.format}): {out_cam}, {share_note(len(every))}")
 
 
 def infer_photographs(

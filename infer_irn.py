@@ -26,6 +26,7 @@ from tool.flags import bool_flag
 from tool.images import write_image, write_mask
 from tool.irn_pictures import boundary_picture, displacement_picture
 from tool.seed import MASK_UNITS
+from tool.shards import shard, share_note
 from tool.walk import edge_walk, unit_scores, unit_scores_to_label
 from voc12.constants import DATA_HELP
 from voc12.expansion_data import SeedSet
@@ -116,7 +117,8 @@ def main(args: argparse.Namespace) -> None:
     # ============ data ============
     root = require_dir(args.voc12_root, "--voc12_root", DATA_HELP)
     classes = load_class_list(root)
-    ids = load_ids(root, args.infer_list)
+    every = load_ids(root, args.infer_list)
+    ids = shard(every)
     meta = {
         "stage": STAGE,
         "units": MASK_UNITS,
@@ -144,7 +146,7 @@ def main(args: argparse.Namespace) -> None:
         if args.save_png:
             write_pictures(Path(args.save_png), sample["id"], mask.shape, edge.cpu().numpy(), displacement.cpu().numpy())
         write_mask(out_mask / f"{sample['id']}.png", mask, sample["meta"])
-    print(f"pseudo masks ({STAGE}): {out_mask}, {len(ids)} images")
+    print(f"pseudo masks ({STAGE}): {out_mask}, {share_note(len(every))}")
 
 
 if __name__ == "__main__":

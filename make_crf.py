@@ -38,6 +38,7 @@ from tool.seed import (
     made_from,
     mask_is_finished,
 )
+from tool.shards import shard, share_note
 from voc12.constants import DATA_HELP
 from voc12.lists import image_path, load_class_list, load_ids
 
@@ -135,9 +136,9 @@ def main(args: argparse.Namespace) -> None:
         how=seed_crf(args, BG_THRESHOLD),
         overwrite=args.overwrite,
     )
-    pool_map(refine, list(zip(ids, find_seeds(args.cam_dir, ids), strict=True)), args.num_workers, "CRF")
+    pool_map(refine, shard(list(zip(ids, find_seeds(args.cam_dir, ids), strict=True))), args.num_workers, "CRF")
     print(
-        f"CAM files ({CRF_STAGE}): {args.out_cam}, {len(ids)} images"
+        f"CAM files ({CRF_STAGE}): {args.out_cam}, {share_note(len(ids))}"
         + (f"; label maps: {args.out_mask}" if args.out_mask else "")
     )
 

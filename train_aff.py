@@ -20,12 +20,14 @@ from network.weights import WEIGHTS_HELP, load_backbone_weights, save_network
 from tool.affinity import fitting_radius, pair_labels, pair_offsets
 from tool.crf import named_settings
 from tool.device import choose_device
+from tool.distributed import barrier, join, mean_over_ranks
 from tool.errors import InputError, run_script
 from tool.expansion_losses import affinity_net_loss
 from tool.files import git_commit, require_dir
 from tool.flags import add_crf_flags
 from tool.run_log import RunLog
 from tool.schedule import RELEASED_MOMENTUM, build_optimizer
+from tool.shards import is_main
 from tool.trainer import TrainingRun, seed_everything
 from tool.training_flags import add_machine_flags, add_session_flags
 from voc12.constants import DATA_HELP
@@ -86,7 +88,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
 
     optimisation = parser.add_argument_group("optimisation")
-    optimisation.add_argument("--batch_size", type=int, default=8, help="images a step (default %(default)s)")
+    optimisation.add_argument(
+        "--batch_size", type=int, default=8, help="images a step, of all processes together (default %(default)s)"
+    )
     optimisation.add_argument("--max_epoches", type=int, default=8, help="epochs (default %(default)s)")
     optimisation.add_argument(
         "--lr", type=float, help="learning rate of pretrained weights; new layers take 10x (default 0.01 seam, 0.1 psa)"
@@ -122,7 +126,8 @@ def build_network(backbone: str, weights: str | None) -> AffinityNet | AffinityN
 def train_step(net: AffinityNet | AffinityNetTimm, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """AffinityNet's losses, their total as "loss"."""
     radius = fitting_radius(batch["label"].shape[-2:])
-    return affinity_net_loss(net(batch["image"]), pair_labels(batch["label"], pair_offsets(radius), radius))
+    pairs = pair_labels(batch["label"], pair_offsets(radius), radius)
+    return affinity_net_loss(net(batch["image"]), pairs, mean_over_ranks)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -130,8 +135,9 @@ def main(args: argparse.Namespace) -> None:
     # ============ settings ============
     if args.crop_size % AFFINITY_STRIDE or args.crop_size < 3 * AFFINITY_STRIDE:
         raise InputError(f"--crop_size {args.crop_size} must be a multiple of {AFFINITY_STRIDE}, at least {3 * AFFINITY_STRIDE}")
-    seed_everything(args.seed)
+    seed_everything(args.seed, args.deterministic)
     device = choose_device(args.device)
+    join(device)
     folder = Path(args.results) / args.session_name
     settings = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(args).items()}
 
@@ -159,6 +165,7 @@ def main(args: argparse.Namespace) -> None:
         crf=named_settings(args.crf, **dict(args.crf_set)),
     )
     make_labels(scores, ids, args.num_workers)
+    barrier()
     train_set = AffTrainSet(root, ids, scores.path, net.mean, net.std, args.seed, args.crop_size)
 
     # ============ loop ============
@@ -185,6 +192,8 @@ def main(args: argparse.Namespace) -> None:
     )
 
     # ============ output ============
+    if not is_main():
+        return
     path = folder / f"{args.session_name}.pth"
     config = {"method": "aff", "backbone": args.backbone, "preset": args.preset}
     save_network(path, net, config, classes, {"settings": settings, "iterations": run.step, "commit": git_commit()})

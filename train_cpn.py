@@ -10,6 +10,8 @@ The paper's setting, and a small one for a CPU:
 """
 
 import argparse
+import functools
+import operator
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from network.cpn import PRCM_KEYS, REFINEMENTS, CPNHead
 from network.weights import WEIGHTS_HELP, load_backbone_weights, save_network
 from tool.cam import normalise_cam
 from tool.device import choose_device
+from tool.distributed import gather, join
 from tool.errors import InputError, run_script
 from tool.files import git_commit, require_dir
 from tool.flags import named_number
@@ -41,6 +44,7 @@ from tool.overlay import cam_panel
 from tool.patches import DRAWS, SLIC_INPUTS, STRATEGIES, PatchMask, cp_pair
 from tool.run_log import RunLog
 from tool.schedule import NEW_LAYER_FACTOR, RELEASED_MOMENTUM, build_optimizer
+from tool.shards import is_main, shard
 from tool.trainer import TrainingRun, ignore_signals, seed_everything
 from tool.training_flags import add_machine_flags, add_session_flags
 from tool.transforms import TrainTransform
@@ -120,7 +124,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
 
     optimisation = parser.add_argument_group("optimisation")
-    optimisation.add_argument("--batch_size", type=int, default=4, help="images a step (default %(default)s)")
+    optimisation.add_argument(
+        "--batch_size", type=int, default=4, help="images a step, of all processes together (default %(default)s)"
+    )
     optimisation.add_argument("--max_epoches", type=int, default=8, help="epochs (default %(default)s)")
     optimisation.add_argument("--lr", type=float, default=0.01, help="learning rate of pretrained weights (default %(default)s)")
     optimisation.add_argument(
@@ -222,13 +228,14 @@ def build_network(args: argparse.Namespace, num_classes: int) -> tuple[CPNHead, 
 
 class Validation:
     """Quick validation at one scale: classification loss, and the best mIoU over thresholds of plain and refined CAM where the list
-    has masks. A guide while training; evaluation_cam.py on CAM files of all scales gives the numbers to report.
+    has masks. A guide while training; evaluation_cam.py on CAM files of all scales gives the numbers to report. Several processes share
+    the list.
     """
 
     def __init__(self, args: argparse.Namespace, net: CPNHead, classes: tuple[str, ...], device: torch.device) -> None:
         self.net, self.device, self.classes = net, device, classes
         self.root = Path(args.voc12_root)
-        ids = load_ids(self.root, args.val_list)
+        ids = shard(load_ids(self.root, args.val_list))
         self.has_masks = (self.root / MASK_DIR).is_dir()
         labels = load_labels(self.root, ids, classes, args.labels)
         paths = [image_path(self.root, name) for name in ids]
@@ -238,7 +245,7 @@ class Validation:
 
     @torch.inference_mode()
     def __call__(self) -> tuple[dict[str, float], list[np.ndarray]]:
-        """(measures, CAM panels of the first images)."""
+        """(measures of the whole list, CAM panels of this process's first images)."""
         sweeps = {kind: ThresholdSweep(VALIDATION_THRESHOLDS, len(self.classes) + 1) for kind in self.kinds}
         losses, panels = [], []
         for sample in tqdm(self.loader, desc="validation", unit="img", leave=False, dynamic_ncols=True):
@@ -262,8 +269,10 @@ class Validation:
             if len(panels) < PANEL_IMAGES:
                 photograph = read_image(image_path(self.root, sample["id"]))
                 panels.append(cam_panel(photograph, unit[self.kinds[-1]], self.classes))
-        measures = {"val_loss_cls": float(np.mean(losses))}
-        for kind, sweep in sweeps.items() if self.has_masks else ():
+        shares = gather((losses, sweeps))
+        measures = {"val_loss_cls": float(np.mean([loss for share, _ in shares for loss in share]))}
+        for kind in self.kinds if self.has_masks else ():
+            sweep = functools.reduce(operator.add, (share[kind] for _, share in shares))
             miou = iou_table(sweep.confusion()).miou_skip
             best = int(np.argmax(miou))
             measures |= {f"val_miou_{kind}": float(miou[best]), f"val_threshold_{kind}": VALIDATION_THRESHOLDS[best]}
@@ -273,8 +282,9 @@ class Validation:
 def main(args: argparse.Namespace) -> None:
     """Train, and write results/<session_name>/<session_name>.pth."""
     # ============ settings ============
-    seed_everything(args.seed)
+    seed_everything(args.seed, args.deterministic)
     device = choose_device(args.device)
+    join(device)
     folder = Path(args.results) / args.session_name
     settings = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(args).items()}
 
@@ -351,6 +361,8 @@ def main(args: argparse.Namespace) -> None:
         losses_of,
         on_epoch,
     )
+    if not is_main():
+        return
     path = folder / f"{args.session_name}.pth"
     save_network(path, net, config, classes, {"settings": settings, "iterations": run.step, "commit": git_commit()})
     run.log.line("end", step=run.step, weights=str(path))

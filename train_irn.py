@@ -20,12 +20,14 @@ from network.irn import IRN, STRIDE, mean_displacement
 from network.weights import save_network
 from tool.crf import named_settings
 from tool.device import autocast, choose_device
+from tool.distributed import barrier, join, mean_over_ranks
 from tool.errors import InputError, run_script
 from tool.expansion_losses import irn_loss
 from tool.files import git_commit, require_dir
 from tool.flags import add_crf_flags
 from tool.run_log import RunLog
 from tool.schedule import poly_sgd
+from tool.shards import is_main
 from tool.trainer import TrainingRun, ignore_signals, seed_everything, to_device
 from tool.training_flags import add_machine_flags, add_session_flags
 from voc12.constants import DATA_HELP
@@ -85,7 +87,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
 
     optimisation = parser.add_argument_group("optimisation")
-    optimisation.add_argument("--batch_size", type=int, default=32, help="images a step (default %(default)s)")
+    optimisation.add_argument(
+        "--batch_size", type=int, default=32, help="images a step, of all processes together (default %(default)s)"
+    )
     optimisation.add_argument("--max_epoches", type=int, default=3, help="epochs (default %(default)s)")
     optimisation.add_argument(
         "--lr", type=float, default=0.1, help="learning rate of the boundary branch; displacement takes 10x (default %(default)s)"
@@ -114,7 +118,7 @@ def require_crop(crop_size: int, radius: int) -> None:
 def train_step(net: IRN, batch: dict[str, Tensor], radius: int, num_labels: int) -> dict[str, Tensor]:
     """IRN's losses, their total as "loss"."""
     edge, displacement = net(batch["image"])
-    losses = irn_loss(edge, displacement, batch["label"], radius, num_labels)
+    losses = irn_loss(edge, displacement, batch["label"], radius, num_labels, mean_over_ranks)
     losses["loss"] = losses.pop("total_loss")
     return losses
 
@@ -146,8 +150,9 @@ def main(args: argparse.Namespace) -> None:
     """Make the labels, train, and write results/<session_name>/<session_name>.pth."""
     # ============ settings ============
     require_crop(args.crop_size, args.radius)
-    seed_everything(args.seed)
+    seed_everything(args.seed, args.deterministic)
     device = choose_device(args.device)
+    join(device)
     folder = Path(args.results) / args.session_name
     settings = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(args).items()}
 
@@ -176,6 +181,7 @@ def main(args: argparse.Namespace) -> None:
         crf=named_settings(args.crf, **dict(args.crf_set)),
     )
     make_labels(labels, ids, args.num_workers)
+    barrier()
     train_set = IrnTrainSet(root, ids, labels.path, net.mean, net.std, args.seed, args.crop_size, tuple(args.scale))
 
     # ============ loop ============
@@ -202,6 +208,8 @@ def main(args: argparse.Namespace) -> None:
     )
 
     # ============ output ============
+    if not is_main():
+        return
     set_mean_shift(net, TopLeftCrops(root, ids, net.mean, net.std, args.crop_size), device, args)
     path = folder / f"{args.session_name}.pth"
     config = {"method": "irn", "backbone": args.backbone, "crop_size": args.crop_size}

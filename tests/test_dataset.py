@@ -30,12 +30,28 @@ def test_epoch_is_a_permutation_without_the_last_partial_batch(length, batch_siz
     assert set(indices) <= set(range(length))
 
 
-def test_start_skips_what_was_seen():
+def test_skipped_batches_are_those_already_seen():
     whole = list(EpochSampler(11, 2, seed=1, epoch=3))
-    for start in (0, 2, 8, 10):
-        rest = EpochSampler(11, 2, seed=1, epoch=3, start=start)
-        assert list(rest) == whole[start:]
-        assert len(rest) == len(whole) - start
+    for skip in (0, 1, 4, 5):
+        rest = EpochSampler(11, 2, seed=1, epoch=3, skip=skip)
+        assert list(rest) == whole[2 * skip :]
+        assert len(rest) == len(whole) - 2 * skip
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 6])
+def test_parts_of_the_ranks_make_up_the_batch(monkeypatch, ranks):
+    whole = list(EpochSampler(20, 6, seed=1, epoch=3, skip=1))
+    monkeypatch.setenv("WORLD_SIZE", str(ranks))
+    parts = []
+    for rank in range(ranks):
+        monkeypatch.setenv("RANK", str(rank))
+        sampler = EpochSampler(20, 6, seed=1, epoch=3, skip=1)
+        parts.append(list(sampler))
+        assert len(sampler) == len(parts[-1]) == 12 // ranks
+    size = 6 // ranks
+    for batch in range(2):
+        together = [key for part in parts for key in part[batch * size : (batch + 1) * size]]
+        assert together == whole[6 * batch : 6 * (batch + 1)]
 
 
 def test_seed_and_epoch_change_the_order_and_nothing_else_does():

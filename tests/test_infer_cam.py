@@ -235,6 +235,15 @@ def test_files_of_other_settings_are_made_again(aged, pets_root, weights, flags)
     assert rewritten() == set(IDS)
 
 
+def test_files_that_do_not_say_what_made_them_are_made_again(pets_root, weights, tmp_path):
+    for format in ("released", "irn"):
+        _infer(pets_root, weights / "cpn.pth", tmp_path / format, "--format", format)
+        for path in (tmp_path / format).iterdir():
+            os.utime(path, ns=(0, 0))
+        _infer(pets_root, weights / "cam.pth", tmp_path / format, "--format", format, "--cam", "plain")
+        assert all(_times(tmp_path / format).values())
+
+
 def test_files_of_other_weights_are_made_again(aged, pets_root, weights, tmp_path):
     out, rewritten = aged
     value = torch.load(weights / "cpn.pth", weights_only=True)

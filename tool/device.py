@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import os
 
 import torch
 
@@ -18,15 +19,20 @@ GIVE_BACK = {M_TRIM_THRESHOLD: 128 * 1024, M_MMAP_MAX: 65536}
 def choose_device(name: str) -> torch.device:
     """The device of `--device`: "auto" takes CUDA, then Apple MPS, then the CPU. Raises InputError when the named one is absent.
 
+    "auto" and "cuda" are this process's own GPU where torchrun starts several processes on a machine (LOCAL_RANK).
     On the CPU the process keeps the memory it frees from here on (set_allocator).
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device {name} is not available here: {str(error).splitlines()[0]}; use --device auto") from error
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # what NCCL and the pinned memory of loaders use
     if device.type == "cpu":
         set_allocator(KEEP)
     return device

@@ -1,4 +1,11 @@
-"""The training losses of IRN and of AffinityNet, over pairs of cells (see tool/affinity.py for pairs and their order)."""
+"""The training losses of IRN and of AffinityNet, over pairs of cells (see tool/affinity.py for pairs and their order).
+
+Their terms are means over the pairs of a batch, not over its images. Where several ranks hold a part of the batch each, `average` gives the
+mean over ranks of a count of pairs; then the mean over ranks of a term, and of its gradient, is that of the whole batch. The pieces of
+--accum keep means of their own, as images with few pairs weigh more in a small piece: a deviation that one rank shares.
+"""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -9,9 +16,16 @@ from voc12.constants import IGNORE_LABEL
 EPS = 1e-5
 
 
-def _mean_over(value: Tensor, mask: Tensor, channels: int = 1) -> Tensor:
+Average = Callable[[Tensor], Tensor]
+
+
+def _mean_over(value: Tensor, mask: Tensor, average: Average, channels: int = 1) -> Tensor:
     """The mean of value over the pairs of mask in the whole batch, 0 where there are none."""
-    return (value * mask).sum() / (channels * mask.sum() + EPS)
+    return (value * mask).sum() / (channels * average(mask.sum()) + EPS).float()
+
+
+def _alone(count: Tensor) -> Tensor:
+    return count
 
 
 def _same(affinity: Tensor) -> Tensor:
@@ -29,7 +43,12 @@ def pair_displacement(displacement: Tensor, offsets: list[Offset], radius: int) 
 
 
 def irn_loss(
-    edge_logits: Tensor, displacement: Tensor, label: Tensor, radius: int = 10, num_labels: int = IGNORE_LABEL
+    edge_logits: Tensor,
+    displacement: Tensor,
+    label: Tensor,
+    radius: int = 10,
+    num_labels: int = IGNORE_LABEL,
+    average: Average = _alone,
 ) -> dict[str, Tensor]:
     """IRN's loss terms and their total, scalars under the names below.
 
@@ -47,11 +66,11 @@ def irn_loss(
     difference = pair_displacement(displacement.float(), offsets, radius)
     target = torch.tensor(offsets, dtype=difference.dtype, device=difference.device).t().unsqueeze(2)  # (2, P, 1)
     losses = {
-        "bg_pos_aff_loss": _mean_over(_same(affinity), pairs.bg_pos),
-        "fg_pos_aff_loss": _mean_over(_same(affinity), pairs.fg_pos),
-        "neg_aff_loss": _mean_over(_different(affinity), pairs.neg),
-        "dp_fg_loss": _mean_over((difference - target).abs().sum(dim=1), pairs.fg_pos, channels=2),
-        "dp_bg_loss": _mean_over(difference.abs().sum(dim=1), pairs.bg_pos, channels=2),
+        "bg_pos_aff_loss": _mean_over(_same(affinity), pairs.bg_pos, average),
+        "fg_pos_aff_loss": _mean_over(_same(affinity), pairs.fg_pos, average),
+        "neg_aff_loss": _mean_over(_different(affinity), pairs.neg, average),
+        "dp_fg_loss": _mean_over((difference - target).abs().sum(dim=1), pairs.fg_pos, average, channels=2),
+        "dp_bg_loss": _mean_over(difference.abs().sum(dim=1), pairs.bg_pos, average, channels=2),
     }
     losses["pos_aff_loss"] = losses["bg_pos_aff_loss"] / 2 + losses["fg_pos_aff_loss"] / 2
     losses["total_loss"] = (losses["pos_aff_loss"] + losses["neg_aff_loss"]) / 2 + (
@@ -60,16 +79,16 @@ def irn_loss(
     return losses
 
 
-def affinity_net_loss(affinity: Tensor, pairs: PairLabels) -> dict[str, Tensor]:
+def affinity_net_loss(affinity: Tensor, pairs: PairLabels, average: Average = _alone) -> dict[str, Tensor]:
     """AffinityNet's loss terms bg_loss, fg_loss, neg_loss and loss = bg / 4 + fg / 4 + neg / 2, scalars.
 
     affinity: (..., P, S) in 0..1, pairs: masks of the same shape. Computed in float32. Source: AffinityNet, section 3.2.
     """
     affinity = affinity.float()
     losses = {
-        "bg_loss": _mean_over(_same(affinity), pairs.bg_pos),
-        "fg_loss": _mean_over(_same(affinity), pairs.fg_pos),
-        "neg_loss": _mean_over(_different(affinity), pairs.neg),
+        "bg_loss": _mean_over(_same(affinity), pairs.bg_pos, average),
+        "fg_loss": _mean_over(_same(affinity), pairs.fg_pos, average),
+        "neg_loss": _mean_over(_different(affinity), pairs.neg, average),
     }
     losses["loss"] = losses["bg_loss"] / 4 + losses["fg_loss"] / 4 + losses["neg_loss"] / 2
     return losses

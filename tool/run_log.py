@@ -14,6 +14,7 @@ import torchvision
 from torch.utils.tensorboard import SummaryWriter
 
 from tool.files import git_commit
+from tool.shards import is_main
 
 
 def provenance() -> dict[str, Any]:
@@ -35,29 +36,36 @@ def provenance() -> dict[str, Any]:
 class RunLog:
     """Writes <folder>/log.jsonl, one JSON object a line, and TensorBoard events to <folder>/tensorboard.
 
-    The first line of a run, kind "start" or "resume", has seed, commit, versions and all settings.
+    The first line of a run, kind "start" or "resume", has seed, commit, versions and all settings. Of several processes rank 0 alone
+    writes.
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / "log.jsonl"
-        self._board = SummaryWriter(str(folder / "tensorboard"))
+        self._board = None
+        if is_main():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._board = SummaryWriter(str(folder / "tensorboard"))
 
     def line(self, kind: str, **fields: Any) -> None:
         """Append one line: kind, time (ISO 8601) and fields."""
+        if self._board is None:
+            return
         entry = {"kind": kind, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")} | fields
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry, default=str) + "\n")
 
     def scalars(self, values: dict[str, float], step: int) -> None:
         """TensorBoard scalars at an iteration."""
-        for name, value in values.items():
+        for name, value in values.items() if self._board else ():
             self._board.add_scalar(name, value, step)
 
     def panel(self, name: str, image: np.ndarray, step: int) -> None:
         """A TensorBoard picture; image: (H, W, 3) uint8."""
-        self._board.add_image(name, image, step, dataformats="HWC")
+        if self._board:
+            self._board.add_image(name, image, step, dataformats="HWC")
 
     def close(self) -> None:
         """Flush the TensorBoard events."""
-        self._board.close()
+        if self._board:
+            self._board.close()

@@ -1,15 +1,20 @@
-"""The training loop that every trainer shares: steps, logs, checkpoints, resuming, clean exits."""
+"""The training loop that every trainer shares: steps, logs, checkpoints, resuming, clean exits, one process or several.
+
+Several processes (tool/distributed.py) go in step: each computes its part of every batch, and what one of them notices, a signal, a loss
+that is not finite, the time to save, all of them act on after the same iteration. Rank 0 alone writes.
+"""
 
 import atexit
 import contextlib
 import multiprocessing
+import os
 import random
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -20,20 +25,31 @@ from tqdm import tqdm
 
 from tool.checkpoint import load_torch, save_torch
 from tool.device import autocast
+from tool.distributed import data_parallel, gather, leave, mean_over_ranks
 from tool.errors import InputError
 from tool.run_log import RunLog, provenance
+from tool.shards import is_main, rank, world_size
 
 CHECKPOINT = "checkpoint.pth"
 RESUME_CHOICES = ("auto", "never")
 # Settings that may differ between a run and its continuation: they change how fast it goes or what it prints, not what it computes.
 FREE_SETTINGS = ("num_workers", "device", "save_minutes", "log_every", "resume", "stop_after")
+RANK_SEED_STEP = 100_003  # between the dropout seeds of two ranks
 
 
-def seed_everything(seed: int) -> None:
-    """Seed the initial weights and dropout; samples draw from (seed, epoch, index) on their own."""
+def seed_everything(seed: int, deterministic: bool = False) -> None:
+    """Seed the initial weights and dropout; samples draw from (seed, epoch, index) on their own.
+
+    deterministic: have CUDA repeat its results bit for bit, at some cost in speed, or raise where it cannot; CPUs do so anyway. To be
+    asked for before anything is computed on the device.
+    """
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - for libraries that still read it
     torch.manual_seed(seed)
+    if deterministic:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+        torch.backends.cudnn.benchmark = False
+        torch.use_deterministic_algorithms(True)
 
 
 @dataclass
@@ -64,6 +80,7 @@ class TrainingRun:
     stop_after: int | None = None
     _stop_signal: int | None = field(default=None, init=False)
     _last_iteration: float = field(default_factory=time.perf_counter, init=False)
+    _last_save: float = field(default_factory=time.monotonic, init=False)
 
     @property
     def max_step(self) -> int:
@@ -71,7 +88,11 @@ class TrainingRun:
         return self.epochs * self.steps_per_epoch
 
     def save(self) -> None:
-        """Write the checkpoint that resume() reads: everything the next iteration depends on."""
+        """Write the checkpoint that resume() reads: everything the next iteration depends on. All ranks call it, rank 0 writes."""
+        first, *others = gather(self._random_state())
+        self._last_save = time.monotonic()
+        if not is_main():
+            return
         save_torch(
             self.folder / CHECKPOINT,
             {
@@ -80,19 +101,37 @@ class TrainingRun:
                 "schedule": self.schedule.state_dict(),
                 "step": self.step,
                 "epoch": self.epoch,
-                "rng": torch.get_rng_state(),
-                "cuda_rng": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+                **first,
+                "other_ranks": others,
                 "settings": self.settings,
             },
         )
 
+    def _random_state(self) -> dict[str, Any]:
+        """Of this process: {rng: the CPU's generator, cuda_rng: [that of its device]}."""
+        cuda = [torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else []
+        return {"rng": torch.get_rng_state(), "cuda_rng": cuda}
+
+    def _set_random_state(self, state: dict[str, Any]) -> None:
+        ranks = [state, *state.get("other_ranks", [])]
+        if len(ranks) != world_size():
+            tqdm.write(f"the checkpoint is of {len(ranks)} processes, this is one of {world_size()}: dropout draws other masks")
+        if rank() < len(ranks):
+            torch.set_rng_state(ranks[rank()]["rng"])
+            if self.device.type == "cuda" and ranks[rank()]["cuda_rng"]:
+                torch.cuda.set_rng_state(ranks[rank()]["cuda_rng"][0], self.device)
+
     def resume(self, mode: str) -> None:
         """Continue from the folder's checkpoint, if mode is "auto" and there is one; log a "start" or "resume" line.
 
-        Raises InputError when the checkpoint was made with other settings.
+        Raises InputError when the checkpoint was made with other settings, and when some of the ranks see none.
         """
         path = self.folder / CHECKPOINT
         resumed = mode == "auto" and path.is_file()
+        if len(set(gather(resumed))) > 1:
+            raise InputError(f"not every process sees {path}; give all machines one --results folder, on a shared disk")
+        if rank() > 0:  # the initial weights are those of one seed, dropout draws other masks on each rank
+            torch.manual_seed(torch.initial_seed() + RANK_SEED_STEP * rank())
         if resumed:
             state = load_torch(path, "checkpoint")
             self._require_same(state["settings"])
@@ -100,11 +139,11 @@ class TrainingRun:
             self.optimizer.load_state_dict(state["optimizer"])
             self.schedule.load_state_dict(state["schedule"])
             self.step, self.epoch = state["step"], state["epoch"]
-            torch.set_rng_state(state["rng"])
-            if self.device.type == "cuda" and state["cuda_rng"]:
-                torch.cuda.set_rng_state_all(state["cuda_rng"])
+            self._set_random_state(state)
             tqdm.write(f"continuing {self.folder} at iteration {self.step} of {self.max_step}")
-        self.log.line("resume" if resumed else "start", step=self.step, settings=self.settings, **provenance())
+        self.log.line(
+            "resume" if resumed else "start", step=self.step, settings=self.settings, processes=world_size(), **provenance()
+        )
 
     def _require_same(self, saved: dict[str, Any]) -> None:
         for name in sorted(set(saved) | set(self.settings)):
@@ -137,54 +176,63 @@ class TrainingRun:
     ) -> None:
         """Run the remaining iterations.
 
-        loader:    (epoch, iterations to skip) -> batches, dicts of named fields
+        loader:    (epoch, iterations to skip) -> batches, dicts of named fields; of several ranks, each one's part of the batch
         losses_of: batch on the device -> named losses with the total as "loss"
-        on_epoch:  epoch -> measures to log, called after each epoch (validation)
+        on_epoch:  epoch -> measures to log, called after each epoch (validation), on every rank
         Raises InputError for a loss that is not finite, with the step and the image ids, and for a device out of memory.
         """
-        last_save = time.monotonic()
+        step = data_parallel(self.net, losses_of)
+        self._last_save = time.monotonic()
         with self._signals(), tqdm(total=self.max_step, initial=self.step, unit="it", dynamic_ncols=True) as bar:
             while self.epoch < self.epochs:
                 self.net.train()
                 # A run that was stopped before its epoch's validation has no iteration left to do here.
                 for batch in loader(self.epoch, self.step - self.epoch * self.steps_per_epoch):
-                    self._iterate(batch, losses_of, bar)
-                    if self._stop_signal or self.step == self.stop_after:
+                    stop, save = self._iterate(batch, step, bar)
+                    if stop or self.step == self.stop_after:
                         self.save()
-                        self._leave()
-                    if time.monotonic() - last_save > 60 * self.save_minutes:
+                        self._leave(stop)
+                    if save:
                         self.save()
-                        last_save = time.monotonic()
                 self.net.eval()
                 self.log.line("epoch", epoch=self.epoch, step=self.step, **on_epoch(self.epoch))
                 self.epoch += 1
                 self.save()
-                last_save = time.monotonic()
+        leave()
 
-    def _iterate(self, batch: dict, losses_of: Callable[[dict], dict[str, Tensor]], bar: tqdm) -> None:
+    def _iterate(self, batch: dict, step: nn.Module, bar: tqdm) -> tuple[bool, bool]:
+        """One step of the optimiser; (whether a rank was asked to stop, whether it is time to save)."""
         count = len(batch["id"])
         self.optimizer.zero_grad(set_to_none=True)
+        parts: list[tuple[list[str], Tensor]] = []  # (ids, losses times the part's share of the batch)
         try:
-            sums: dict[str, float] = {}
-            for part in _split(to_device(batch, self.device), self.accumulate):
-                share = len(part["id"]) / count
-                with autocast(self.device, self.precision):
-                    losses = losses_of(part)
-                self._require_finite(losses, part["id"])
-                (losses["loss"] * share).backward()
-                for name, value in losses.items():
-                    sums[name] = sums.get(name, 0.0) + float(value.detach()) * share
+            pieces = list(_split(to_device(batch, self.device), self.accumulate))
+            for piece in pieces:
+                share = len(piece["id"]) / count
+                # Ranks exchange gradients once, with the last piece.
+                with contextlib.nullcontext() if piece is pieces[-1] else step.no_sync():
+                    with autocast(self.device, self.precision):
+                        losses = step(piece)
+                    (losses["loss"] * share).backward()
+                parts.append((piece["id"], torch.stack([value.detach().float() for value in losses.values()]) * share))
         except torch.OutOfMemoryError as error:
             raise InputError(
                 "the device ran out of memory; lower --batch_size or --crop_size, raise --accum, or set --precision bf16"
             ) from error
+        late = time.monotonic() - self._last_save > 60 * self.save_minutes
+        wishes = torch.tensor([self._stop_signal is not None, late], dtype=torch.float32)
+        means = mean_over_ranks(torch.cat([sum(values for _, values in parts), wishes.to(self.device)]))
+        *values, stop, save = means.tolist()
+        sums = dict(zip(losses, values, strict=True))
+        if not np.isfinite(values).all():
+            self._stop_at_non_finite(list(losses), parts)
         self.optimizer.step()
         rate = self.optimizer.param_groups[0]["lr"]
         self.schedule.step()
         self.step += 1
         bar.update()
         now = time.perf_counter()
-        speed, self._last_iteration = count / (now - self._last_iteration), now
+        speed, self._last_iteration = count * world_size() / (now - self._last_iteration), now
         shown = {name.removeprefix("loss_"): f"{value:.3f}" for name, value in sums.items()}
         bar.set_postfix(shown | {"lr": f"{rate:.1e}", "img/s": f"{speed:.1f}"}, refresh=False)
         self.log.scalars(
@@ -194,20 +242,25 @@ class TrainingRun:
             self.log.line(
                 "train", step=self.step, epoch=(self.step - 1) // self.steps_per_epoch, lr=rate, images_per_s=speed, **sums
             )
+        return stop > 0, save > 0
 
-    def _require_finite(self, losses: dict[str, Tensor], ids: list[str]) -> None:
-        bad = [name for name, value in losses.items() if not torch.isfinite(value)]
-        if bad:
-            raise InputError(
-                f"{bad[0]} is not finite at iteration {self.step} (images {', '.join(ids)}); the last checkpoint is kept in "
-                f"{self.folder}; lower --lr or look at these images"
-            )
+    def _stop_at_non_finite(self, names: list[str], parts: list[tuple[list[str], Tensor]]) -> NoReturn:
+        """Raise InputError naming the first loss and its images; the same on all ranks."""
+        mine = [(names[(~value.isfinite()).int().argmax()], ids) for ids, value in parts if not value.isfinite().all()]
+        name, ids = next(bad for ranks in gather(mine) for bad in ranks)
+        raise InputError(
+            f"{name} is not finite at iteration {self.step} (images {', '.join(ids)}); the last checkpoint is kept in "
+            f"{self.folder}; lower --lr or look at these images"
+        )
 
-    def _leave(self) -> None:
+    def _leave(self, signalled: bool) -> NoReturn:
+        """Exit as a process does that the signal ended (of ranks that got none themselves: SIGTERM), or with 0 without one."""
+        number = self._stop_signal or (signal.SIGTERM if signalled else None)
         tqdm.write(f"stopped at iteration {self.step} of {self.max_step}; the same command continues")
-        self.log.line("stop", step=self.step, signal=self._stop_signal)
+        self.log.line("stop", step=self.step, signal=number)
         self.log.close()
-        raise SystemExit(128 + self._stop_signal if self._stop_signal else 0)
+        leave()
+        raise SystemExit(128 + number if number else 0)
 
 
 def ignore_signals(_worker: int) -> None:

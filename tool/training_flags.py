@@ -3,13 +3,14 @@
 import argparse
 
 from tool.device import PRECISIONS
+from tool.flags import bool_flag
 from tool.trainer import RESUME_CHOICES
 
 RESULTS = "results"
 
 
 def add_machine_flags(optimisation: argparse._ArgumentGroup) -> None:
-    """--accum, --precision, --seed and --device."""
+    """--accum, --precision, --seed, --deterministic and --device."""
     optimisation.add_argument(
         "--accum", type=int, default=1, help="pieces a batch is computed in, to save memory (default %(default)s)"
     )
@@ -17,6 +18,14 @@ def add_machine_flags(optimisation: argparse._ArgumentGroup) -> None:
         "--precision", choices=PRECISIONS, default="fp32", help="of convolutions; losses stay fp32 (default %(default)s)"
     )
     optimisation.add_argument("--seed", type=int, default=0, help="of everything random (default %(default)s)")
+    optimisation.add_argument(
+        "--deterministic",
+        type=bool_flag,
+        nargs="?",
+        const=True,
+        default=False,
+        help="have a GPU repeat a run bit for bit, slower; a CPU does so anyway (default false)",
+    )
     optimisation.add_argument("--device", default="auto", help="auto, cuda, cuda:N, mps or cpu (default %(default)s)")
 
 

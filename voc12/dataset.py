@@ -9,28 +9,33 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tool.images import read_image
 from tool.patches import PatchMask
+from tool.shards import batch_share, rank
 from tool.trainer import ignore_signals
 from tool.transforms import TrainTransform, normalise, resize, to_tensor
 from voc12.lists import image_path
 
 
 class EpochSampler(Sampler):
-    """Keys (epoch, index) of one epoch in a random order that (seed, epoch) fixes; `start` skips samples already seen.
+    """Keys (epoch, index) of one epoch in a random order that (seed, epoch) fixes; `skip` leaves out the batches already seen.
 
     The epoch travels with the index so that a worker can draw a sample's random numbers from (seed, epoch, index) alone, whatever
     worker and order it is loaded in. The last len % batch_size samples are left out, as the released loader's drop_last does.
+    batch_size counts the samples of all ranks: the batches are the same however many there are, and each rank gets its part of every one.
     """
 
-    def __init__(self, length: int, batch_size: int, seed: int, epoch: int, start: int = 0) -> None:
-        self.samples = length - length % batch_size
-        self.length, self.seed, self.epoch, self.start = length, seed, epoch, start
+    def __init__(self, length: int, batch_size: int, seed: int, epoch: int, skip: int = 0) -> None:
+        self.length, self.batch_size, self.seed, self.epoch = length, batch_size, seed, epoch
+        self.batches = range(skip, length // batch_size)
+        self.part = batch_share(batch_size)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)[: self.samples]
-        return iter((self.epoch, int(index)) for index in order[self.start :])
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
+        for batch in self.batches:
+            first = batch * self.batch_size + rank() * self.part
+            yield from ((self.epoch, int(index)) for index in order[first : first + self.part])
 
     def __len__(self) -> int:
-        return self.samples - self.start
+        return len(self.batches) * self.part
 
 
 def epoch_loader(
@@ -38,6 +43,7 @@ def epoch_loader(
 ) -> Callable[[int, int], DataLoader]:
     """(epoch, iterations to skip) -> the remaining batches of that epoch, for TrainingRun.train; data: indexed by EpochSampler's keys.
 
+    batch_size: of all ranks; each loads its part.
     The loader has a generator of its own: with torch's it would draw a number at the start of each epoch and after each resume, and
     a resumed run would draw other dropout masks.
     """
@@ -45,8 +51,8 @@ def epoch_loader(
     def loader(epoch: int, skip: int) -> DataLoader:
         return DataLoader(
             data,
-            batch_size=batch_size,
-            sampler=EpochSampler(len(data), batch_size, seed, epoch, start=skip * batch_size),
+            batch_size=batch_share(batch_size),
+            sampler=EpochSampler(len(data), batch_size, seed, epoch, skip),
             num_workers=num_workers,
             worker_init_fn=ignore_signals,
             pin_memory=pin_memory,

@@ -24,6 +24,7 @@ from tool.files import atomic_write
 from tool.images import read_image, write_mask
 from tool.pool import pool_map
 from tool.seed import MASK_UNITS, find_seeds, is_made_from, load_seed, made_from, mask_is_finished
+from tool.shards import shard
 from voc12.lists import image_path
 
 CONFIDENT_STAGE = "irn_label"
@@ -99,9 +100,7 @@ class AffinityScores:
         image = read_image(image_path(self.voc12_root, name))
         seed = load_seed(cam_path, image.shape[:2], self.classes)
         low, high = (alpha_scores(image, seed.cam, alpha, self.crf) for alpha in (self.low_alpha, self.high_alpha))
-        meta = json.dumps(made_from(self.meta, cam_path, seed), allow_nan=False)
-        with atomic_write(self.path(name)) as file:
-            np.savez_compressed(file, keys=seed.keys, low=low.astype(np.float16), high=high.astype(np.float16), meta=meta)
+        write_scores(self.path(name), seed.keys, low, high, made_from(self.meta, cam_path, seed))
 
     def _is_finished(self, name: str, cam_path: Path) -> bool:
         if not self.path(name).is_file():
@@ -110,6 +109,13 @@ class AffinityScores:
             return is_made_from(load_scores(self.path(name))[2], self.meta, cam_path)
         except InputError:
             return False
+
+
+def write_scores(path: str | Path, keys: np.ndarray, low: np.ndarray, high: np.ndarray, meta: dict[str, Any]) -> None:
+    """Write a score file: scores (1 + n, H, W) of the classes keys (n,), background first."""
+    with atomic_write(path) as file:
+        text = json.dumps(meta, allow_nan=False)
+        np.savez_compressed(file, keys=keys, low=low.astype(np.float16), high=high.astype(np.float16), meta=text)
 
 
 def load_scores(path: str | Path) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
@@ -127,5 +133,8 @@ def load_scores(path: str | Path) -> tuple[np.ndarray, np.ndarray, dict[str, Any
 
 
 def make_labels(maker: ConfidentLabels | AffinityScores, ids: Sequence[str], num_workers: int) -> None:
-    """Write the missing label files of ids, in num_workers processes. Raises InputError naming ids without a CAM file."""
-    pool_map(maker, list(zip(ids, find_seeds(maker.cam_dir, ids), strict=True)), num_workers, "labels")
+    """Write the missing label files of ids, in num_workers processes. Raises InputError naming ids without a CAM file.
+
+    Several ranks make a share each; train_irn.py and train_aff.py then wait for all of them.
+    """
+    pool_map(maker, shard(list(zip(ids, find_seeds(maker.cam_dir, ids), strict=True))), num_workers, "labels")

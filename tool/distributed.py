@@ -1,0 +1,90 @@
+"""What the processes of one training tell each other, by NCCL between CUDA devices and gloo between CPUs; one alone tells nothing.
+
+torchrun starts them (README, "Several GPUs") and ends the others when one dies.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partialmethod
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from tool.shards import is_main, world_size
+
+# Ranks wait while another finishes its share of labels or validation.
+PATIENCE = timedelta(hours=12)
+
+
+def join(device: torch.device) -> None:
+    """Join the other processes of this training, if there are any. All but rank 0 fall silent, but for errors."""
+    if world_size() == 1 or dist.is_initialized():
+        return
+    if not is_main():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - for the rest of the process
+        tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)
+    # gather() sends what is on the host, so it takes gloo beside NCCL.
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+
+
+def leave() -> None:
+    """End what join began, once there is nothing left to tell."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def gather(value: Any) -> list[Any]:
+    """The value of every rank, in their order; anything that pickles."""
+    if not dist.is_initialized():
+        return [value]
+    values = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def barrier() -> None:
+    """Wait for all ranks."""
+    gather(None)
+
+
+def mean_over_ranks(value: Tensor) -> Tensor:
+    """The mean over all ranks of a tensor of numbers, without gradient; alone, value itself."""
+    if not dist.is_initialized():
+        return value
+    total = value.detach().double()
+    dist.all_reduce(total)
+    return total / world_size()
+
+
+class _Step(nn.Module):
+    """The losses of a batch as the forward of a module with the network's parameters."""
+
+    def __init__(self, net: nn.Module, losses_of: Callable[[dict], dict[str, Tensor]]) -> None:
+        super().__init__()
+        self.net, self.losses_of = net, losses_of
+
+    def forward(self, batch: dict) -> dict[str, Tensor]:
+        return self.losses_of(batch)
+
+    def no_sync(self) -> contextlib.AbstractContextManager:
+        """As DistributedDataParallel's, for a backward that others of the same step follow."""
+        return contextlib.nullcontext()
+
+
+def data_parallel(net: nn.Module, losses_of: Callable[[dict], dict[str, Tensor]]) -> nn.Module:
+    """A module that gives the losses of this rank's part of a batch, and whose backward leaves in net the mean gradient over ranks.
+
+    With parts of one size that is the gradient of the whole batch, if each loss is a mean over its images. A method may leave
+    parameters without a gradient (the plain baseline all of the refinement's).
+    """
+    step = _Step(net, losses_of)
+    if not dist.is_initialized():
+        return step
+    return DistributedDataParallel(step, find_unused_parameters=True)
