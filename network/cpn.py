@@ -158,6 +158,8 @@ class CPNTimm(CPNHead, TimmBackbone):
     def __init__(self, num_classes: int, refinement: str, prcm: str, name: str, output_stride: int, pretrained: bool) -> None:
         TimmBackbone.__init__(self, name, output_stride=output_stride, pretrained=pretrained)
         self._init_head(num_classes, refinement, prcm)
+        # As large as the released start, but it keeps angles, and so PCM's affinities, as the features have them (docs/LOG.md).
+        nn.init.orthogonal_(self.f9.weight, gain=4)
 
 
 def build_cpn(

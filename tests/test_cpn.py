@@ -305,3 +305,9 @@ def test_class_count_is_an_argument(num_classes):
 def test_impossible_arguments_are_refused(arguments, message):
     with torch.device("meta"), pytest.raises(ValueError, match=message):
         build_cpn(**arguments)
+
+
+def test_a_timm_networks_embedding_starts_as_an_isometry_of_the_released_size():
+    net = build_cpn("efficientnet_lite0", 3)
+    weight = net.f9.weight.flatten(1)
+    torch.testing.assert_close(weight @ weight.T, 16 * torch.eye(len(weight)), atol=1e-3, rtol=0)
