@@ -297,6 +297,18 @@ def test_random_damage_is_an_input_error_or_a_valid_file(tmp_path):
     assert 400 < refused < 1200
 
 
+def test_a_member_that_is_no_array_is_refused(tmp_path):
+    path = save_cam(tmp_path, CamFile("a", np.array([1]), np.zeros((1, 3, 4), np.float32), (3, 4), {}))
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in (members | {"keys.npy": b"no array"}).items():
+            archive.writestr(name, content)
+    with pytest.raises(InputError) as error:
+        load_cam(path)
+    assert str(error.value) == f"{path}: keys must be (n,) int64, got () |S8"
+
+
 def test_a_member_that_claims_too_much_is_refused(tmp_path):
     """A header of 2**50 floats over 12 bytes of data."""
     header = io.BytesIO()

@@ -122,7 +122,8 @@ def _load_npz(path: Path) -> CamFile:
         with np.load(path, allow_pickle=False) as arrays:
             meta = json.loads(str(arrays["meta"]))
             size = tuple(int(side) for side in arrays["size"])
-            return CamFile(str(arrays["id"]), arrays["keys"], arrays["cam"], size, meta)
+            # A member that is no array comes as bytes, which asarray makes one of a type that _check refuses.
+            return CamFile(str(arrays["id"]), np.asarray(arrays["keys"]), np.asarray(arrays["cam"]), size, meta)
     except KeyError as error:
         raise InputError(f"{path} is no CAM file: {error.args[0]}; write it again with infer_cam.py") from error
     except Exception as error:  # damaged bytes reach zipfile, zlib, numpy and json: whatever they raise means a bad file

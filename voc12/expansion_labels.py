@@ -122,7 +122,8 @@ def load_scores(path: str | Path) -> tuple[np.ndarray, np.ndarray, dict[str, Any
     """(low, high, meta) of a score file, the scores (1 + n, H, W) float32, background first. Raises InputError naming the file."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            low, high, meta = arrays["low"], arrays["high"], json.loads(str(arrays["meta"]))
+            low, high = np.asarray(arrays["low"]), np.asarray(arrays["high"])  # a member that is no array comes as bytes
+            meta = json.loads(str(arrays["meta"]))
     except FileNotFoundError as error:
         raise InputError(f"score file not found: {path}; train_aff.py makes it from --cam_dir") from error
     except Exception as error:  # damaged bytes reach zipfile, zlib, numpy and json: whatever they raise means a bad file
