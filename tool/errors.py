@@ -3,6 +3,18 @@
 import errno
 import sys
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
+
+UNWRITABLE = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EEXIST,
+)
 
 
 class InputError(Exception):
@@ -10,7 +22,8 @@ class InputError(Exception):
 
 
 def run_script(main: Callable, parse_args: Callable) -> None:
-    """Run main(parse_args()); bad input and a full or unwritable disk become one line on stderr and exit status 2.
+    """Run main(parse_args()); bad input, a full or unwritable disk, a full device and a killed worker become one line on stderr and exit
+    status 2.
 
     Interrupts exit with 130, as a shell expects. Any other exception is a bug and keeps its traceback.
     """
@@ -23,9 +36,19 @@ def run_script(main: Callable, parse_args: Callable) -> None:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+        if error.errno not in UNWRITABLE:
             raise
         sys.exit(_report(f"cannot write {error.filename or 'the output'}: {error.strerror}; free space or choose another folder"))
+    except RuntimeError as error:
+        if isinstance(error, BrokenExecutor) or str(error).startswith("DataLoader worker (pid"):
+            sys.exit(_report("a worker process was killed, most often because memory ran out; lower --num_workers"))
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which not every script imports
+            sys.exit(
+                _report(
+                    "the device ran out of memory; set --precision bf16, smaller --scales where there are any, or --device cpu"
+                )
+            )
+        raise
 
 
 def _report(message: str) -> int:

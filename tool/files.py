@@ -1,6 +1,7 @@
 """Writing files whole or not at all, and finding out where a number came from."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -11,6 +12,22 @@ from pathlib import Path
 from typing import IO, Any
 
 from tool.errors import InputError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextlib.contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Have a full disk's error name path, whatever the writer inside made of it (torch's is a RuntimeError)."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not (isinstance(cause, OSError) and cause.errno in FULL):
+            cause = cause.__context__
+        if cause is None:
+            raise
+        raise OSError(cause.errno, cause.strerror, str(path)) from error
 
 
 @contextlib.contextmanager
@@ -24,7 +41,7 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
-        with os.fdopen(handle, mode, encoding="utf-8" if "b" not in mode else None) as file:
+        with naming(path), os.fdopen(handle, mode, encoding="utf-8" if "b" not in mode else None) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

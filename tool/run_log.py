@@ -13,7 +13,7 @@ import torch
 import torchvision
 from torch.utils.tensorboard import SummaryWriter
 
-from tool.files import git_commit
+from tool.files import git_commit, naming
 from tool.shards import is_main
 
 
@@ -52,7 +52,7 @@ class RunLog:
         if self._board is None:
             return
         entry = {"kind": kind, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")} | fields
-        with self._path.open("a", encoding="utf-8") as file:
+        with naming(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry, default=str) + "\n")
 
     def scalars(self, values: dict[str, float], step: int) -> None:

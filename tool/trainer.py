@@ -135,8 +135,7 @@ class TrainingRun:
         if resumed:
             state = load_torch(path, "checkpoint")
             self._require_same(state["settings"])
-            self.net.load_state_dict(state["net"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            self._load(state, path)
             self.schedule.load_state_dict(state["schedule"])
             self.step, self.epoch = state["step"], state["epoch"]
             self._set_random_state(state)
@@ -144,6 +143,16 @@ class TrainingRun:
         self.log.line(
             "resume" if resumed else "start", step=self.step, settings=self.settings, processes=world_size(), **provenance()
         )
+
+    def _load(self, state: dict[str, Any], path: Path) -> None:
+        try:
+            self.net.load_state_dict(state["net"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"checkpoint {path} does not fit the network: has the class list changed? use another --session_name, "
+                "or --resume never to start over"
+            ) from error
 
     def _require_same(self, saved: dict[str, Any]) -> None:
         for name in sorted(set(saved) | set(self.settings)):
