@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
 
 def link_data(root: Path, images: int, distinct: int) -> tuple[list[str], np.ndarray]:
     """(ids, image labels) of `images` links below root, in VOC layout, with CAM files in root/cam."""
-    make_sample(out=root / "sample", images=distinct, val_images=1, num_workers=0)
+    make_sample(out=root / "sample", images=distinct, val_images=1, num_workers=1)
     sources = load_ids(root / "sample", "train")
     labels = load_labels(root / "sample", sources, CLASSES)
     for name, label in zip(sources, labels, strict=True):

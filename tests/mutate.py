@@ -50,6 +50,12 @@ TARGETS = (
 # Name of the mutant -> why nothing can tell it from the original.
 EQUIVALENT: dict[str, str] = {}
 
+# Keyword -> why its value is not changed.
+UNCHANGED = {
+    "sorted": "an order that a sum forgets",
+    "strict": "lengths that the functions themselves make equal",
+}
+
 SWAPS = {
     ast.Add: ast.Sub,
     ast.Sub: ast.Add,
@@ -87,7 +93,9 @@ def mutants(target: Target) -> Iterator[Mutant]:
     tree = ast.parse((ROOT / target.path).read_text())
     seen: dict[str, int] = {}
     for where, root in _roots(tree, target.functions):
-        for node in ast.walk(root):
+        keywords = [node for node in ast.walk(root) if isinstance(node, ast.keyword)]
+        skipped = {id(keyword.value) for keyword in keywords if keyword.arg in UNCHANGED}
+        for node in (node for node in ast.walk(root) if id(node) not in skipped):
             for change in _changes(node):
                 before = ast.unparse(_statement(root, node))
                 undo = change()

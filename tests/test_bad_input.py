@@ -269,6 +269,32 @@ def test_loss_that_is_not_finite(tmp_path):
     assert load_torch(tmp_path / CHECKPOINT)["step"] == 3
 
 
+# ============ files that carry code ============
+class _WritesMarker:
+    """Unpickled, it writes a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self):
+        return Path.touch, (self.marker,)
+
+
+def test_code_in_a_file_does_not_run(tmp_path):
+    marker, path = tmp_path / "marker", tmp_path / "a.npy"
+    payload = _WritesMarker(marker)
+    np.save(path, {"a": payload, 0: payload}, allow_pickle=True)
+    torch.save({"net": payload, "state_dict": payload}, tmp_path / CHECKPOINT)
+    refused = "not a .npy of plain arrays as np.save writes it, so it is not read"
+    for read in (lambda: load_cam(path), lambda: load_labels(tmp_path, ["a"], PETS, path)):
+        assert re.fullmatch(rf"{path}: .*touch.*; {refused}", _message(read))
+    for read in (lambda: _run(tmp_path).resume("auto"), lambda: load_network(tmp_path / CHECKPOINT)):
+        assert _message(read).endswith("; the file is damaged or no plain torch checkpoint")
+    assert not marker.exists()
+    np.load(path, allow_pickle=True)
+    assert marker.exists()  # the payload was a real one
+
+
 # ============ disk, workers, device ============
 def _exit(capsys, main) -> str:
     with pytest.raises(SystemExit) as exit:

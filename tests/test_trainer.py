@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
 
+from tests.ranks import run_ranks
 from tool.checkpoint import load_torch
 from tool.errors import InputError
 from tool.run_log import RunLog
@@ -298,6 +299,16 @@ def test_to_device_moves_tensors_and_puts_images_in_channels_last():
     assert moved["image"].is_contiguous(memory_format=torch.channels_last)
     assert batch["image"].is_contiguous()
     assert torch.equal(moved["label"], batch["label"])
+
+
+def test_deterministic_algorithms_are_asked_for_on_request_alone():
+    def ask(deterministic: bool) -> tuple:
+        seed_everything(0, deterministic)
+        return torch.are_deterministic_algorithms_enabled(), os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+
+    # In processes of their own: it cannot be taken back.
+    assert run_ranks(lambda _: ask(True), ranks=1) == [(True, ":4096:8")]
+    assert run_ranks(lambda _: ask(False), ranks=1) == [(False, None)]
 
 
 def test_seed_everything_fixes_torch_and_numpy():
