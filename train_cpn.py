@@ -42,6 +42,7 @@ from tool.losses import (
 from tool.metrics import ThresholdSweep, iou_table
 from tool.overlay import cam_panel
 from tool.patches import DRAWS, SLIC_INPUTS, STRATEGIES, PatchMask, cp_pair
+from tool.region_cache import RegionCache
 from tool.run_log import RunLog
 from tool.schedule import NEW_LAYER_FACTOR, RELEASED_MOMENTUM, build_optimizer
 from tool.shards import is_main, shard
@@ -111,6 +112,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         choices=SLIC_INPUTS,
         default="rescaled",
         help="SLIC's input: rescaled as scikit-image >= 0.19, raw as 0.17 (default %(default)s)",
+    )
+    patches.add_argument(
+        "--superpixel_mode",
+        choices=("cached", "exact"),
+        default="cached",
+        help="SLIC once a photograph, kept on disk, or on every crop as released (default %(default)s)",
+    )
+    patches.add_argument(
+        "--superpixel_cache", help="folder of the kept superpixels, for any number of sessions (default <results>/superpixels)"
     )
     patches.add_argument(
         "--grid_sizes", type=int, nargs="+", default=(224, 448), help="cell sides, one drawn per image, pixels (default 224 448)"
@@ -312,7 +322,7 @@ def main(args: argparse.Namespace) -> None:
     )
 
     transform = TrainTransform(net.mean, net.std, args.crop_size, tuple(args.resize_long))
-    patch_mask = None
+    patch_mask = regions = None
     if args.method == "cpn":
         patch_mask = PatchMask(
             strategy=args.patch,
@@ -322,7 +332,17 @@ def main(args: argparse.Namespace) -> None:
             draw=args.draw,
             slic_input=args.slic_input,
         )
-    train_set = TrainSet(root, ids, labels, transform, patch_mask, args.seed)
+        if args.patch == "superpixel" and args.superpixel_mode == "cached":
+            regions = RegionCache(
+                folder=Path(args.superpixel_cache or Path(args.results) / "superpixels"),
+                mean=net.mean,
+                std=net.std,
+                segments=args.superpixels,
+                crop_size=args.crop_size,
+                resize_long=tuple(args.resize_long),
+                slic_input=args.slic_input,
+            )
+    train_set = TrainSet(root, ids, labels, transform, patch_mask, args.seed, regions)
     validation = Validation(args, net, classes, device) if args.val_list != "none" else None
 
     # ============ loop ============

@@ -154,6 +154,7 @@ def _infer_and_evaluate(root: Path, weights: Path, folder: Path, *flags: str) ->
 
 RUNS = {
     "cpn superpixel": ("--method", "cpn", "--patch", "superpixel", "--slic_input", "raw", "--draw", "exact"),
+    "cpn slic a crop": ("--method", "cpn", "--patch", "superpixel", "--superpixel_mode", "exact"),
     "cpn grid": ("--method", "cpn", "--patch", "grid", "--grid_sizes", "16", "32"),
     "cpn pixel": ("--method", "cpn", "--patch", "pixel", "--hide_ratio", "0.3"),
     "seam": ("--method", "seam"),

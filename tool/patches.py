@@ -99,10 +99,14 @@ class PatchMask:
         if not 0 < self.hide_ratio < 1 or self.segments < 2 or not self.grid_sizes or min(self.grid_sizes) < 1:
             raise ValueError("hide_ratio must lie in (0, 1), segments be at least 2 and grid sizes at least 1 pixel")
 
-    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    def __call__(
+        self, image: np.ndarray, rng: np.random.Generator, regions: np.ndarray | None = None
+    ) -> tuple[np.ndarray, float]:
         """(mask, visible): the kept pixels (H, W) bool and the visible fraction c1 in [0, 1] that weighs the patch branch.
 
-        image: (H, W, 3) float32, normalised. c1 is the kept fraction of pixels (superpixel), of cells (grid), or the expected
+        image:   (H, W, 3) float32, normalised
+        regions: (H, W) its superpixels, labels 1..S without gaps, if they are known (tool/region_cache.py)
+        c1 is the kept fraction of pixels (superpixel), of cells (grid), or the expected
         fraction 1 - hide_ratio (pixel), as released.
         """
         height, width = image.shape[:2]
@@ -111,6 +115,7 @@ class PatchMask:
             return grid_mask(height, width, cell, self.hide_ratio, rng)
         if self.strategy == "pixel":
             return rng.random((height, width)) >= self.hide_ratio, 1 - self.hide_ratio
-        regions = superpixels(image, self.segments, self.compactness, self.slic_input)
+        if regions is None:
+            regions = superpixels(image, self.segments, self.compactness, self.slic_input)
         mask = region_mask(regions, self.hide_ratio, rng, self.draw)
         return mask, float(mask.mean())

@@ -66,6 +66,31 @@ def colour_jitter(image: np.ndarray, jitter: Sequence[float], rng: np.random.Gen
 
 
 @dataclass(frozen=True)
+class View:
+    """What a training crop shows of a photograph: the photograph resized to (height, width), mirrored if flip, cut to the window of side
+    size.
+    """
+
+    height: int
+    width: int
+    flip: bool
+    window: Window
+    size: int
+
+    def labels(self, labels: np.ndarray, outside: int) -> np.ndarray:
+        """The crop (size, size) of a label map (H, W) of the photograph, nearest neighbour; `outside` where the photograph ends."""
+        rows, columns = (
+            ((np.arange(new) + 0.5) * (old / new)).astype(np.intp)
+            for old, new in zip(labels.shape, (self.height, self.width), strict=True)
+        )
+        columns = columns[::-1] if self.flip else columns
+        (row_slice, column_slice), target = self.window
+        crop = np.full((self.size, self.size), outside, dtype=labels.dtype)
+        crop[target] = labels[rows[row_slice]][:, columns[column_slice]]
+        return crop
+
+
+@dataclass(frozen=True)
 class TrainTransform:
     """Resize of the long side, flip, colour jitter, normalisation and crop, in the released order.
 
@@ -81,14 +106,23 @@ class TrainTransform:
     jitter: tuple[float, float, float, float] = JITTER
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """uint8 RGB (H, W, 3) -> normalised float32 crop (crop_size, crop_size, 3).
+        """uint8 RGB (H, W, 3) -> normalised float32 crop (crop_size, crop_size, 3); see with_view."""
+        return self.with_view(image, rng)[0]
+
+    def with_view(self, image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, View]:
+        """The crop and what it shows of the photograph.
 
         All randomness comes from rng, the jitter's through a torch seed that rng draws.
         """
-        target = int(rng.integers(self.resize_long[0], self.resize_long[1] + 1))
-        scale = target / max(image.shape[:2])
+        long_side = int(rng.integers(self.resize_long[0], self.resize_long[1] + 1))
+        scale = long_side / max(image.shape[:2])
         image = resize(image, *(max(1, round(side * scale)) for side in image.shape[:2]))
-        if rng.random() < 0.5:
+        flip = rng.random() < 0.5
+        if flip:
             image = image[:, ::-1]
         image = colour_jitter(image, self.jitter, rng)
-        return random_crop(normalise(image, self.mean, self.std), self.crop_size, rng)
+        view = View(*image.shape[:2], flip, random_window(image.shape, self.crop_size, rng), self.crop_size)
+        source, target = view.window
+        crop = np.zeros((self.crop_size, self.crop_size, 3), dtype=np.float32)
+        crop[target] = normalise(image[source], self.mean, self.std)
+        return crop, view

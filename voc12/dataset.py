@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tool.images import read_image
 from tool.patches import PatchMask
+from tool.region_cache import RegionCache
 from tool.shards import batch_share, rank
 from tool.trainer import ignore_signals
 from tool.transforms import TrainTransform, normalise, resize, to_tensor
@@ -65,6 +66,7 @@ def epoch_loader(
 class TrainSet(Dataset):
     """Training samples {id, image (3, H, W) normalised, label (C,), mask (H, W) bool, visible}; mask and visible with a patch mask.
 
+    regions: where superpixels come from; None makes them anew for every crop
     Indexed by the (epoch, index) keys of EpochSampler.
     """
 
@@ -76,9 +78,10 @@ class TrainSet(Dataset):
         transform: TrainTransform,
         patch_mask: PatchMask | None,
         seed: int,
+        regions: RegionCache | None = None,
     ) -> None:
         self.voc12_root, self.ids, self.labels = Path(voc12_root), list(ids), torch.from_numpy(labels)
-        self.transform, self.patch_mask, self.seed = transform, patch_mask, seed
+        self.transform, self.patch_mask, self.seed, self.regions = transform, patch_mask, seed, regions
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -86,10 +89,12 @@ class TrainSet(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> dict:
         epoch, index = key
         rng = np.random.default_rng([self.seed, epoch, index])
-        image = self.transform(read_image(image_path(self.voc12_root, self.ids[index])), rng)
+        photograph = read_image(image_path(self.voc12_root, self.ids[index]))
+        image, view = self.transform.with_view(photograph, rng)
         sample = {"id": self.ids[index], "image": to_tensor(image), "label": self.labels[index]}
         if self.patch_mask is not None:
-            mask, visible = self.patch_mask(image, rng)
+            regions = None if self.regions is None else self.regions.crop(photograph, view)
+            mask, visible = self.patch_mask(image, rng, regions)
             sample |= {"mask": torch.from_numpy(mask), "visible": torch.tensor(visible, dtype=torch.float32)}
         return sample
 
