@@ -27,7 +27,7 @@ from tool.files import file_digest, require_dir
 from tool.flags import bool_flag
 from tool.images import write_mask
 from tool.seed import MASK_UNITS
-from tool.shards import shard, share_note
+from tool.shards import is_main, shard, share_note
 from tool.walk import affinity_walk, pool_scores, scores_to_label, upsample_scores
 from voc12.constants import DATA_HELP
 from voc12.expansion_data import AFFINITY_STRIDE, SeedSet
@@ -141,7 +141,7 @@ def main(args: argparse.Namespace) -> None:
     loader = DataLoader(data, batch_size=None, num_workers=min(args.num_workers, len(data)))
 
     # ============ inference ============
-    for sample in tqdm(loader, unit="img", dynamic_ncols=True):
+    for sample in tqdm(loader, unit="img", dynamic_ncols=True, disable=not is_main()):
         affinity = image_affinity(net, sample["image"].to(device), args.precision).to(walk_device)
         mask = image_mask(sample["cam"], sample["keys"], affinity, walk)
         write_mask(out_mask / f"{sample['id']}.png", mask.cpu().numpy(), sample["meta"])

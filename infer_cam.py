@@ -33,7 +33,7 @@ from tool.flags import bool_flag
 from tool.images import read_image, write_image
 from tool.losses import global_average
 from tool.overlay import caption, overlay
-from tool.shards import shard, share_note
+from tool.shards import is_main, shard, share_note
 from tool.trainer import ignore_signals, to_device
 from tool.transforms import normalise, to_tensor
 from voc12.constants import DATA_HELP
@@ -185,7 +185,7 @@ def infer_list(
 
     with ThreadPoolExecutor(max_workers=1) as writer:  # writes one image while the next is computed
         pending: Future | None = None
-        for index, sample in enumerate(tqdm(loader, unit="img", dynamic_ncols=True)):
+        for index, sample in enumerate(tqdm(loader, unit="img", dynamic_ncols=True, disable=not is_main())):
             keys = torch.nonzero(sample["label"]).flatten().to(device)
             size = tuple(int(side) for side in sample["size"])
             cam = image_cam(net, sample["scaled"], size, keys, refined, args.flip, args.precision)
@@ -202,7 +202,7 @@ def infer_photographs(
     args: argparse.Namespace, net: CPNHead, classes: Sequence[str], refined: bool, meta: dict, device: torch.device
 ) -> None:
     """Write overlays, and CAM files if asked, for photographs without labels; print what the classifier sees in each."""
-    paths = [Path(name) for name in args.image]
+    paths = [Path(name) for name in shard(args.image)]
     data = InferenceSet([path.stem for path in paths], paths, None, args.scales, net.mean, net.std)
     for path, sample in zip(paths, data, strict=False):
         image = read_image(path)

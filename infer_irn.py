@@ -26,7 +26,7 @@ from tool.flags import bool_flag
 from tool.images import write_image, write_mask
 from tool.irn_pictures import boundary_picture, displacement_picture
 from tool.seed import MASK_UNITS
-from tool.shards import shard, share_note
+from tool.shards import is_main, shard, share_note
 from tool.walk import edge_walk, unit_scores, unit_scores_to_label
 from voc12.constants import DATA_HELP
 from voc12.expansion_data import SeedSet
@@ -139,7 +139,7 @@ def main(args: argparse.Namespace) -> None:
     loader = DataLoader(data, batch_size=None, num_workers=min(args.num_workers, len(data)))
 
     # ============ inference ============
-    for sample in tqdm(loader, unit="img", dynamic_ncols=True):
+    for sample in tqdm(loader, unit="img", dynamic_ncols=True, disable=not is_main()):
         edge, displacement = image_boundary(net, sample["image"].to(device), crop_size, args.precision)
         cam, keys, walk_edge = (value.to(walk_device) for value in (sample["cam"], sample["keys"], edge))
         mask = image_mask(cam, keys, walk_edge, args).cpu().numpy()

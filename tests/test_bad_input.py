@@ -269,6 +269,21 @@ def test_loss_that_is_not_finite(tmp_path):
     assert load_torch(tmp_path / CHECKPOINT)["step"] == 3
 
 
+def test_weights_that_become_nan_where_the_loss_does_not(tmp_path):
+    run = _run(tmp_path)
+
+    def losses_of(batch: dict) -> dict:
+        losses = _losses(run)(batch)
+        flat = (run.net[2].bias * 0).sum().sqrt()  # 0, with a gradient of NaN
+        return losses if run.step < 5 else {name: value + flat for name, value in losses.items()}
+
+    assert _message(_train, run, "auto", losses_of) == (
+        "2.bias has values that are not finite after iteration 6 (last images 1_2_0, 1_2_1, 1_2_2, 1_2_3); the last checkpoint is "
+        f"kept in {tmp_path}; lower --lr or look at these images"
+    )
+    assert load_torch(tmp_path / CHECKPOINT)["step"] == 3
+
+
 # ============ files that carry code ============
 class _WritesMarker:
     """Unpickled, it writes a file."""

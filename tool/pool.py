@@ -8,6 +8,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from tool.shards import is_main
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -17,7 +19,7 @@ def pool_map(function: Callable[[Item], Result], items: Sequence[Item], num_work
 
     function: importable by its name, or a functools.partial of one. The first error ends the work and is raised here.
     """
-    bar = {"total": len(items), "desc": description, "unit": "img", "dynamic_ncols": True}
+    bar = {"total": len(items), "desc": description, "unit": "img", "dynamic_ncols": True, "disable": not is_main()}
     if num_workers <= 1 or len(items) <= 1:
         return list(tqdm(map(function, items), **bar))
     # Spawned, not forked: the caller may hold threads or a GPU.

@@ -80,6 +80,7 @@ class TrainingRun:
     stop_after: int | None = None
     _stop_signal: int | None = field(default=None, init=False)
     _last_iteration: float = field(default_factory=time.perf_counter, init=False)
+    _last_ids: list[str] = field(default_factory=list, init=False)
     _last_save: float = field(default_factory=time.monotonic, init=False)
 
     @property
@@ -88,7 +89,12 @@ class TrainingRun:
         return self.epochs * self.steps_per_epoch
 
     def save(self) -> None:
-        """Write the checkpoint that resume() reads: everything the next iteration depends on. All ranks call it, rank 0 writes."""
+        """Write the checkpoint that resume() reads: everything the next iteration depends on. All ranks call it, rank 0 writes.
+
+        Raises InputError, and leaves the last checkpoint, when the weights have become NaN or infinite: a gradient can be so where the
+        loss is not.
+        """
+        self._require_finite_weights()
         first, *others = gather(self._random_state())
         self._last_save = time.monotonic()
         if not is_main():
@@ -106,6 +112,15 @@ class TrainingRun:
                 "settings": self.settings,
             },
         )
+
+    def _require_finite_weights(self) -> None:
+        bad = [name for name, value in self.net.named_parameters() if not value.isfinite().all()]
+        if bad:
+            ids = [name for part in gather(self._last_ids) for name in part]
+            raise InputError(
+                f"{bad[0]} has values that are not finite after iteration {self.step} (last images {', '.join(ids)}); the last "
+                f"checkpoint is kept in {self.folder}; lower --lr or look at these images"
+            )
 
     def _random_state(self) -> dict[str, Any]:
         """Of this process: {rng: the CPU's generator, cuda_rng: [that of its device]}."""
@@ -211,7 +226,7 @@ class TrainingRun:
 
     def _iterate(self, batch: dict, step: nn.Module, bar: tqdm) -> tuple[bool, bool]:
         """One step of the optimiser; (whether a rank was asked to stop, whether it is time to save)."""
-        count = len(batch["id"])
+        count, self._last_ids = len(batch["id"]), list(batch["id"])
         self.optimizer.zero_grad(set_to_none=True)
         parts: list[tuple[list[str], Tensor]] = []  # (ids, losses times the part's share of the batch)
         try:
