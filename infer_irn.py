@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from network.expansion_weights import load_irn
 from network.irn import IRN, STRIDE, infer_edge
+from tool.cam_file import CamFile, save_cam
 from tool.device import PRECISIONS, autocast, choose_device
 from tool.errors import run_script
 from tool.files import file_digest, require_dir
@@ -38,6 +39,7 @@ CAM_DIR = "results/cpn/cam"
 OUT_MASK = "results/irn/mask"
 
 STAGE = "irn_mask"
+WALK_STAGE = "irn_walk"
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -74,6 +76,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
     output = parser.add_argument_group("output")
     output.add_argument("--out_mask", default=OUT_MASK, help="folder for the pseudo masks (default %(default)s)")
+    output.add_argument(
+        "--out_cam",
+        help="folder for the maps after the walk as CAM files, for evaluation_cam.py to try background scores (default: none)",
+    )
     output.add_argument("--save_png", help="folder for pictures <id>_boundary.png and <id>_displacement.png (default: none)")
     output.add_argument(
         "--overwrite", type=bool_flag, nargs="?", const=True, default=False, help="make finished masks again (default false)"
@@ -90,13 +96,12 @@ def image_boundary(net: IRN, image: Tensor, crop_size: int, precision: str) -> t
 
 
 @torch.inference_mode()
-def image_mask(cam: Tensor, keys: Tensor, edge: Tensor, args: argparse.Namespace) -> Tensor:
-    """The pseudo mask (H, W), uint8, of unit CAMs (n, H, W) of classes keys (n,) on a boundary map (h, w); n = 0: background."""
+def walked_cam(cam: Tensor, keys: Tensor, edge: Tensor, args: argparse.Namespace) -> Tensor:
+    """Unit CAMs (n, H, W) of classes keys (n,) after the walk on a boundary map (h, w), divided by their common maximum."""
     if len(keys) == 0:
-        return torch.zeros(cam.shape[1:], dtype=torch.uint8)
+        return cam
     strided = F.interpolate(cam[None], edge.shape, mode="bilinear", align_corners=False)[0]
-    walked = edge_walk(strided, edge, args.radius, args.beta, args.exp_times)
-    return unit_scores_to_label(unit_scores(walked, cam.shape[1:], STRIDE), keys, args.bg_threshold)
+    return unit_scores(edge_walk(strided, edge, args.radius, args.beta, args.exp_times), cam.shape[1:], STRIDE)
 
 
 def write_pictures(folder: Path, name: str, size: tuple[int, int], edge: np.ndarray, displacement: np.ndarray) -> None:
@@ -132,8 +137,21 @@ def main(args: argparse.Namespace) -> None:
         "bg_threshold": args.bg_threshold,
         "classes": list(classes),
     }
+    walked_meta = {name: value for name, value in meta.items() if name != "bg_threshold"} | {"stage": WALK_STAGE, "units": "unit"}
     out_mask = Path(args.out_mask)
-    data = SeedSet(root, ids, args.cam_dir, out_mask, meta, classes, net.mean, net.std, args.overwrite)
+    data = SeedSet(
+        root,
+        ids,
+        args.cam_dir,
+        out_mask,
+        meta,
+        classes,
+        net.mean,
+        net.std,
+        args.overwrite,
+        walked_dir=args.out_cam,
+        walked_meta=walked_meta if args.out_cam else None,
+    )
     if len(data) < len(ids):
         tqdm.write(f"{len(ids) - len(data)} of {len(ids)} masks are there already, made with these weights and settings")
     loader = DataLoader(data, batch_size=None, num_workers=min(args.num_workers, len(data)))
@@ -142,9 +160,13 @@ def main(args: argparse.Namespace) -> None:
     for sample in tqdm(loader, unit="img", dynamic_ncols=True, disable=not is_main()):
         edge, displacement = image_boundary(net, sample["image"].to(device), crop_size, args.precision)
         cam, keys, walk_edge = (value.to(walk_device) for value in (sample["cam"], sample["keys"], edge))
-        mask = image_mask(cam, keys, walk_edge, args).cpu().numpy()
+        walked = walked_cam(cam, keys, walk_edge, args)
+        mask = unit_scores_to_label(walked, keys, args.bg_threshold).cpu().numpy()
         if args.save_png:
             write_pictures(Path(args.save_png), sample["id"], mask.shape, edge.cpu().numpy(), displacement.cpu().numpy())
+        if args.out_cam:
+            maps = walked.float().cpu().numpy()
+            save_cam(args.out_cam, CamFile(sample["id"], sample["keys"].numpy(), maps, mask.shape, sample["walked_meta"]))
         write_mask(out_mask / f"{sample['id']}.png", mask, sample["meta"])
     print(f"pseudo masks ({STAGE}): {out_mask}, {share_note(len(every))}")
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from tool.cam_file import load_cam, save_cam
+from tool.cam_file import save_cam
 from tool.crf import SeedCrf, threshold_label
 from tool.errors import InputError, run_script
 from tool.files import require_dir
@@ -30,10 +30,10 @@ from tool.seed import (
     CRF_STAGE,
     CRF_THRESHOLD,
     MASK_UNITS,
+    cam_is_finished,
     crf_meta,
     crf_seed,
     find_seeds,
-    is_made_from,
     load_seed,
     made_from,
     mask_is_finished,
@@ -111,13 +111,7 @@ class Refinement:
         save_cam(self.out_cam, refined)
 
     def _is_finished(self, name: str, cam_path: Path) -> bool:
-        path = self.out_cam / f"{name}.npz"
-        if not path.is_file():
-            return False
-        try:
-            finished = is_made_from(load_cam(path).meta, self.cam_meta, cam_path)
-        except InputError:
-            return False
+        finished = cam_is_finished(self.out_cam / f"{name}.npz", self.cam_meta, cam_path)
         return finished and (self.out_mask is None or mask_is_finished(self.out_mask / f"{name}.png", self.mask_meta, cam_path))
 
 

@@ -7,13 +7,13 @@ from PIL import Image
 from torch.nn import functional as F
 
 import evaluation_cam
-from infer_irn import image_boundary, image_mask, main, parse_args
+from infer_irn import image_boundary, main, parse_args, walked_cam
 from network.expansion_weights import build_irn, load_irn
 from network.weights import save_network
 from tests.conftest import PETS
 from tests.reference import load_arrays
 from tests.seeds import seed_of, write_seeds
-from tool.cam_file import CamFile, save_cam
+from tool.cam_file import CamFile, load_cam, save_cam
 from tool.errors import InputError
 from tool.files import file_digest
 from tool.images import read_image, read_mask, read_mask_meta
@@ -190,6 +190,21 @@ def test_all_of_a_weak_cam_survives_its_own_scale():
     cam = torch.rand(2, 40, 48, generator=torch.Generator().manual_seed(0))
     edge = torch.rand(10, 12, generator=torch.Generator().manual_seed(1))
     keys = torch.tensor([3, 7])
-    strong, weak = (image_mask(cam * scale, keys, edge, args) for scale in (1.0, 0.1))
+    strong, weak = (unit_scores_to_label(walked_cam(cam * scale, keys, edge, args), keys) for scale in (1.0, 0.1))
     assert torch.equal(strong, weak)
     assert strong.shape == (40, 48)
+
+
+def test_walked_cams_give_the_masks_at_the_masks_threshold(pets_root, weights, cam_dir, tmp_path):
+    masks = _infer(pets_root, weights, cam_dir, tmp_path / "mask", "--out_cam", tmp_path / "cam")
+    names = load_ids(pets_root, "train")
+    for name in names:
+        walked = load_cam(tmp_path / "cam" / f"{name}.npz")
+        assert (walked.meta["stage"], "bg_threshold" in walked.meta) == ("irn_walk", False)
+        label = unit_scores_to_label(torch.from_numpy(walked.cam), torch.from_numpy(walked.keys), 0.25)
+        np.testing.assert_array_equal(label.numpy(), read_mask(masks / f"{name}.png"))
+    times = [(tmp_path / "cam" / f"{name}.npz").stat().st_mtime_ns for name in names]
+    (tmp_path / "cam" / f"{names[0]}.npz").unlink()
+    _infer(pets_root, weights, cam_dir, tmp_path / "mask", "--out_cam", tmp_path / "cam")
+    again = [(tmp_path / "cam" / f"{name}.npz").stat().st_mtime_ns for name in names]
+    assert [a == b for a, b in zip(times, again, strict=True)] == [False] + [True] * (len(names) - 1)

@@ -78,6 +78,16 @@ def mask_is_finished(mask_path: str | Path, meta: dict[str, Any], cam_path: str 
         return False
 
 
+def cam_is_finished(out_path: str | Path, meta: dict[str, Any], cam_path: str | Path) -> bool:
+    """Whether a whole CAM file made with these settings from the seed at cam_path is there already."""
+    if not Path(out_path).is_file():
+        return False
+    try:
+        return is_made_from(load_cam(out_path).meta, meta, cam_path)
+    except InputError:
+        return False
+
+
 def crf_meta(how: SeedCrf, classes: Sequence[str]) -> dict[str, Any]:
     """What a CAM file of seeds after the CRF says of itself, but for the seed it was made from."""
     return {"stage": CRF_STAGE, "units": "unit", "threshold": CRF_THRESHOLD, **asdict(how), "classes": list(classes)}

@@ -117,5 +117,5 @@ def scores_to_label(scores: Tensor, keys: Tensor) -> Tensor:
 
 def unit_scores_to_label(scores: Tensor, keys: Tensor, bg_threshold: float = 0.25) -> Tensor:
     """The label map (H, W), uint8, of scores (n, H, W) in 0..1 against a constant background score."""
-    background = torch.full_like(scores[:1], bg_threshold)
+    background = scores.new_full((1, *scores.shape[1:]), bg_threshold)
     return scores_to_label(torch.cat([background, scores]), keys)

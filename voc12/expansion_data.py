@@ -13,7 +13,7 @@ from tqdm import tqdm
 from tool.affinity import affinity_labels, reduce_label
 from tool.errors import InputError
 from tool.images import read_image, read_mask
-from tool.seed import find_seeds, load_seed, made_from, mask_is_finished
+from tool.seed import cam_is_finished, find_seeds, load_seed, made_from, mask_is_finished
 from tool.transforms import JITTER, colour_jitter, cut_window, normalise, random_crop, random_window, resize, to_tensor
 from voc12.constants import IGNORE_LABEL
 from voc12.expansion_labels import load_scores
@@ -128,10 +128,11 @@ class AffTrainSet(Dataset):
 
 
 class SeedSet(Dataset):
-    """Inference samples {id, image (3, H, W) normalised, keys (n,), cam (n, H, W) unit, meta: what the mask will say of itself}.
+    """Inference samples {id, image (3, H, W) normalised, keys (n,), cam (n, H, W) unit, meta: what the mask will say of itself,
+    walked_meta: the same of the walk's CAM file, if walked_meta is given}.
 
     meta: the same without the seed. Images whose mask in mask_dir is there already, made with these settings from the same seed, are
-    left out, unless overwrite is set.
+    left out, unless overwrite is set. The same with walked_dir and walked_meta, if given: a folder of CAM files beside the masks.
     """
 
     def __init__(
@@ -145,13 +146,21 @@ class SeedSet(Dataset):
         mean: Sequence[float],
         std: Sequence[float],
         overwrite: bool = False,
+        walked_dir: str | Path | None = None,
+        walked_meta: dict[str, Any] | None = None,
     ) -> None:
         self.voc12_root, self.meta, self.classes, self.mean, self.std = Path(voc12_root), meta, tuple(classes), mean, std
+        self.walked_meta = walked_meta
+
+        def finished(name: str, path: Path) -> bool:
+            walked = walked_dir is None or cam_is_finished(Path(walked_dir) / f"{name}.npz", walked_meta, path)
+            return walked and mask_is_finished(Path(mask_dir) / f"{name}.png", meta, path)
+
         items = list(zip(ids, find_seeds(cam_dir, ids), strict=True))
         self.items = [
             (name, path)
             for name, path in tqdm(items, desc="finished masks", unit="img", leave=False, dynamic_ncols=True)
-            if overwrite or not mask_is_finished(Path(mask_dir) / f"{name}.png", meta, path)
+            if overwrite or not finished(name, path)
         ]
 
     def __len__(self) -> int:
@@ -161,10 +170,11 @@ class SeedSet(Dataset):
         name, path = self.items[index]
         image = read_image(image_path(self.voc12_root, name))
         seed = load_seed(path, image.shape[:2], self.classes)
-        return {
+        sample = {
             "id": name,
             "image": to_tensor(normalise(image, self.mean, self.std)),
             "keys": torch.from_numpy(seed.keys),
             "cam": torch.from_numpy(seed.cam),
             "meta": made_from(self.meta, path, seed),
         }
+        return sample if self.walked_meta is None else sample | {"walked_meta": made_from(self.walked_meta, path, seed)}
