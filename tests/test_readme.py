@@ -1,5 +1,5 @@
 """Every command of the README is run: those on the sample data set as they stand, on a smaller sample; those that need VOC 2012 or
-downloaded weights up to the message that says what is missing; `make` targets are checked against the Makefile.
+downloaded weights up to the message that says what is missing; tables as a dry run; `make` targets are checked against the Makefile.
 """
 
 import importlib
@@ -49,6 +49,15 @@ def test_voc_commands_say_what_is_missing(command: str, tmp_path: Path, monkeypa
 def test_prepare_parses() -> None:
     _, args = parse(next(command for command in PYTHON if "prepare" in command))
     assert args.voc12_root == Path("data/VOCdevkit/VOC2012")
+
+
+@pytest.mark.parametrize("command", [command for command in PYTHON if "reproduce.py" in command])
+def test_tables_are_planned(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.chdir(tmp_path)
+    module, args = parse(command)
+    args.dry_run = True
+    module.main(args)
+    assert "python train_cpn.py" in capsys.readouterr().out
 
 
 def test_sample_commands_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

@@ -1,0 +1,428 @@
+"""Make a table of the paper: run whatever stages are missing, and set our numbers beside the published ones.
+
+    python reproduce.py --table seeds --data sample --seeds 0 1 2
+    python reproduce.py --table losses --data photos --voc12_root PHOTOS --seeds 0 1
+    python reproduce.py --table seeds --data voc12 --seeds 0 1 2 --dry_run
+
+Every stage is a command of this repository and is printed before it runs. Sessions go to <results>/<name>, the name made of the
+settings, so tables that share a training share its session, and the same command continues after a stop. The table is written after
+every evaluation to <out>/<table>_<data>.md, .csv and .html (one file that opens without a network).
+
+Tables: seeds (CAM, SEAM and CPN, with and without CRF), losses, patches, prcm, backbones, pseudo (CRF, AffinityNet, IRN).
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import demo
+import train_aff
+import train_cpn
+import train_irn
+from tool.errors import InputError, run_script
+from tool.files import atomic_write
+from tool.result_table import LEGEND, Measurement, Row, csv_text, html, markdown
+from tool.steps import Runner, Step, commits, digest, execute, seconds
+from tool.trainer import FREE_SETTINGS
+
+RESULTS = "results"
+OUT = "results/tables"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings of one data set; flags as one types them.
+
+    voc12_root: folder, None if it must be given
+    prepare:    flags of voc12.sample that make the data set, None if it is the user's
+    train_list: images whose labels train
+    splits:     name -> list with masks; ablations look at ablation_split
+    train, irn, aff: flags of the trainers; scales: flags of CAM inference
+    cells:      sets of cell sides that the table of patches tries, pixels; superpixels: counts
+    backbones:  NAME or NAME:OUTPUT_STRIDE
+    absent:     what a class does that occurs nowhere, as in evaluation_cam.py
+    """
+
+    voc12_root: str | None
+    prepare: str | None
+    train_list: str
+    splits: dict[str, str]
+    ablation_split: str
+    train: str
+    scales: str
+    irn: str
+    aff: str
+    superpixels: tuple[int, ...]
+    cells: tuple[tuple[int, ...], ...]
+    backbones: tuple[str, ...]
+    absent: str
+    about: str
+
+
+SAMPLE = demo.parse_args([])
+PRESETS = {
+    "sample": Preset(
+        voc12_root=SAMPLE.data,
+        prepare=f"--images {SAMPLE.images} --val_images {SAMPLE.val_images}",
+        train_list="train_aug",
+        splits={"train": "train", "val": "val"},
+        ablation_split="val",
+        train=" ".join([*demo.NETWORK, *demo.TRAINING, *demo.PATCHES, "--max_epoches", str(SAMPLE.max_epoches)]),
+        scales=" ".join(demo.SCALES),
+        irn="--backbone efficientnet_lite0 --crop_size 192 --batch_size 8",
+        aff="--backbone efficientnet_lite0 --crop_size 128 --batch_size 8 --max_epoches 3",
+        superpixels=(25, 50, 100, 200),
+        cells=((8,), (16,), (32,), (64,), (32, 64), (8, 16, 32, 64)),
+        backbones=("efficientnet_lite0", "efficientnet_lite0:8"),
+        absent="skip",
+        about="the embedded sample data set, EfficientNet-Lite0, settings of demo.py",
+    ),
+    "photos": Preset(
+        voc12_root=None,
+        prepare=None,
+        train_list="animals_train_aug",
+        splits={"train": "animals_train_aug", "val": "animals_val"},
+        ablation_split="val",
+        train="--backbone efficientnet_lite0 --crop_size 224 --resize_long 256 400 --batch_size 8 --momentum 0.9 --lr 0.005 "
+        "--max_epoches 3 --val_list none --patch grid --grid_sizes 56 112",
+        scales="--scales 0.5 0.75 1.0",
+        irn="--backbone efficientnet_lite0 --crop_size 256 --batch_size 8",
+        aff="--backbone efficientnet_lite0 --crop_size 224 --batch_size 8 --max_epoches 3",
+        superpixels=(50, 100, 200, 300),
+        cells=((14,), (28,), (56,), (112,), (56, 112), (14, 28, 56), (14, 28, 56, 112)),
+        backbones=("efficientnet_lite0", "efficientnet_lite0:8"),
+        absent="skip",
+        about="VOC 2012 photographs of six animal classes (790 train, 200 val), EfficientNet-Lite0, crop 224, 3 epochs",
+    ),
+    "voc12": Preset(
+        voc12_root=train_cpn.VOC12_ROOT,
+        prepare=None,
+        train_list="train_aug",
+        splits={"train": "train", "val": "val"},
+        ablation_split="train",
+        train="--val_list none",
+        scales="--scales 0.5 1.0 1.5 2.0",
+        irn="",
+        aff="",
+        superpixels=(100, 200, 300, 400, 500),
+        cells=((28,), (56,), (112,), (224,), (56, 112), (14, 28, 56, 112), (224, 448)),
+        backbones=("resnet38", "resnet50:8", "efficientnet_lite0:8"),
+        absent="zero",
+        about="VOC 2012, the released settings: ResNet38, crop 448, batch 4, 8 epochs",
+    ),
+}
+
+# Section 8 of the papers' numbers (CPN table 1 and its references), ResNet38, VOC 2012, one seed each: (setting, stage, split) -> mIoU.
+# The plain CAM's is AffinityNet's. The ablation tables are not at hand; they stay empty.
+PUBLISHED = {
+    ("CAM", "seed", "train"): 48.0,
+    ("SEAM", "seed", "train"): 55.41,
+    ("SEAM", "seed + CRF", "train"): 56.83,
+    ("CPN", "seed", "train"): 57.41,
+    ("CPN", "seed", "val"): 57.59,
+}
+PUBLISHED_NOTE = (
+    "*Published: ResNet38, VOC 2012, one seed, as the papers and released codes give them; empty where nothing is in print or at "
+    "hand."
+)
+PSEUDO_NOTE = (
+    "For pseudo masks print has, each from its own CAMs: AffinityNet 61.0 (its code; 58.1 in the README of its first release), SEAM "
+    "with AffinityNet 63.61, IRN 66.5 (users: 64.9 to 66.0)."
+)
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The flags."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", choices=TABLES, required=True, help="which table")
+    parser.add_argument("--data", choices=PRESETS, default="sample", help="settings by data set (default %(default)s)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2), help="training seeds (default 0 1 2)")
+    parser.add_argument("--voc12_root", help="data set folder in VOC layout (default: the preset's; photos has none)")
+    parser.add_argument(
+        "--backbones", nargs="+", metavar="NAME[:STRIDE]", help="rows of the table of backbones (default: the preset's)"
+    )
+    parser.add_argument(
+        "--train_flags",
+        default="",
+        metavar="'FLAGS'",
+        help="flags that every training of CAM networks gets after the preset's, e.g. '--max_epoches 6 --precision bf16'",
+    )
+    parser.add_argument("--num_workers", type=int, default=min(8, os.cpu_count() or 1), help="processes (default %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cuda, cuda:N, mps or cpu (default %(default)s)")
+    parser.add_argument("--results", default=RESULTS, help="where sessions go (default %(default)s)")
+    parser.add_argument("--out", default=OUT, help="folder for the tables (default %(default)s)")
+    parser.add_argument("--dry_run", action="store_true", help="print the missing commands and stop")
+    return parser.parse_args(argv)
+
+
+# ============ commands ============
+@dataclass(frozen=True)
+class Road:
+    """The commands of one data set, from training to evaluation. What a session is called follows from its settings."""
+
+    preset: Preset
+    results: Path
+    num_workers: int
+    device: str
+
+    def _step(self, script: str, flags: Sequence[str], output: Path, folder: Path, *needs: Step) -> Step:
+        return Step(script, (*flags, "--num_workers", str(self.num_workers)), output, folder, needs)
+
+    def _data(self) -> tuple[Step, ...]:
+        if self.preset.prepare is None:
+            return ()
+        folder = Path(self.preset.voc12_root)
+        return (Step("-m voc12.sample", (*self.preset.prepare.split(), "--out", str(folder)), folder, self.results),)
+
+    def _session(self, parse: Callable, name: str, flags: Sequence[str], made_from: str = "") -> Path:
+        """Its folder: a name, and a digest of the flags that differ from the trainer's defaults and may change its result."""
+        settings, defaults = vars(parse(list(flags))), vars(parse([]))
+        kept = {key: value for key, value in settings.items() if value != defaults[key] and key not in FREE_SETTINGS}
+        return self.results / f"{name}_{digest(kept | {'from': made_from})}"
+
+    def _trainer(self, script: str, flags: Sequence[str], folder: Path, *needs: Step) -> Step:
+        where = ["--session_name", folder.name, "--results", str(self.results), "--device", self.device]
+        return self._step(script, [*flags, *where], folder / f"{folder.name}.pth", folder, *needs)
+
+    def train(self, flags: Sequence[str], seed: int) -> Step:
+        """Weights of a CAM network; flags over the preset's."""
+        flags = ["--train_list", self.preset.train_list, *self.preset.train.split(), *flags, "--seed", str(seed)]
+        flags = ["--voc12_root", self.preset.voc12_root, *flags]
+        method = train_cpn.parse_args(flags).method
+        folder = self._session(train_cpn.parse_args, f"{method}_seed{seed}", flags)
+        return self._trainer("train_cpn.py", flags, folder, *self._data())
+
+    def cams(self, weights: Step, image_list: str) -> Step:
+        """CAM files of a list; all lists of a session share a folder."""
+        scales = self.preset.scales.split()
+        folder = weights.folder / f"cam_{digest({'scales': scales})}"
+        flags = ["--voc12_root", self.preset.voc12_root, "--infer_list", image_list, "--weights", str(weights.output), *scales]
+        flags += ["--out_cam", str(folder), "--device", self.device]
+        return self._step("infer_cam.py", flags, folder, weights.folder, weights)
+
+    def evaluate(self, made: Step, split: str, *flags: str, name: str = "") -> Step:
+        """Numbers of CAM files or masks on a split."""
+        image_list = self.preset.splits[split]
+        output = made.output.with_name(f"{made.output.name}_{image_list}{name}.json")
+        every = ["--voc12_root", self.preset.voc12_root, "--list", image_list, "--predict_dir", str(made.output)]
+        every += ["--absent", self.preset.absent, *flags, "--json", str(output)]
+        return self._step("evaluation_cam.py", every, output, made.folder, made)
+
+    def seed(self, flags: Sequence[str], split: str, seed: int) -> Step:
+        """Numbers of seeds."""
+        return self.evaluate(self.cams(self.train(flags, seed), self.preset.splits[split]), split)
+
+    def seed_crf(self, flags: Sequence[str], split: str, seed: int) -> Step:
+        """Numbers of seeds after the dense CRF."""
+        cams = self.cams(self.train(flags, seed), self.preset.splits[split])
+        return self.evaluate(cams, split, "--crf", "seam", name="_crf")
+
+    def _expansion(self, method: str, parse: Callable, own: str, flags: Sequence[str], split: str, seed: int) -> Step:
+        weights = self.train(flags, seed)
+        cams = [self.cams(weights, name) for name in dict.fromkeys((self.preset.train_list, self.preset.splits[split]))]
+        own_flags = ["--voc12_root", self.preset.voc12_root, "--train_list", self.preset.train_list, *own.split()]
+        own_flags += ["--seed", str(seed)]
+        folder = self._session(parse, f"{method}_seed{seed}", own_flags, made_from=f"{weights.folder.name}/{cams[0].output.name}")
+        cam_dir = ["--cam_dir", str(cams[0].output)]
+        trained = self._trainer(f"train_{method}.py", [*own_flags, *cam_dir], folder, cams[0])
+        mask_flags = ["--voc12_root", self.preset.voc12_root, "--infer_list", self.preset.splits[split], *cam_dir]
+        mask_flags += ["--weights", str(trained.output), "--out_mask", str(folder / "mask"), "--device", self.device]
+        return self._step(f"infer_{method}.py", mask_flags, folder / "mask", folder, trained, cams[-1])
+
+    def irn_masks(self, flags: Sequence[str], split: str, seed: int) -> Step:
+        """Pseudo masks of IRN."""
+        return self._expansion("irn", train_irn.parse_args, self.preset.irn, flags, split, seed)
+
+    def aff_masks(self, flags: Sequence[str], split: str, seed: int) -> Step:
+        """Pseudo masks of AffinityNet."""
+        return self._expansion("aff", train_aff.parse_args, self.preset.aff, flags, split, seed)
+
+    def masks(self, make: Callable[..., Step], flags: Sequence[str], split: str, seed: int) -> Step:
+        """Numbers of the masks of irn_masks or aff_masks."""
+        return self.evaluate(make(flags, split, seed), split, "--type", "png")
+
+
+# ============ tables ============
+@dataclass(frozen=True)
+class Line:
+    """A row before it is measured: evaluate gives the last step for a seed."""
+
+    setting: str
+    stage: str
+    split: str
+    evaluate: Callable[[int], Step]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The title, a note on what the rows are, and the rows of a data set."""
+
+    title: str
+    note: str
+    lines: Callable[[Road, argparse.Namespace], list[Line]]
+
+
+def _seed_lines(road: Road, settings: dict[str, Sequence[str]]) -> list[Line]:
+    split = road.preset.ablation_split
+    return [Line(name, "seed", split, partial(road.seed, tuple(flags), split)) for name, flags in settings.items()]
+
+
+def seeds_lines(road: Road, _args: argparse.Namespace) -> list[Line]:
+    """Three methods, with and without CRF, on both splits."""
+    lines = []
+    for name in ("CAM", "SEAM", "CPN"):
+        flags = ("--method", name.lower())
+        for split in road.preset.splits:
+            lines.append(Line(name, "seed", split, partial(road.seed, flags, split)))
+            lines.append(Line(name, "seed + CRF", split, partial(road.seed_crf, flags, split)))
+    return lines
+
+
+def losses_lines(road: Road, _args: argparse.Namespace) -> list[Line]:
+    """A term more in each row."""
+    pcm = ["--refinement", "pcm"]
+    return _seed_lines(
+        road,
+        {
+            "loss_cls": [*pcm, "--loss_weights", "loss_tcp=0", "loss_cpcr=0"],
+            "loss_cls + loss_tcp": [*pcm, "--loss_weights", "loss_cpcr=0"],
+            "loss_cls + loss_cpcr": [*pcm, "--loss_weights", "loss_tcp=0"],
+            "loss_cls + loss_tcp + loss_cpcr": pcm,
+            "all three + PRCM (CPN)": [],
+        },
+    )
+
+
+def patches_lines(road: Road, _args: argparse.Namespace) -> list[Line]:
+    """Superpixels by number, grids by cell, pixels; the hidden fraction."""
+    preset = road.preset
+    settings = {f"superpixel {count}": ["--patch", "superpixel", "--superpixels", str(count)] for count in preset.superpixels}
+    count = str(preset.superpixels[1])
+    settings[f"superpixel {count}, exact half"] = ["--patch", "superpixel", "--superpixels", count, "--draw", "exact"]
+    for cells in preset.cells:
+        settings[f"grid {', '.join(map(str, cells))}"] = ["--patch", "grid", "--grid_sizes", *map(str, cells)]
+    settings["pixel"] = ["--patch", "pixel"]
+    ratios = {f"the preset's patches, {ratio} drawn": ["--hide_ratio", ratio] for ratio in ("0.25", "0.5", "0.75")}
+    return _seed_lines(road, settings | ratios)
+
+
+def prcm_lines(road: Road, _args: argparse.Namespace) -> list[Line]:
+    """The modules that refine, in training and inference."""
+    return _seed_lines(
+        road,
+        {
+            "none": ["--refinement", "none"],
+            "PCM": ["--refinement", "pcm"],
+            "PRCM": ["--refinement", "prcm"],
+            "PCM + PRCM (CPN)": [],
+            "PCM + PRCM, keys transposed": ["--prcm", "transposed"],
+        },
+    )
+
+
+def backbones_lines(road: Road, args: argparse.Namespace) -> list[Line]:
+    """CPN on each backbone, and the plain CAM beside it."""
+    lines = []
+    for text in args.backbones or road.preset.backbones:
+        name, _, stride = text.partition(":")
+        flags = ["--backbone", name, *(["--output_stride", stride] if stride else [])]
+        settings = {f"{method.upper()}, {text}": ["--method", method, *flags] for method in ("cam", "cpn")}
+        lines += _seed_lines(road, settings)
+    return lines
+
+
+def pseudo_lines(road: Road, _args: argparse.Namespace) -> list[Line]:
+    """From CPN's seeds to pseudo masks."""
+    stages = {
+        "seed": road.seed,
+        "seed + CRF": road.seed_crf,
+        "AffinityNet mask": partial(road.masks, road.aff_masks),
+        "IRN mask": partial(road.masks, road.irn_masks),
+    }
+    return [Line("CPN", stage, "train", partial(make, (), "train")) for stage, make in stages.items()]
+
+
+TABLES = {
+    "seeds": Table("CAM, SEAM and CPN", "seed + CRF: dense CRF (SEAM's settings) at the seeds' best threshold.", seeds_lines),
+    "losses": Table("Loss terms of CPN", "PCM alone refines in all rows but the last.", losses_lines),
+    "patches": Table(
+        "Complementary patches",
+        "CPN; superpixel N: N segments asked of SLIC, 39 % of them hidden as released; grid: cell sides in pixels, one drawn an image, "
+        "half of the cells hidden.",
+        patches_lines,
+    ),
+    "prcm": Table("Refinement modules", "CPN with the modules in training and in inference.", prcm_lines),
+    "backbones": Table("Backbones", "NAME:S is output stride S.", backbones_lines),
+    "pseudo": Table("From seeds to pseudo masks", PSEUDO_NOTE, pseudo_lines),
+}
+
+
+# ============ measuring ============
+Plan = tuple[Line, dict[int, Step]]  # a row, and its last step for each seed
+
+
+def measurement(step: Step, seed: int) -> Measurement:
+    """What an evaluation wrote, with the time and commits of all steps before it."""
+    numbers = json.loads(step.output.read_text(encoding="utf-8"))
+    return Measurement(
+        seed=seed,
+        miou=numbers["best_miou"],
+        threshold=numbers["best_threshold"],
+        auto_miou=numbers.get("auto_miou"),
+        auto_threshold=numbers.get("auto_threshold"),
+        images=numbers["images"],
+        seconds=seconds(step),
+        commits=tuple(commits(step)),
+    )
+
+
+def measure(plan: Sequence[Plan]) -> tuple[list[Row], list[str]]:
+    """(rows with what is there so far, the commands behind them)."""
+    rows, commands = [], {}
+    for line, steps in plan:
+        found = tuple(measurement(step, seed) for seed, step in steps.items() if step.output.is_file())
+        rows.append(Row(line.setting, line.stage, line.split, PUBLISHED.get((line.setting, line.stage, line.split)), found))
+        commands |= dict.fromkeys(part.command for step in steps.values() for part in step.chain())
+    return rows, list(commands)
+
+
+def write_table(args: argparse.Namespace, about: str, plan: Sequence[Plan]) -> str:
+    """Write Markdown, CSV and HTML of what is there so far, and return the Markdown."""
+    table = TABLES[args.table]
+    rows, commands = measure(plan)
+    done, wanted = sum(len(row.measurements) for row in rows), sum(len(steps) for _, steps in plan)
+    notes = [f"Data: {about}.{f' Training flags: {args.train_flags}.' if args.train_flags else ''}"]
+    notes += [f"Unfinished: {done} of {wanted} evaluations are there."] if done < wanted else []
+    notes += [table.note, LEGEND + PUBLISHED_NOTE]
+    text = markdown(table.title, notes, rows)
+    for suffix, content in (("md", text), ("csv", csv_text(rows)), ("html", html(table.title, notes, rows, commands))):
+        with atomic_write(Path(args.out) / f"{args.table}_{args.data}.{suffix}", "w") as file:
+            file.write(content)
+    return text
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run what is missing of a table, seed by seed, and write it."""
+    preset = PRESETS[args.data]
+    preset = replace(preset, voc12_root=args.voc12_root or preset.voc12_root, train=f"{preset.train} {args.train_flags}")
+    if preset.voc12_root is None:
+        raise InputError(f"--data {args.data} needs --voc12_root, the folder of the photographs in VOC layout")
+    road = Road(preset, Path(args.results), args.num_workers, args.device)
+    seeds = list(dict.fromkeys(args.seeds))
+    plan = [(line, {seed: line.evaluate(seed) for seed in seeds}) for line in TABLES[args.table].lines(road, args)]
+    runner = Runner(execute, args.dry_run)
+    for seed in seeds:
+        for _, steps in plan:
+            runner.make(steps[seed])
+            if not args.dry_run:
+                write_table(args, preset.about, plan)
+    if not args.dry_run:
+        print(f"{write_table(args, preset.about, plan)}\ntable: {args.out}/{args.table}_{args.data}.md, .csv, .html")
+
+
+if __name__ == "__main__":
+    run_script(main, parse_args)

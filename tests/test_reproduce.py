@@ -1,0 +1,180 @@
+"""Tables at toy size: what is missing is run, a stop costs nothing, tables share sessions, print stands beside ours."""
+
+import csv
+import importlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import reproduce
+from tool.errors import InputError
+from tool.files import write_json
+from tool.steps import RECORD
+
+NETWORK = "--backbone resnet10t --weights none --device cpu"
+
+
+class Machine:
+    """Runs commands in this process and counts them; fails at a script when told.
+
+    pretend: read the flags and write what stands for the result, numbers that depend on the seed; else run the script
+    """
+
+    def __init__(self, pretend):
+        self.ran, self.failing, self.pretend = [], None, pretend
+
+    def __call__(self, words):
+        name = words[1] if words[0] == "-m" else words[0].removesuffix(".py")
+        self.ran.append(name)
+        if name == self.failing:
+            return 2
+        module = importlib.import_module(name)
+        args = module.parse_args(list(words[2 if words[0] == "-m" else 1 :]))
+        if self.pretend:
+            getattr(self, name.replace(".", "_"))(args)
+        else:
+            module.main(args)
+        return 0
+
+    def voc12_sample(self, args):
+        args.out.mkdir(exist_ok=True)
+
+    def train_cpn(self, args):
+        folder = Path(args.results) / args.session_name
+        (folder / "settings.json").write_text(json.dumps(vars(args)))
+        (folder / f"{args.session_name}.pth").touch()
+
+    def infer_cam(self, args):
+        Path(args.out_cam).mkdir(exist_ok=True)
+
+    def evaluation_cam(self, args):
+        miou = 50 + 2 * ("seed1" in args.json) + ("cpn_" in args.json)
+        write_json(args.json, {"best_miou": miou, "best_threshold": 0.5, "images": {"train": 4, "val": 2}[args.list]})
+
+
+@pytest.fixture
+def sample(tmp_path_factory):
+    """A folder for a tiny sample."""
+    return tmp_path_factory.mktemp("sample") / "data"
+
+
+@pytest.fixture(params=[True], ids=["pretend"])
+def machine(request, sample, monkeypatch):
+    tiny = replace(
+        reproduce.PRESETS["sample"],
+        voc12_root=str(sample),
+        prepare="--images 4 --val_images 2 --size 96",
+        train=f"{NETWORK} --crop_size 64 --resize_long 64 96 --batch_size 4 --max_epoches 1 --val_list none "
+        "--patch grid --grid_sizes 16",
+        scales="--scales 1.0",
+        irn=f"{NETWORK.removesuffix(' --device cpu')} --crop_size 80 --batch_size 4 --max_epoches 1",
+        aff=f"{NETWORK.removesuffix(' --device cpu')} --crop_size 64 --batch_size 4 --max_epoches 1",
+    )
+    monkeypatch.setitem(reproduce.PRESETS, "sample", tiny)
+    machine = Machine(request.param)
+    monkeypatch.setattr(reproduce, "execute", machine)
+    return machine
+
+
+def _make(folder: Path, table: str, *flags: str) -> list[dict]:
+    """The rows of the CSV."""
+    words = ["--table", table, "--results", str(folder / "results"), "--out", str(folder / "tables"), "--num_workers", "0"]
+    reproduce.main(reproduce.parse_args([*words, *flags]))
+    return list(csv.DictReader((folder / "tables" / f"{table}_sample.csv").open()))
+
+
+def test_seeds_table(machine, tmp_path, capsys):
+    machine.failing = "infer_cam"
+    with pytest.raises(InputError, match=r"`python infer_cam.py .*` failed with exit status 2"):
+        _make(tmp_path, "seeds", "--seeds", "0", "1")
+    assert machine.ran == ["voc12.sample", "train_cpn", "infer_cam"]
+
+    machine.failing = None
+    machine.ran.clear()
+    rows = _make(tmp_path, "seeds", "--seeds", "0", "1")
+    assert machine.ran.count("train_cpn") == 5  # three methods, two seeds, but the one before the failure
+    assert machine.ran.count("infer_cam") == 12
+    assert machine.ran.count("evaluation_cam") == 24
+    keys = [(row["setting"], row["stage"], row["split"]) for row in rows]
+    assert keys[:4] == [("CAM", stage, split) for split in ("train", "val") for stage in ("seed", "seed + CRF")]
+    assert len(set(keys)) == 12
+    published = {key: float(row["published"]) for key, row in zip(keys, rows, strict=True) if row["published"]}
+    assert published["CPN", "seed", "train"] == 57.41
+    assert published["SEAM", "seed + CRF", "train"] == 56.83
+    assert ("CPN", "seed + CRF", "val") not in published
+    for row in rows:
+        values = [float(value) for value in row["miou_by_seed"].split()]
+        assert float(row["miou"]) == pytest.approx(sum(values) / 2)
+        assert float(row["std"]) == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
+        assert row["images"] == {"train": "4", "val": "2"}[row["split"]]
+        assert float(row["seconds"]) > 0
+        assert row["commits"]
+    numbers = sorted((tmp_path / "results").glob("cpn_seed1_*/cam_*_val.json"))
+    assert len(numbers) == 1
+    assert rows[10]["miou_by_seed"].split() == ["51", "53"]
+    text = (tmp_path / "tables" / "seeds_sample.md").read_text()
+    assert text in capsys.readouterr().out
+    assert "Unfinished" not in text
+    assert (tmp_path / "tables" / "seeds_sample.html").read_text().count("python train_cpn.py") == 6
+
+    before = (tmp_path / "tables" / "seeds_sample.csv").read_bytes()
+    machine.ran.clear()
+    _make(tmp_path, "seeds", "--seeds", "0", "1")
+    assert machine.ran == []
+    assert (tmp_path / "tables" / "seeds_sample.csv").read_bytes() == before
+
+    # The full network of the tables of losses and modules is the CPN above.
+    rows = _make(tmp_path, "prcm", "--seeds", "0")
+    assert machine.ran.count("train_cpn") == 4
+    assert not any(row["published"] for row in rows)
+    assert rows[3]["setting"] == "PCM + PRCM (CPN)"
+    machine.ran.clear()
+    rows = _make(tmp_path, "losses", "--seeds", "0")
+    assert machine.ran.count("train_cpn") == 3  # PCM alone is in the table before
+    settings = [json.loads(path.read_text()) for path in (tmp_path / "results").glob("cpn_seed0_*/settings.json")]
+    weights = [found["loss_weights"] for found in settings]
+    assert [["loss_tcp", 0.0], ["loss_cpcr", 0.0]] in weights
+    assert [["loss_cpcr", 0.0]] in weights
+
+
+@pytest.mark.parametrize("machine", [False], indirect=True, ids=["real"])
+def test_pseudo_table(machine, tmp_path):
+    rows = _make(tmp_path, "pseudo", "--seeds", "3")
+    assert [row["stage"] for row in rows] == ["seed", "seed + CRF", "AffinityNet mask", "IRN mask"]
+    assert [bool(row["threshold_by_seed"]) for row in rows] == [True, True, False, False]
+    assert machine.ran.count("train_cpn") == machine.ran.count("train_irn") == machine.ran.count("train_aff") == 1
+    assert len(list((tmp_path / "results").glob("irn_seed3_*/mask/*.png"))) == 4
+    records = next((tmp_path / "results").glob("cpn_seed3_*")) / RECORD
+    assert all(json.loads(line)["status"] == 0 for line in records.read_text().splitlines())
+
+
+def test_dry_run_writes_nothing(machine, tmp_path, capsys):
+    words = ["--table", "patches", "--data", "voc12", "--seeds", "0", "--dry_run", "--results", str(tmp_path / "results")]
+    reproduce.main(reproduce.parse_args([*words, "--out", str(tmp_path / "tables")]))
+    assert machine.ran == []
+    assert list(tmp_path.iterdir()) == []
+    commands = capsys.readouterr().out.splitlines()
+    trainings = [line for line in commands if line.startswith("python train_cpn.py")]
+    assert any("--patch grid --grid_sizes 14 28 56 112" in line for line in trainings)
+    assert any("--patch pixel" in line for line in trainings)
+    assert len(trainings) == len(set(trainings)) > 10
+
+
+def test_names_follow_from_what_changes_a_result(tmp_path):
+    def road(**changes):
+        preset = replace(reproduce.PRESETS["voc12"], **changes)
+        return reproduce.Road(preset, tmp_path, 0, "cpu")
+
+    base = road().train((), 0).output
+    assert road().train(("--method", "cpn", "--patch", "superpixel", "--num_workers", "3"), 0).output == base
+    assert road(train="--val_list none --log_every 5").train((), 0).output == base
+    assert road().train((), 1).output != base
+    assert road().train(("--superpixels", "301"), 0).output != base
+    assert road(voc12_root="elsewhere").train((), 0).output != base
+
+
+def test_photos_need_a_root(tmp_path):
+    with pytest.raises(InputError, match="--data photos needs --voc12_root"):
+        reproduce.main(reproduce.parse_args(["--table", "seeds", "--data", "photos"]))

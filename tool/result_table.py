@@ -1,0 +1,149 @@
+"""Tables of results: several seeds to a row, ours beside the published number, as Markdown, CSV and HTML."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+
+from tool import page
+
+PUBLISHED = "published*"
+COLUMNS = ("setting", "stage", "split", "images", "seeds", "mIoU (%)", "threshold", "auto", PUBLISHED, "wall time", "commit")
+NUMBERS = (3, 4, 5, 6, 7, 8, 9)
+LEGEND = (
+    "mIoU: mean and standard deviation (n - 1) over seeds, at the best background threshold of each seed on the masks of the "
+    "split; auto: the same at the threshold chosen without masks. Wall time: mean of a seed, with all steps before. "
+)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One seed's evaluation: mIoU in percent, thresholds in unit scale (None: no threshold), wall time in seconds."""
+
+    seed: int
+    miou: float
+    threshold: float | None
+    auto_miou: float | None
+    auto_threshold: float | None
+    images: int
+    seconds: float
+    commits: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table: the measurements of one setting at one stage on one split; published in percent, None: not in print."""
+
+    setting: str
+    stage: str
+    split: str
+    published: float | None
+    measurements: tuple[Measurement, ...]
+
+    @property
+    def mious(self) -> list[float]:
+        """A value a seed, percent."""
+        return [measurement.miou for measurement in self.measurements]
+
+
+def mean_std(values: Sequence[float]) -> str:
+    """ "51.98 ± 0.31", without the deviation for one value, "" for none."""
+    if not values:
+        return ""
+    return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
+
+
+def span(values: Sequence[float]) -> str:
+    """ "0.31", or "0.31 to 0.36" where seeds differ, "" for none."""
+    if not values:
+        return ""
+    low, high = f"{min(values):.2f}", f"{max(values):.2f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def duration(seconds: float) -> str:
+    """ "45 s", "12 min" or "3.4 h"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def short_commit(commit: str) -> str:
+    """A commit's first seven digits, with "-dirty" kept."""
+    name, _, state = commit.partition("-")
+    return name[:7] + (f"-{state}" if state else "")
+
+
+def _unique(values: Sequence) -> list:
+    return list(dict.fromkeys(values))
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """The row's texts, in the order of COLUMNS."""
+    found = row.measurements
+    autos = [(m.auto_miou, m.auto_threshold) for m in found if m.auto_miou is not None]
+    auto = f"{mean_std([miou for miou, _ in autos])} @ {span([t for _, t in autos])}" if autos else ""
+    return (
+        row.setting,
+        row.stage,
+        row.split,
+        ", ".join(str(images) for images in _unique([m.images for m in found])),
+        ", ".join(str(m.seed) for m in found),
+        mean_std(row.mious),
+        span([m.threshold for m in found if m.threshold is not None]),
+        auto,
+        "" if row.published is None else f"{row.published:g}",
+        duration(mean(m.seconds for m in found)) if found else "",
+        ", ".join(_unique([short_commit(commit) for m in found for commit in m.commits])),
+    )
+
+
+def markdown(title: str, notes: Sequence[str], rows: Sequence[Row]) -> str:
+    """A heading, notes as paragraphs, and the table."""
+    escaped = ([cell.replace("|", "\\|") for cell in cells(row)] for row in rows)
+    lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS), *(f"| {' | '.join(line)} |" for line in escaped)]
+    return "\n\n".join([f"# {title}", *notes, "\n".join(lines)]) + "\n"
+
+
+def csv_text(rows: Sequence[Row]) -> str:
+    """The table with a line for each row, numbers unrounded, and each seed's numbers side by side, separated by spaces."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = ("miou", "threshold", "auto_miou", "auto_threshold")
+    per_seed = [f"{name}_by_seed" for name in names]
+    writer.writerow(["setting", "stage", "split", "images", "seeds", "miou", "std", *per_seed, "published", "seconds", "commits"])
+    for row in rows:
+        found, mious = row.measurements, row.mious
+        writer.writerow(
+            [
+                row.setting,
+                row.stage,
+                row.split,
+                " ".join(str(images) for images in _unique([m.images for m in found])),
+                " ".join(str(m.seed) for m in found),
+                mean(mious) if mious else "",
+                stdev(mious) if len(mious) > 1 else "",
+                *(" ".join(str(getattr(m, name)) for m in found if getattr(m, name) is not None) for name in names),
+                "" if row.published is None else row.published,
+                mean(m.seconds for m in found) if found else "",
+                " ".join(_unique([commit for m in found for commit in m.commits])),
+            ]
+        )
+    return text.getvalue()
+
+
+def html(title: str, notes: Sequence[str], rows: Sequence[Row], commands: Sequence[str]) -> str:
+    """A page with the table, a chart of all seeds, and the commands."""
+    body = [f"<h1>{page.escape(title)}</h1>", *(page.paragraph(note, soft=True) for note in notes)]
+    body.append(page.section("Table", page.table(COLUMNS, [cells(row) for row in rows], NUMBERS)))
+    dots = [
+        page.DotRow(f"{row.setting}, {row.stage}, {row.split}", row.mious, row.published)
+        for row in rows
+        if row.mious or row.published is not None
+    ]
+    if dots:
+        legend = "Small dots: one seed each; large: their mean; open diamonds: published*."
+        body.append(page.section("Chart", page.dot_chart(dots, "mIoU (%)"), page.paragraph(legend, soft=True)))
+    body.append(page.section("How it was made", page.details(f"{len(commands)} commands", commands)))
+    return page.page(title, "\n".join(body))

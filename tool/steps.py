@@ -1,0 +1,159 @@
+"""Commands that need each other's files: only those are run whose file is missing, each is timed, the first failure stops.
+
+A step is done when its file is there, since every script writes it whole and last. A step that fills a folder runs again when
+something that needs it is missing, and its script keeps the files that are finished.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tool.errors import InputError
+from tool.files import git_commit
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORD = "steps.jsonl"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command, the file or folder it leaves, the folder that keeps the record of its runs, and the steps it builds on.
+
+    script: "infer_cam.py", or "-m package.module"
+    """
+
+    script: str
+    flags: tuple[str, ...]
+    output: Path
+    folder: Path
+    needs: tuple["Step", ...] = ()
+
+    @property
+    def words(self) -> list[str]:
+        """The command's words after `python`."""
+        return [*self.script.split(), *self.flags]
+
+    @property
+    def command(self) -> str:
+        """The command as one would type it in the repository's root."""
+        return shlex.join(["python", *self.words])
+
+    def chain(self) -> Iterator["Step"]:
+        """This step and all that it builds on, each once, the first to run first."""
+        seen: dict[Step, None] = {}
+        for need in self.needs:
+            seen |= dict.fromkeys(need.chain())
+        yield from seen | {self: None}
+
+
+def digest(settings: Mapping[str, Any]) -> str:
+    """Eight hexadecimal digits that tell settings (what JSON can hold) apart, whatever their order."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def execute(words: Sequence[str]) -> int:
+    """Run `python WORDS` with the modules of this repository, and return its exit status; its output goes to the terminal.
+
+    SIGTERM and SIGINT go on to the command, so that a training saves its checkpoint.
+    """
+    script, *flags = words
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, script if script == "-m" else str(ROOT / script), *flags]
+    child = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path})
+    asked: list[int] = []
+
+    def pass_on(number: int, _frame: Any) -> None:
+        asked.append(number)
+        child.send_signal(number)
+
+    previous = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        status = child.wait()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if asked:
+        raise SystemExit(128 + asked[0])
+    return status
+
+
+@dataclass
+class Runner:
+    """Runs what is missing.
+
+    execute: words after `python` -> exit status
+    dry_run: print the commands instead
+    """
+
+    execute: Callable[[Sequence[str]], int] = execute
+    dry_run: bool = False
+    _made: set[Step] = field(default_factory=set, init=False)
+
+    def make(self, step: Step) -> None:
+        """Run step and what it builds on, unless its file is there. Raises InputError naming the command that failed."""
+        if step in self._made or step.output.is_file():
+            return
+        for need in step.needs:
+            self.make(need)
+        if self.dry_run:
+            print(step.command)
+        else:
+            with _alone_in(step.folder):
+                if not step.output.is_file():
+                    print(step.command, flush=True)
+                    self._run(step)
+        self._made.add(step)
+
+    def _run(self, step: Step) -> None:
+        start, status = time.time(), None
+        try:
+            status = self.execute(step.words)
+        finally:
+            entry = {"output": str(step.output), "seconds": time.time() - start, "status": status, "commit": git_commit()}
+            with (step.folder / RECORD).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry | {"command": step.command}) + "\n")
+        if status != 0:
+            raise InputError(f"`{step.command}` failed with exit status {status}; its message stands above")
+        if not step.output.exists():
+            raise InputError(f"`{step.command}` ended well, but left no {step.output}")
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Make the folder and wait until no other process is in this block with it: tables that are made at once share sessions."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def seconds(step: Step) -> float:
+    """Wall time of step and all that it builds on, seconds, runs that were stopped included."""
+    outputs = {}
+    for part in step.chain():
+        outputs.setdefault(part.folder, set()).add(str(part.output))
+    return sum(entry["seconds"] for folder, names in outputs.items() for entry in _entries(folder) if entry["output"] in names)
+
+
+def commits(step: Step) -> list[str]:
+    """The commits under which step and what it builds on were run, each once, in the order of the steps."""
+    found = {}
+    for part in step.chain():
+        found |= {entry["commit"]: None for entry in _entries(part.folder) if entry["output"] == str(part.output)}
+    return list(found)
+
+
+def _entries(folder: Path) -> list[dict]:
+    path = folder / RECORD
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
