@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tool.errors import InputError
-from tool.metrics import ThresholdSweep, confusion_matrix, iou_table
+from tool.metrics import ThresholdSweep, _StepCounter, confusion_matrix, iou_table
 
 PARITY = Path(__file__).parent / "data" / "parity" / "eval.npz"
 
@@ -171,6 +171,24 @@ def test_sweep_against_a_loop(seed, num_classes, images):
         sweep.update(cam, keys, target)
         expected += [_naive_confusion(cam, keys, target, threshold, num_classes) for threshold in thresholds]
     np.testing.assert_array_equal(sweep.confusion(), expected)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        [i / 100 for i in range(101)],
+        [2 * i / 100 for i in range(20, 60)],
+        [0.0],
+        [1e-30, 0.5],
+        [0.4, 0.40000001, 0.4000001, 7.0],  # too close for bins of their own
+    ],
+    ids=["sweep", "released", "zero", "tiny", "close"],
+)
+def test_exceeded_thresholds_are_those_that_float32_compares(limits):
+    limits = np.array(limits, dtype=np.float32)
+    around = [limits, np.nextafter(limits, np.float32(-1)), np.nextafter(limits, np.float32(9))]
+    scores = np.concatenate([*around, np.random.default_rng(0).uniform(-1, 1.3, 5000), [-1, 0, 1e30]]).astype(np.float32)
+    np.testing.assert_array_equal(_StepCounter(limits)(scores), (scores[:, None] > limits).sum(axis=1))
 
 
 def test_lowest_class_wins_a_tie_whatever_the_order_of_keys():

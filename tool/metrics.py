@@ -39,7 +39,7 @@ class ThresholdSweep:
             raise InputError(f"background thresholds must be ascending numbers from 0 up, got {limits.tolist()}")
         self.thresholds = tuple(limits.tolist())
         self.num_classes = num_classes
-        self._limits = limits.astype(np.float32)
+        self._steps = _StepCounter(limits.astype(np.float32))
         self._counts = np.zeros((len(limits) + 1, num_classes, num_classes), dtype=np.int64)  # [exceeded, true class, best class]
 
     def update(self, cam: np.ndarray, keys: np.ndarray, target: np.ndarray) -> None:
@@ -50,19 +50,27 @@ class ThresholdSweep:
         target: (H, W) mask values, 255 ignored
         Raises InputError when sizes differ or a class number is out of range.
         """
-        counted = _counted(target, self.num_classes)
-        truth = target[counted].astype(np.int64)
+        present = _values(target, self.num_classes)
         if len(keys) == 0:
-            self._counts[0, :, 0] += np.bincount(truth, minlength=self.num_classes)
+            self._counts[0, :, 0] += present[: self.num_classes]
             return
         _require_same_size(cam.shape[1:], target)
         _require_classes(np.asarray(keys) + 1, self.num_classes, "CAM")
-        order = np.argsort(keys)  # argmax takes the first of equals: the lowest class
-        scores = cam[order][:, counted]
-        best = scores.argmax(axis=0)
-        exceeded = np.searchsorted(self._limits, scores.max(axis=0), side="left")  # how many thresholds are < score
-        cells = (exceeded * self.num_classes + truth) * self.num_classes + np.asarray(keys)[order][best] + 1
-        self._counts += np.bincount(cells, minlength=self._counts.size).reshape(self._counts.shape)
+        order = np.argsort(keys)  # the first of equals wins: the lowest class
+        score, best = cam[order[0]].ravel(), np.zeros(target.size, dtype=np.intp)
+        for place, key in enumerate(order[1:], start=1):  # a few maps; argmax over the first axis takes ten times as long
+            map_ = cam[key].ravel()
+            np.copyto(best, place, where=map_ > score)
+            score = np.maximum(score, map_)
+        # The classes and 255 that the mask has, numbered without gaps, so that the count below is small.
+        values = np.flatnonzero(present)
+        number = np.zeros(len(present), dtype=np.intp)
+        number[values] = np.arange(len(values))
+        shape = (len(self.thresholds) + 1, len(values), len(order))
+        cells = (self._steps(score) * shape[1] + np.take(number, target.ravel())) * shape[2] + best
+        counts = np.bincount(cells, minlength=np.prod(shape)).reshape(shape)
+        classes = values[values < self.num_classes]  # 255 comes last
+        self._counts[:, classes[:, None], np.asarray(keys)[order] + 1] += counts[:, : len(classes)]
 
     def __add__(self, other: "ThresholdSweep") -> "ThresholdSweep":
         """The sweep over the images of both."""
@@ -78,6 +86,40 @@ class ThresholdSweep:
         confusion = self._counts.sum(axis=0) - at_most
         confusion[:, :, 0] += at_most.sum(axis=2)
         return confusion
+
+
+class _StepCounter:
+    """How many of some ascending limits a score exceeds, exactly as float32 compares, from one table lookup and one comparison.
+
+    Scores are multiplied and truncated to bins so small that none holds two limits. Both keep the order, so that limits in lower bins
+    are exceeded and those in higher ones are not; the score is compared with the limit in its own bin. Limits that lie too close
+    together for that are searched.
+    """
+
+    BINS = 1 << 14
+
+    def __init__(self, limits: np.ndarray) -> None:
+        """limits: (T,) float32, ascending, >= 0."""
+        self.limits = limits
+        self._highest = np.nextafter(limits[-1], np.float32(np.inf))
+        self._factor = np.float32(self.BINS) / max(self._highest, np.float32(1))
+        bins = self._bins(limits)
+        self._one_a_bin = bool((np.diff(bins) > 0).all())
+        size = int(self._bins(self._highest[None])[0]) + 1
+        self._below = np.searchsorted(bins, np.arange(size), side="left")  # limits in lower bins
+        self._own = np.full(size, np.inf, dtype=np.float32)
+        self._own[bins] = limits
+
+    def _bins(self, scores: np.ndarray) -> np.ndarray:
+        return (scores * self._factor).astype(np.intp)
+
+    def __call__(self, scores: np.ndarray) -> np.ndarray:
+        """How many limits are smaller than each score; (N,) float32 -> (N,) integers."""
+        if not self._one_a_bin:
+            return np.searchsorted(self.limits, scores, side="left")
+        scores = np.clip(scores, np.float32(0), self._highest)  # neither end changes a comparison
+        bins = self._bins(scores)
+        return self._below[bins] + (scores > self._own[bins])
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +160,14 @@ def iou_table(confusion: np.ndarray) -> Scores:
 def _percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         return 100 * part / whole  # 0 / 0 is NaN
+
+
+def _values(target: np.ndarray, num_classes: int) -> np.ndarray:
+    """(256,) pixels of each value of a mask; raises InputError for a value that is neither a class nor 255."""
+    present = np.bincount(target.ravel(), minlength=IGNORE_LABEL + 1)
+    values = np.flatnonzero(present)
+    _require_classes(values[values != IGNORE_LABEL], num_classes, "ground truth")
+    return present
 
 
 def _counted(target: np.ndarray, num_classes: int) -> np.ndarray:
