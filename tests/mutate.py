@@ -48,7 +48,26 @@ TARGETS = (
 )
 
 # Name of the mutant -> why nothing can tell it from the original.
-EQUIVALENT: dict[str, str] = {}
+ONE_KIND = "the maps of all branches have one device and number type"
+EQUIVALENT = {
+    **{
+        f"tool/losses.py {name}: label = label.to(cams[0]) -> label = label.to(cams[{index}])": ONE_KIND
+        for name in ("cpn_losses", "cpn_losses_low_resolution", "seam_losses", "seam_losses_low_resolution")
+        for index in (1, -1)
+    },
+    "tool/losses.py hardest_mean: if flat.shape[1] > count: -> if flat.shape[1] >= count:": "the largest `count` of `count` are all",
+    "tool/losses.py _labelled_maps: count = min(int(label.sum(dim=1).max()) + 1, label.shape[1]) -> "
+    "count = min(int(label.sum(dim=1).max()) + 2, label.shape[1])": "another map that is 0 in every term",
+    "tool/losses.py _labelled_maps: order = label.argsort(dim=1, descending=True, stable=True)[:, :count] -> "
+    "order = label.argsort(dim=1, descending=True, stable=False)[:, :count]": "no term depends on the order of maps with equal labels",
+    **{
+        "tool/metrics.py update: self._counts[0, :, 0] += np.bincount(truth, minlength=self.num_classes) -> "
+        f"self._counts[{cell}] += np.bincount(truth, minlength=self.num_classes)": "either of the two zeros says background"
+        for cell in ("1, :, 0", "-1, :, 0", "0, :, 1", "0, :, -1")
+    },
+    "network/cpn.py pixel_correlation: block = g.shape[2] if torch.is_grad_enabled() else PCM_BLOCK -> "
+    "block = g.shape[1] if torch.is_grad_enabled() else PCM_BLOCK": "blocks of any size give the same columns",
+}
 
 # Keyword -> why its value is not changed.
 UNCHANGED = {

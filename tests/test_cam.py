@@ -113,6 +113,19 @@ def test_merge_passes_subtracts_the_minimum_after_small_values_were_cleared():
     assert score.flatten().tolist() == pytest.approx([-0.5, 0.25, 1.0], abs=1e-5)
 
 
+def test_value_at_the_very_limit_is_kept():
+    """min + 1e-5 itself is not under min + 1e-5: it stays, and becomes 0."""
+    limit = torch.tensor(0.0) + 1e-5
+    score = merge_passes(torch.stack([torch.tensor(0.0), limit, torch.tensor(1.0)]).view(1, 1, 1, 3), torch.tensor([False]))
+    assert score[0, 0, 1] == 0
+
+
+def test_margin_of_the_normalisation_is_the_released_one():
+    cam = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64).view(1, 1, 1, 3)
+    expected = [0.0, (0.5 - 1e-5) / (1 + 1e-5), (1 - 1e-5) / (1 + 1e-5)]
+    assert normalise_cam(cam).flatten().tolist() == pytest.approx(expected, rel=1e-9)
+
+
 def test_class_without_activation_is_minus_one_everywhere():
     assert torch.equal(merge_passes(torch.full((2, 1, 3, 3), -1.0), torch.tensor([False, True])), torch.full((1, 3, 3), -1.0))
 

@@ -89,6 +89,13 @@ def test_pcm_matches_loops():
             np.testing.assert_allclose(ours[b].flatten(1)[:, j], expected, rtol=1e-5)
 
 
+def test_pcm_of_an_embedding_as_small_as_its_margin_is_finite():
+    """A pixel's norm is taken plus 1e-5, so one of norm 1e-5 has half of the unit length, and the affinities to it are halved."""
+    direction = torch.tensor([[0.6, 0.8], [0.6, 0.8]]).T.reshape(1, 2, 1, 2)
+    affinity = pixel_correlation(torch.eye(2).view(1, 2, 1, 2), direction * torch.tensor([1e-5, 1.0]))[0].flatten(1)
+    torch.testing.assert_close(affinity, torch.tensor([[1 / 3, 1 / 3], [2 / 3, 2 / 3]]), atol=1e-4, rtol=0)
+
+
 def test_pcm_columns_sum_to_one_so_a_constant_prior_stays():
     embedding = _random(1, 6, 5, 5, seed=1)
     # The identity as prior gives the affinity itself.

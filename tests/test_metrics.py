@@ -94,6 +94,8 @@ def test_confusion_matrix_refuses_wrong_values_and_sizes():
         confusion_matrix(mask + 255, mask, 21)
     with pytest.raises(InputError, match="the prediction has class value -1"):
         confusion_matrix(mask.astype(np.int64) - 1, mask, 21)
+    with pytest.raises(InputError, match="the prediction has class value 30"):  # the first of several
+        confusion_matrix(np.array([[0, 30, 40], [0, 0, 50]]), mask, 21)
     with pytest.raises(
         InputError, match=r"the prediction's size \(3, 2\) differs from the ground truth's \(2, 3\) \(height, width\)"
     ):
