@@ -61,8 +61,8 @@ EQUIVALENT = {
     "tool/losses.py _labelled_maps: order = label.argsort(dim=1, descending=True, stable=True)[:, :count] -> "
     "order = label.argsort(dim=1, descending=True, stable=False)[:, :count]": "no term depends on the order of maps with equal labels",
     **{
-        "tool/metrics.py update: self._counts[0, :, 0] += np.bincount(truth, minlength=self.num_classes) -> "
-        f"self._counts[{cell}] += np.bincount(truth, minlength=self.num_classes)": "either of the two zeros says background"
+        "tool/metrics.py update: self._counts[0, :, 0] += present[:self.num_classes] -> "
+        f"self._counts[{cell}] += present[:self.num_classes]": "either of the two zeros says background"
         for cell in ("1, :, 0", "-1, :, 0", "0, :, 1", "0, :, -1")
     },
     "network/cpn.py pixel_correlation: block = g.shape[2] if torch.is_grad_enabled() else PCM_BLOCK -> "
