@@ -8,7 +8,6 @@ process and its workers, pages that they share counted once for each (Linux). Pr
 
 import argparse
 import os
-import platform
 import tempfile
 import threading
 import time
@@ -16,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from benchmarks.common import section
 from evaluation_cam import evaluate_cams
 from tool.cam_file import CamFile, save_cam
 from tool.images import read_mask
@@ -108,17 +107,21 @@ def main(args: argparse.Namespace) -> None:
             watch(lambda: sum(len(batch["id"]) for batch in loader(0, 0))),
             watch(lambda: evaluate_cams(ids, root / "cam", root / MASK_DIR, CLASSES, num_workers=args.num_workers)),
         )
-    print(f"## {args.images:,} images at constant memory ({time.strftime('%Y-%m-%d')})\n")
+    rows = [
+        [name, *(f"{peak:.0f}" for peak in peaks), f"{args.images / seconds:.0f}"]
+        for name, (seconds, peaks) in (("loader", loaded), ("evaluation", evaluated))
+    ]
     print(
-        f"Machine: {os.cpu_count()} cores, {platform.machine()}, torch {torch.__version__}. `python -m benchmarks.load`: "
-        f"{args.images:,} hard links to {args.distinct}\nsample images, {args.num_workers} worker processes, crop {args.crop_size}, "
-        f"batch {args.batch_size}; the evaluation takes 101 thresholds.\n"
-        "Peak resident memory in MiB of all processes together, in each tenth of the run:\n"
+        section(
+            f"{args.images:,} images at constant memory",
+            "python -m benchmarks.load",
+            ["peak MiB in each tenth of the run", *(str(part + 1) for part in range(PARTS)), "images a second"],
+            rows,
+            f"{args.images:,} hard links to {args.distinct} sample images, {args.num_workers} worker processes; the loader with crop "
+            f"{args.crop_size}, batch\n{args.batch_size} and grid patches, the evaluation with 101 thresholds. Resident memory of all "
+            "processes together; the first tenths include their start.",
+        )
     )
-    print("| | " + " | ".join(f"{part + 1}" for part in range(PARTS)) + " | images a second |")
-    print("|" + "---|" * (PARTS + 2))
-    for name, (seconds, peaks) in (("loader", loaded), ("evaluation", evaluated)):
-        print(f"| {name} | " + " | ".join(f"{peak:.0f}" for peak in peaks) + f" | {args.images / seconds:.0f} |")
 
 
 if __name__ == "__main__":

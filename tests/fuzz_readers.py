@@ -8,6 +8,7 @@ it keeps. The suite runs a few (tests/test_fuzz_readers.py).
 """
 
 import argparse
+import functools
 import io
 import pickle
 import random
@@ -30,6 +31,7 @@ from tool.cam_file import FORMATS, CamFile, load_cam, save_cam
 from tool.checkpoint import load_torch, save_torch
 from tool.errors import InputError
 from tool.images import read_image, read_mask, read_mask_meta, write_mask
+from tool.region_cache import RegionCache
 from tool.safe_pickle import load_pickled_npy
 from voc12.expansion_labels import load_scores, write_scores
 from voc12.labels import load_labels, save_labels
@@ -38,6 +40,7 @@ from voc12.lists import load_class_list, read_list
 SECONDS = 20  # that one input may take
 INTERESTING = (0, 1, 2, 0x7F, 0x80, 0xFE, 0xFF, *b'PK().<>{}[]/\\"\r\n')
 NAMES = ("cat", "dog", "owl")
+_BLACK = np.zeros((12, 15, 3), dtype=np.uint8)
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,25 @@ def _read_mask_and_meta(path: Path) -> None:
     read_mask_meta(path)
 
 
+def _region_cache(folder: Path) -> RegionCache:
+    return RegionCache(folder, mean=(0.5,) * 3, std=(0.5,) * 3, segments=4, crop_size=12, resize_long=(12, 16))
+
+
+@functools.cache
+def _region_file(folder: Path) -> Path:
+    """Where the superpixels of _BLACK are kept."""
+    _region_cache(folder).photograph(_BLACK)
+    (place,) = folder.rglob("*.npz")
+    return place
+
+
+def _read_regions(path: Path) -> None:
+    """A damaged file of superpixels is made again."""
+    folder = path.parent / "regions"
+    path.replace(_region_file(folder))
+    assert _region_cache(folder).photograph(_BLACK).shape == _BLACK.shape[:2]
+
+
 def readers() -> dict[str, Reader]:
     """Name -> reader."""
     scores = np.random.default_rng(0).random((3, 4, 4)).astype(np.float32)
@@ -119,6 +141,12 @@ def readers() -> dict[str, Reader]:
         "annotation": Reader(_read_annotation, ".xml", (xml, xml.decode().encode("utf-16")), 1),
         "AffinityNet scores": Reader(
             load_scores, ".npz", (_written(lambda path: write_scores(path, np.arange(2), scores, scores, {}), "a.npz"),), 1
+        ),
+        "superpixels": Reader(
+            _read_regions,
+            ".npz",
+            (_written(lambda path: _region_cache(path).photograph(_BLACK), "a"),),
+            1,
         ),
         "mask": Reader(
             _read_mask_and_meta, ".png", (_written(lambda path: write_mask(path, np.eye(9), {"stage": "x"}), "a.png"),), 1

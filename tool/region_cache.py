@@ -8,7 +8,6 @@ from the photograph before its colour jitter, and grow and shrink with its rando
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -60,11 +59,11 @@ class RegionCache:
         path = self._settings_folder / f"{hashlib.sha256(np.ascontiguousarray(image)).hexdigest()[:24]}.npz"
         try:
             with np.load(path, allow_pickle=False) as stored:
-                regions = stored["regions"]
+                regions = np.asarray(stored["regions"])  # a member that is no array comes as bytes
             if regions.shape == image.shape[:2] and regions.dtype == np.uint16:
                 return regions
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            pass  # not there yet, or damaged
+        except Exception:  # not there yet, or damaged: bytes that reach zipfile, zlib and numpy raise whatever they will
+            pass
         regions = self.compute(image)
         try:
             with atomic_write(path) as file:
