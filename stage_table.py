@@ -1,4 +1,5 @@
-"""The stage table: mIoU of seeds, seeds after the dense CRF, and the pseudo masks of AffinityNet and IRN, on one or more lists.
+"""The stage table: mIoU of seeds, seeds after the dense CRF, the pseudo masks of AffinityNet and IRN, and the segmentation
+network's masks, on one or more lists.
 
 Reads CAM files and masks, the ground truth of the lists and the class list; prints the table and writes it as Markdown, and all numbers
 as JSON. {list} in a folder's name stands for the list's.
@@ -25,6 +26,13 @@ VOC12_ROOT = "data/VOCdevkit/VOC2012"
 SEED_DIR = "results/cpn/cam_{list}"
 OUT = "results/stage_table"
 
+FOLDERS = {
+    "seed_dir": "CAM files",
+    "aff_dir": "AffinityNet masks",
+    "irn_dir": "IRN masks",
+    "seg_dir": "segmentation masks",
+}
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The flags."""
@@ -35,6 +43,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--seed_dir", default=SEED_DIR, help="folder of CAM files (default %(default)s)")
     data.add_argument("--aff_dir", help="folder of AffinityNet's masks (default: no row)")
     data.add_argument("--irn_dir", help="folder of IRN's masks (default: no row)")
+    data.add_argument("--seg_dir", help="folder of infer_seg.py's masks (default: no row)")
     data.add_argument("--num_workers", type=int, default=min(8, os.cpu_count() or 1), help="processes (default %(default)s)")
 
     evaluation = parser.add_argument_group("evaluation")
@@ -68,7 +77,7 @@ def evaluate_list(args: argparse.Namespace, name: str, classes: Sequence[str]) -
     rows = {"seed": seeds()}
     crf = seed_crf(args, bg_threshold=rows["seed"].thresholds[rows["seed"].best(args.absent)])
     rows["seed + CRF"] = seeds(crf=crf, voc12_root=root)
-    for stage, folder in (("AffinityNet mask", args.aff_dir), ("IRN mask", args.irn_dir)):
+    for stage, folder in (("AffinityNet mask", args.aff_dir), ("IRN mask", args.irn_dir), ("segmentation", args.seg_dir)):
         if folder:
             rows[stage] = evaluation_of(evaluate_masks, folder)()
     return rows
@@ -101,7 +110,7 @@ def main(args: argparse.Namespace) -> None:
     root = require_dir(args.voc12_root, "--voc12_root", DATA_HELP)
     classes = load_class_list(root)
     for name in args.lists:
-        for flag, what in (("seed_dir", "CAM files"), ("aff_dir", "AffinityNet masks"), ("irn_dir", "IRN masks")):
+        for flag, what in FOLDERS.items():
             if folder := getattr(args, flag):
                 require_dir(_folder(folder, name), f"folder of {what}", f"check --{flag}")
     table = {Path(name).stem: evaluate_list(args, name, classes) for name in args.lists}

@@ -28,11 +28,11 @@ def build_irn(backbone: str = "resnet50", weights: str | Path = "imagenet") -> I
             f"cannot download ImageNet weights of resnet50: {error}; put {url} at {place}, or give its path by --weights FILE"
         ) from error
     if str(weights) not in ("imagenet", "none"):
-        _load_backbone(net.backbone if isinstance(net.backbone, ResNet50Levels) else net.backbone.model, weights)
+        load_backbone(net.backbone if isinstance(net.backbone, ResNet50Levels) else net.backbone.model, weights)
     return net
 
 
-def _load_backbone(model: nn.Module, path: str | Path) -> None:
+def load_backbone(model: nn.Module, path: str | Path) -> None:
     """Load the tensors that model has from a file of ImageNet weights; the rest of the file, its classifier, is left."""
     state = load_torch(path, "backbone weights", "check --weights, or set --weights imagenet")
     state = state.get("state_dict", state)

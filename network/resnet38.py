@@ -130,3 +130,7 @@ class ResNet38(nn.Module):
         for name, child in self.named_children():
             if name in names or name.startswith("b"):
                 yield from child.modules()
+
+    def new_modules(self) -> list[nn.Module]:
+        """The layers without pretrained weights: none here, a subclass names its own."""
+        return []

@@ -17,12 +17,13 @@ WEIGHTS_HELP = (
     "get ilsvrc-cls_rna-a1_cls1000_ep-0001.params (or its .pth conversion) as README.md describes, and set --weights FILE; "
     "--weights none starts from random numbers; --backbone efficientnet_lite0 brings its own weights"
 )
-EXPANSIONS = {"irn": "IRN", "aff": "AffinityNet"}  # methods of the second expansion; network/expansion_weights.py reads them
+# Methods that make no CAM; network/expansion_weights.py and network/seg_weights.py read them.
+EXPANSIONS = {"irn": "IRN", "aff": "AffinityNet", "seg": "a segmentation network"}
 NOT_IN_FILE = ("num_batches_tracked",)  # a counter that MXNet files lack and frozen batch norm never reads
 
 
 def save_network(path: str | Path, net: nn.Module, config: dict, classes: Sequence[str], training: dict) -> None:
-    """Write a trained network so that load_network (load_irn, load_affinity_net) needs nothing else.
+    """Write a trained network so that load_network (load_irn, load_affinity_net, load_seg) needs nothing else.
 
     config: "method", and what builds the network: for a CAM network the keyword arguments of build_cpn
     training: settings, seed and commit, for the record
@@ -69,8 +70,8 @@ def load_backbone_weights(net: nn.Module, path: str | Path) -> list[str]:
     """Load ImageNet weights of ResNet38, an MXNet .params file or a .pth, into net's backbone; returns the names in the file that
     the network does not use (such as the ImageNet classifier).
 
-    net: a CPN network or AffinityNet, whose new_modules() need not be in the file; every convolution and batch norm of the backbone
-    must. Raises InputError naming what is missing.
+    net: a CPN network, AffinityNet or ResNet38, whose new_modules() need not be in the file; every convolution and batch norm of the
+    backbone must. Raises InputError naming what is missing.
     """
     require_file(path, "ResNet38 weights", WEIGHTS_HELP)
     if not isinstance(net, ResNet38):

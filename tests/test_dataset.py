@@ -1,5 +1,7 @@
 """Samples and their order: what (seed, epoch, index) fixes, whatever the loader does."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from tool.errors import InputError
 from tool.images import read_image
 from tool.patches import PatchMask
 from tool.transforms import TrainTransform, normalise
-from voc12.dataset import EpochSampler, InferenceSet, TrainSet, epoch_loader
+from voc12.dataset import EpochSampler, InferenceSet, IterationSampler, TrainSet, epoch_loader
 from voc12.labels import load_labels
 from voc12.lists import image_path, load_ids
 
@@ -69,6 +71,27 @@ def test_seed_and_epoch_change_the_order_and_nothing_else_does():
 def test_images_left_out_differ_between_epochs():
     left_out = {frozenset(range(5)) - {i for _, i in EpochSampler(5, 2, seed=0, epoch=epoch)} for epoch in range(60)}
     assert len(left_out) == 5
+
+
+# ============ IterationSampler ============
+@given(cuts=st.lists(st.integers(0, 17), max_size=3).map(sorted))
+def test_rounds_and_resumed_rounds_make_up_the_epochs(cuts):
+    """11 images in batches of 2: five iterations an epoch, so rounds begin and end inside epochs."""
+    epochs = [key for epoch in range(4) for key in EpochSampler(11, 2, seed=1, epoch=epoch)]
+    pieces = [0, *cuts, 17]
+    samplers = [IterationSampler(11, 2, 1, start, stop) for start, stop in pairwise(pieces)]
+    assert [key for sampler in samplers for key in sampler] == epochs[: 2 * 17]
+    assert [len(sampler) for sampler in samplers] == [len(list(sampler)) for sampler in samplers]
+
+
+def test_ranks_share_the_iterations(monkeypatch):
+    whole = list(IterationSampler(11, 2, 1, 3, 9))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in range(2):
+        monkeypatch.setenv("RANK", str(rank))
+        sampler = IterationSampler(11, 2, 1, 3, 9)
+        assert list(sampler) == whole[rank::2]
+        assert len(sampler) == 6
 
 
 # ============ TrainSet ============

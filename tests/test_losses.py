@@ -22,6 +22,7 @@ from tool.losses import (
     seam_losses,
     seam_losses_low_resolution,
     seam_scale,
+    segmentation_loss,
     weigh,
 )
 
@@ -368,3 +369,23 @@ def test_maps_that_do_not_fit_the_label_are_refused(maps, classes):
         cpn_losses(cams, cams, label, torch.tensor([0.5, 0.5]))
     with pytest.raises(ValueError, match=message):
         cam_losses(cams[0], label)
+
+
+def test_segmentation_loss_is_the_mean_over_pixels_with_a_class():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 4, 3, 5, dtype=torch.float64, generator=generator)
+    label = torch.randint(0, 4, (2, 3, 5), generator=generator).to(torch.uint8)
+    label[0, 1] = 255
+    expected = [
+        -logits[b, :, y, x].log_softmax(dim=0)[int(label[b, y, x])]
+        for b in range(2)
+        for y in range(3)
+        for x in range(5)
+        if label[b, y, x] != 255
+    ]
+    torch.testing.assert_close(segmentation_loss(logits, label).double(), torch.stack(expected).mean(), rtol=1e-5, atol=1e-6)
+    assert segmentation_loss(logits, torch.full_like(label, 255)) == 0
+    # Two ranks with their parts of the batch: the mean of their losses is the loss of the whole.
+    counts = [(part != 255).sum().float() for part in label]
+    parts = [segmentation_loss(logits[b : b + 1], label[b : b + 1], lambda _: sum(counts) / 2) for b in range(2)]
+    torch.testing.assert_close(sum(parts) / 2, segmentation_loss(logits, label))

@@ -1,11 +1,12 @@
 """Work in processes gives the same results in the same order, and the first error."""
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from tool.errors import InputError
-from tool.pool import pool_map
+from tool.pool import background_calls, pool_map
 
 
 def _power(number: int, exponent: int) -> int:
@@ -27,3 +28,26 @@ def test_an_error_reaches_the_caller(num_workers):
 
 def test_nothing_to_do():
     assert pool_map(_power, [], 4, "nothing") == []
+
+
+def _write(path: Path, number: int) -> None:
+    path.write_text(str(_power(number, 2)))
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_background_calls_are_done_at_the_end(num_workers, tmp_path):
+    with background_calls(num_workers) as call:
+        for number in range(5):
+            call(_write, tmp_path / str(number), number)
+    assert [(tmp_path / str(number)).read_text() for number in range(5)] == ["0", "1", "4", "9", "16"]
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_error_of_a_background_call_reaches_the_caller(num_workers, tmp_path):
+    def write() -> None:
+        with background_calls(num_workers) as call:
+            for number in range(6, 12):
+                call(_write, tmp_path / str(number), number)
+
+    with pytest.raises(InputError, match=r"^seven is not allowed$"):
+        write()

@@ -42,7 +42,7 @@ def test_make_targets_exist(command: str) -> None:
 def test_voc_commands_say_what_is_missing(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     module, args = parse(command)
-    with pytest.raises(InputError, match=r"not found: (data/VOCdevkit/VOC2012|results/(cpn|irn)/)"):
+    with pytest.raises(InputError, match=r"not found: (data/VOCdevkit/VOC2012|results/(cpn|irn|seg)/)"):
         module.main(args)
 
 

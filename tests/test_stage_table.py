@@ -64,6 +64,12 @@ def test_table_of_two_lists(pets_root, folders, tmp_path, capsys):
         ]
 
 
+def test_segmentation_has_a_row(pets_root, folders, tmp_path):
+    text, _ = _table(pets_root, folders, tmp_path / "table", "--lists", "val", "--seg_dir", f"{folders}/irn_{{list}}")
+    masks = evaluate_masks(load_ids(pets_root, "val"), folders / "irn_val", pets_root / MASK_DIR, PETS)
+    assert text.splitlines()[-1] == f"| segmentation | {masks.scores.miou_zero[0]:.2f} |"
+
+
 def test_missing_masks_of_a_list_are_named(pets_root, folders, tmp_path):
     with pytest.raises(InputError, match=r"folder of AffinityNet masks not found: .*aff_train; check --aff_dir"):
         _table(pets_root, folders, tmp_path / "table", "--lists", "train", "--aff_dir", f"{folders}/aff_{{list}}")

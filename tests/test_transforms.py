@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tool.transforms import TrainTransform, normalise, random_crop, resize, to_tensor
+from tool.transforms import JITTER, PairTransform, TrainTransform, normalise, random_crop, resize, to_tensor
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -117,3 +117,38 @@ def test_long_side_is_drawn_from_the_range_with_both_ends():
 def test_very_long_image_keeps_a_row():
     transform = TrainTransform(MEAN, STD, crop_size=16, resize_long=(16, 16))
     assert transform(_image(1, 200), np.random.default_rng(0)).shape == (16, 16, 3)
+
+
+# ============ PairTransform ============
+def _coded(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """An image whose red is its label in flat areas, so that a crop shows whether both moved together."""
+    label = np.kron(np.arange(12).reshape(3, 4), np.ones((height // 3, width // 4), dtype=int)).astype(np.uint8)
+    return np.stack([20 * label] * 3, axis=2), label
+
+
+@given(height=st.sampled_from([30, 60]), width=st.sampled_from([40, 88]), seed=st.integers(0, 99))
+def test_image_and_mask_move_together(height, width, seed):
+    image, label = _coded(height, width)
+    transform = PairTransform(mean=(0, 0, 0), std=(1, 1, 1), crop_size=48, scale=(0.5, 1.5))
+    crop, crop_label = transform(image, label, np.random.default_rng(seed))
+    assert (crop.shape, crop_label.shape) == ((48, 48, 3), (48, 48))
+    inside = crop_label != 255
+    assert (crop[~inside] == 0).all()
+    # Away from the borders between areas, where bicubic and nearest differ, red tells the label.
+    flat = inside & (np.abs(255 / 20 * crop[:, :, 0] - crop_label) < 0.01)
+    assert flat.sum() > 0.3 * inside.sum()
+    again = transform(image, label, np.random.default_rng(seed))
+    np.testing.assert_array_equal(again[0], crop)
+    np.testing.assert_array_equal(again[1], crop_label)
+
+
+def test_jitter_changes_colours_and_neither_geometry_nor_padding():
+    image, label = _coded(30, 40)
+    plain, jittered = (
+        PairTransform(MEAN, STD, 64, (0.5, 1.0), jitter)(image, label, np.random.default_rng(3)) for jitter in (None, JITTER)
+    )
+    np.testing.assert_array_equal(plain[1], jittered[1])
+    outside = plain[1] == 255
+    assert outside.any()
+    assert (jittered[0][outside] == 0).all()
+    assert np.abs(jittered[0] - plain[0])[~outside].mean() > 0.05

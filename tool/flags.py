@@ -28,9 +28,12 @@ def named_number(text: str) -> tuple[str, float]:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=NUMBER") from None
 
 
-def add_crf_flags(group: argparse._ArgumentGroup, default: str | None) -> None:
-    """--crf and --crf_set, from which tool.crf.named_settings(args.crf, **dict(args.crf_set)) makes settings."""
-    group.add_argument("--crf", choices=CRF_SETTINGS, default=default, help="dense CRF settings by name (default %(default)s)")
+def add_crf_flags(group: argparse._ArgumentGroup, default: str | None, extra: tuple[str, ...] = ()) -> None:
+    """--crf and --crf_set, from which tool.crf.named_settings(args.crf, **dict(args.crf_set)) makes settings; extra: more values of
+    --crf, for the script to understand.
+    """
+    names = (*CRF_SETTINGS, *extra)
+    group.add_argument("--crf", choices=names, default=default, help="dense CRF settings by name (default %(default)s)")
     group.add_argument(
         "--crf_set",
         type=named_number,

@@ -4,13 +4,14 @@ Sizes: B images, C foreground classes, K = C + 1 maps with background first. A t
 the order (whole image, patch, complement). All weights are 1. Source: CPN section 3.2 and released code; SEAM section 3.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from tool.cam import keep_max, normalise_cam, set_background
+from voc12.constants import IGNORE_LABEL
 
 MIN_POOL_FRACTION = 4  # loss_rvmin averages H*W // 4 pixels
 OHEM_FRACTION = 0.2
@@ -244,3 +245,17 @@ def cam_losses(cam: Tensor, label: Tensor, size: Sequence[int] | None = None) ->
     _check_maps([cam], label)
     loss = loss_classification(global_average(cam, size), label.to(cam))
     return {"loss_cls": loss, "loss": loss}
+
+
+def segmentation_loss(logits: Tensor, label: Tensor, average: Callable[[Tensor], Tensor] = torch.clone) -> Tensor:
+    """Mean cross entropy over the pixels of the batch that have a class, in float32; 0 when none has.
+
+    logits:  (B, K, h, w), resized bilinearly to the label; label: (B, H, W) uint8, 0..K-1, IGNORE_LABEL for pixels without a class
+    average: the mean over ranks of their counts of pixels, where each has a part of the batch (tool.distributed.mean_over_ranks)
+    """
+    logits = F.interpolate(logits.float(), label.shape[1:], mode="bilinear", align_corners=False)
+    counted = average((label != IGNORE_LABEL).sum().float())
+    # As a list of pixels: CUDA has no deterministic cross entropy of maps.
+    pixels = logits.permute(0, 2, 3, 1).flatten(0, 2)
+    total = F.cross_entropy(pixels, label.flatten().long(), ignore_index=IGNORE_LABEL, reduction="sum")
+    return total / counted.clamp(min=1).to(total)

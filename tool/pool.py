@@ -1,10 +1,12 @@
 """Work on many images in several processes, with a progress bar."""
 
+import contextlib
 import signal
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -26,6 +28,33 @@ def pool_map(function: Callable[[Item], Result], items: Sequence[Item], num_work
     workers = min(num_workers, len(items))
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_ignore_interrupts) as pool:
         return list(tqdm(pool.map(function, items, chunksize=4), **bar))
+
+
+@contextlib.contextmanager
+def background_calls(num_workers: int) -> Iterator[Callable[..., None]]:
+    """Give a function call(function, *arguments) that has num_workers processes (0: this one, at once) do it, and wait for all at the end.
+
+    function: importable by its name. It blocks while two calls a process are waiting; the first error of a call is raised by a
+    later one or at the end.
+    """
+    if num_workers == 0:
+        yield lambda function, *arguments: function(*arguments)
+        return
+    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn"), initializer=_ignore_interrupts) as pool:
+        pending: deque[Future] = deque()
+
+        def call(function: Callable, *arguments: Any) -> None:
+            while len(pending) >= 2 * num_workers:
+                pending.popleft().result()
+            pending.append(pool.submit(function, *arguments))
+
+        try:
+            yield call
+            while pending:
+                pending.popleft().result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _ignore_interrupts() -> None:

@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 from torchvision.transforms import ColorJitter
 
+from voc12.constants import IGNORE_LABEL
+
 JITTER = (0.3, 0.3, 0.3, 0.1)  # brightness, contrast, saturation, hue
 
 
@@ -88,6 +90,37 @@ class View:
         crop = np.full((self.size, self.size), outside, dtype=labels.dtype)
         crop[target] = labels[rows[row_slice]][:, columns[column_slice]]
         return crop
+
+
+@dataclass(frozen=True)
+class PairTransform:
+    """Random scale, flip, crop of a photograph and its label mask, colour jitter of the photograph, normalisation.
+
+    scale:  range of the random resizing; the mask is resized by nearest
+    jitter: as in TrainTransform; None for none. It comes after the crop, which leaves fewer pixels to change.
+    """
+
+    mean: Sequence[float]
+    std: Sequence[float]
+    crop_size: int
+    scale: tuple[float, float] = (0.5, 1.5)
+    jitter: tuple[float, float, float, float] | None = None
+
+    def __call__(self, image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """uint8 RGB (H, W, 3) and labels (H, W) -> normalised crop (S, S, 3) and its labels (S, S).
+
+        0, the mean colour, and IGNORE_LABEL fill what lies outside the image.
+        """
+        factor = rng.uniform(*self.scale)
+        height, width = (max(1, round(side * factor)) for side in label.shape)
+        image = resize(image, height, width)
+        flip = rng.random() < 0.5
+        window = source, target = random_window((height, width), self.crop_size, rng)
+        image = (image[:, ::-1] if flip else image)[source]
+        shown = image if self.jitter is None else colour_jitter(image, self.jitter, rng)
+        crop = np.zeros((self.crop_size, self.crop_size, 3), dtype=np.float32)
+        crop[target] = normalise(shown, self.mean, self.std)
+        return crop, View(height, width, flip, window, self.crop_size).labels(label, outside=IGNORE_LABEL)
 
 
 @dataclass(frozen=True)

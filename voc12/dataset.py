@@ -1,6 +1,7 @@
 """Photographs, image labels and CP masks as named batch fields, and the order in which training visits them."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,26 @@ class EpochSampler(Sampler):
         return len(self.batches) * self.part
 
 
+class IterationSampler(Sampler):
+    """Keys (epoch, index) of the iterations start..stop - 1 of a training: batches of EpochSampler's epochs, one epoch after the other."""
+
+    def __init__(self, length: int, batch_size: int, seed: int, start: int, stop: int) -> None:
+        self.length, self.batch_size, self.seed, self.start, self.stop = length, batch_size, seed, start, stop
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        per_epoch = self.length // self.batch_size
+        position = self.start
+        while position < self.stop:
+            epoch, skip = divmod(position, per_epoch)
+            count = min(per_epoch - skip, self.stop - position)
+            sampler = EpochSampler(self.length, self.batch_size, self.seed, epoch, skip)
+            yield from islice(sampler, count * sampler.part)
+            position += count
+
+    def __len__(self) -> int:
+        return (self.stop - self.start) * batch_share(self.batch_size)
+
+
 def epoch_loader(
     data: Dataset, batch_size: int, seed: int, num_workers: int, pin_memory: bool
 ) -> Callable[[int, int], DataLoader]:
@@ -50,17 +71,34 @@ def epoch_loader(
     """
 
     def loader(epoch: int, skip: int) -> DataLoader:
-        return DataLoader(
-            data,
-            batch_size=batch_share(batch_size),
-            sampler=EpochSampler(len(data), batch_size, seed, epoch, skip),
-            num_workers=num_workers,
-            worker_init_fn=ignore_signals,
-            pin_memory=pin_memory,
-            generator=torch.Generator(),
-        )
+        sampler = EpochSampler(len(data), batch_size, seed, epoch, skip)
+        return _training_loader(data, batch_size, sampler, num_workers, pin_memory)
 
     return loader
+
+
+def round_loader(
+    data: Dataset, batch_size: int, seed: int, num_workers: int, pin_memory: bool, iterations: int
+) -> Callable[[int, int], DataLoader]:
+    """As epoch_loader, for a training in rounds of this many iterations, however many epochs over the data a round is."""
+
+    def loader(round_: int, skip: int) -> DataLoader:
+        sampler = IterationSampler(len(data), batch_size, seed, round_ * iterations + skip, (round_ + 1) * iterations)
+        return _training_loader(data, batch_size, sampler, num_workers, pin_memory)
+
+    return loader
+
+
+def _training_loader(data: Dataset, batch_size: int, sampler: Sampler, num_workers: int, pin_memory: bool) -> DataLoader:
+    return DataLoader(
+        data,
+        batch_size=batch_share(batch_size),
+        sampler=sampler,
+        num_workers=num_workers,
+        worker_init_fn=ignore_signals,
+        pin_memory=pin_memory,
+        generator=torch.Generator(),
+    )
 
 
 class TrainSet(Dataset):

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
@@ -14,8 +13,15 @@ from tool.affinity import affinity_labels, reduce_label
 from tool.errors import InputError
 from tool.images import read_image, read_mask
 from tool.seed import cam_is_finished, find_seeds, load_seed, made_from, mask_is_finished
-from tool.transforms import JITTER, colour_jitter, cut_window, normalise, random_crop, random_window, resize, to_tensor
-from voc12.constants import IGNORE_LABEL
+from tool.transforms import (
+    JITTER,
+    PairTransform,
+    colour_jitter,
+    cut_window,
+    normalise,
+    random_crop,
+    to_tensor,
+)
 from voc12.expansion_labels import load_scores
 from voc12.lists import image_path
 
@@ -26,7 +32,7 @@ AFFINITY_STRIDE = 8
 class IrnTrainSet(Dataset):
     """Samples {id, image (3, S, S) normalised, label (S / 4, S / 4) uint8} of S x S crops, labels reduced as IRN reads them.
 
-    scale: range of the random resizing. Random scale, flip and crop, in the released order; 0 and 255 fill what lies outside the image.
+    scale: range of the random resizing. Random scale, flip and crop, in the released order (PairTransform).
     Indexed by the (epoch, index) keys of EpochSampler.
     """
 
@@ -41,8 +47,8 @@ class IrnTrainSet(Dataset):
         crop_size: int = 512,
         scale: tuple[float, float] = (0.5, 1.5),
     ) -> None:
-        self.voc12_root, self.ids, self.label_path = Path(voc12_root), list(ids), label_path
-        self.mean, self.std, self.seed, self.crop_size, self.scale = mean, std, seed, crop_size, scale
+        self.voc12_root, self.ids, self.label_path, self.seed = Path(voc12_root), list(ids), label_path, seed
+        self.transform = PairTransform(mean, std, crop_size, scale)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -54,17 +60,10 @@ class IrnTrainSet(Dataset):
         image, label = read_image(image_path(self.voc12_root, name)), read_mask(self.label_path(name))
         if label.shape != image.shape[:2]:
             raise InputError(f"{self.label_path(name)} is of size {label.shape}, its image {image.shape[:2]}; delete it")
-        factor = rng.uniform(*self.scale)
-        height, width = (max(1, round(side * factor)) for side in label.shape)
-        image = normalise(resize(image, height, width), self.mean, self.std)
-        label = np.array(Image.fromarray(label).resize((width, height), resample=Image.Resampling.NEAREST))
-        if rng.random() < 0.5:
-            image, label = image[:, ::-1], label[:, ::-1]
-        window = random_window(label.shape, self.crop_size, rng)
-        label = cut_window(label, window, self.crop_size, fill=IGNORE_LABEL)
+        image, label = self.transform(image, label, rng)
         return {
             "id": name,
-            "image": to_tensor(cut_window(image, window, self.crop_size)),
+            "image": to_tensor(image),
             "label": torch.from_numpy(reduce_label(label)),
         }
 

@@ -1,0 +1,161 @@
+"""The segmentation trainer through its command line: what it writes, validation, resuming bit for bit, and refusals."""
+
+import json
+import shutil
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+import evaluation_cam
+import train_seg
+from infer_seg import main as infer_main
+from infer_seg import parse_args as infer_args
+from network.seg_weights import load_seg
+from tests.conftest import PETS
+from tests.seeds import write_seeds
+from tool.checkpoint import load_torch
+from tool.errors import InputError
+from tool.images import read_mask, write_mask
+from tool.trainer import TrainingRun
+from train_seg import BestWeights, main, parse_args
+from voc12.constants import MASK_DIR
+from voc12.lists import load_ids
+
+
+@pytest.fixture(scope="module")
+def command(pets_root):
+    """The flags of a training of four iterations on five images, validated every two."""
+    flags = ["--voc12_root", pets_root, "--train_list", "train", "--mask_dir", pets_root / MASK_DIR, "--num_workers", 0]
+    flags += ["--arch", "deeplabv3plus", "--backbone", "resnet10t", "--weights", "none", "--head_channels", 16]
+    flags += ["--crop_size", 64, "--batch_size", 2, "--max_iterations", 4, "--val_every", 2, "--device", "cpu", "--log_every", 1]
+    return [str(flag) for flag in flags]
+
+
+@pytest.fixture(scope="module")
+def session(command, tmp_path_factory):
+    """The folder of a finished training."""
+    results = tmp_path_factory.mktemp("results")
+    main(parse_args([*command, "--results", str(results)]))
+    return results / "seg"
+
+
+def test_settings_of_the_papers_are_the_defaults():
+    args = parse_args([])
+    assert (args.arch, args.backbone, args.batch_size, args.max_iterations) == ("deeplabv1", "resnet38", 10, 20000)
+    assert (args.lr, args.wt_dec, args.momentum, args.crop_size, tuple(args.scale)) == (1e-3, 5e-4, 0.9, 448, (0.5, 1.5))
+
+
+def test_log_and_weights_say_what_was_done(session, pets_root):
+    lines = [json.loads(line) for line in (session / "log.jsonl").read_text().splitlines()]
+    assert [line["kind"] for line in lines] == ["start", "train", "train", "epoch", "train", "train", "epoch", "end"]
+    assert [line["lr"] for line in lines if line["kind"] == "train"] == pytest.approx(
+        [1e-3 * (1 - i / 4) ** 0.9 for i in range(4)]
+    )
+    value = load_torch(session / "seg.pth")
+    assert value["classes"] == list(PETS)
+    assert (value["training"]["iterations"], value["training"]["mask_stages"]) == (4, ["unnamed"])
+    assert value["training"]["settings"]["mask_dir"] == str(pets_root / MASK_DIR)
+
+
+def test_best_weights_are_those_of_the_best_validation(session):
+    mious = [
+        json.loads(line)["val_miou"] for line in (session / "log.jsonl").read_text().splitlines() if '"kind": "epoch"' in line
+    ]
+    training = load_torch(session / "seg_best.pth")["training"]
+    assert training["val_miou"] == max(mious)
+    assert training["iterations"] == 2 * (1 + int(np.argmax(mious)))
+
+
+def test_best_weights_survive_a_resume_but_no_new_start(tmp_path):
+    def save(path, measures):
+        torch.save({"training": measures}, path)
+
+    path = tmp_path / "best.pth"
+    BestWeights(path, 0, save).update(30.0)
+    for step, miou, expected in ((2, 20.0, 30.0), (2, 40.0, 40.0), (0, 20.0, 20.0)):
+        BestWeights(path, step, save).update(miou)
+        assert load_torch(path)["training"]["val_miou"] == expected
+
+
+def test_validation_is_the_evaluation_at_one_scale(session, pets_root, tmp_path, capsys):
+    """The last validation's mIoU is that of infer_seg.py's masks, without mirror images and CRF, by evaluation_cam.py."""
+    flags = ["--voc12_root", pets_root, "--weights", session / "seg.pth", "--scales", "1", "--flip", "false", "--crf", "none"]
+    flags += ["--out_mask", tmp_path / "mask", "--num_workers", 0, "--device", "cpu"]
+    infer_main(infer_args([str(flag) for flag in flags]))
+    flags = ["--voc12_root", pets_root, "--list", "val", "--type", "png", "--predict_dir", tmp_path / "mask", "--num_workers", 0]
+    flags += ["--absent", "skip", "--json", tmp_path / "table.json"]
+    evaluation_cam.main(evaluation_cam.parse_args([str(flag) for flag in flags]))
+    lines = [json.loads(line) for line in (session / "log.jsonl").read_text().splitlines()]
+    last = [line for line in lines if line["kind"] == "epoch"][-1]
+    assert json.loads((tmp_path / "table.json").read_text())["best_miou"] == pytest.approx(last["val_miou"])
+
+
+def test_stopped_run_goes_on_bit_for_bit(session, command, tmp_path, monkeypatch):
+    """Stopped inside both rounds; five images and batches of two mean that a round begins inside an epoch over the data."""
+    flags = [*command, "--results", str(tmp_path)]
+    for stop in (1, 3):
+        monkeypatch.setattr(train_seg, "TrainingRun", partial(TrainingRun, stop_after=stop))
+        with pytest.raises(SystemExit):
+            main(parse_args(flags))
+    monkeypatch.setattr(train_seg, "TrainingRun", TrainingRun)
+    main(parse_args(flags))
+    for name in ("seg.pth", "seg_best.pth"):
+        whole, pieces = (load_torch(folder / name)["state_dict"] for folder in (session, tmp_path / "seg"))
+        for key, value in whole.items():
+            assert torch.equal(value, pieces[key]), key
+
+
+def test_half_precision_trains_without_validation(command, tmp_path):
+    flags = ["--precision", "bf16", "--max_iterations", "1", "--val_list", "none", "--arch", "deeplabv1"]
+    main(parse_args([*command, "--results", str(tmp_path), *flags]))
+    net, config, _ = load_seg(tmp_path / "seg" / "seg.pth")
+    assert config["arch"] == "deeplabv1"
+    assert all(value.dtype != torch.bfloat16 for value in net.state_dict().values())
+    assert not (tmp_path / "seg" / "seg_best.pth").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--max_iterations", "5"], "--max_iterations 5 must be a multiple of --val_every 2, and positive"),
+        (["--batch_size", "6"], "train has 5 images, fewer than --batch_size 6; lower it"),
+        (["--mask_dir", "nowhere"], r"--mask_dir not found: nowhere; give the folder of a mask <id>\.png for each image"),
+        (["--arch", "deeplabv1", "--backbone", "resnet38"], r"ResNet38 weights not found: weights/none\.params"),
+    ],
+)
+def test_wrong_flags_are_named(command, tmp_path, flags, message):
+    if "resnet38" in flags:
+        flags = [*flags, "--weights", "weights/none.params"]
+    with pytest.raises(InputError, match=message):
+        main(parse_args([*command, "--results", str(tmp_path), *flags]))
+
+
+def _mask_folder(pets_root, folder):
+    shutil.copytree(pets_root / MASK_DIR, folder)
+    return folder, load_ids(pets_root, "train")[0]
+
+
+def test_wrong_mask_folders_are_named(command, pets_root, tmp_path):
+    def train(folder):
+        main(parse_args([*command, "--results", str(tmp_path / "results"), "--mask_dir", str(folder)]))
+
+    with pytest.raises(InputError, match=r"5 of 5 images have no mask in --mask_dir .*; it holds CAM files: make masks of them"):
+        train(write_seeds(pets_root, tmp_path / "cam"))
+    missing, name = _mask_folder(pets_root, tmp_path / "missing")
+    (missing / f"{name}.png").unlink()
+    with pytest.raises(InputError, match=rf"1 of 5 images have no mask in --mask_dir .*missing, first {name}; give the folder"):
+        train(missing)
+    other, name = _mask_folder(pets_root, tmp_path / "other")
+    write_mask(other / f"{name}.png", read_mask(other / f"{name}.png"), {"stage": "irn_mask", "classes": ["bus"]})
+    with pytest.raises(InputError, match=rf"{name}\.png was made for other classes than cat, dog, owl"):
+        train(other)
+    values, name = _mask_folder(pets_root, tmp_path / "values")
+    write_mask(values / f"{name}.png", np.full_like(read_mask(values / f"{name}.png"), 9))
+    with pytest.raises(InputError, match=rf"{name}\.png has the value 9; the class list has values up to 3, and 255 is ignored"):
+        train(values)
+    size, name = _mask_folder(pets_root, tmp_path / "size")
+    write_mask(size / f"{name}.png", np.zeros((9, 9), dtype=np.uint8))
+    with pytest.raises(InputError, match=rf"{name}\.png is of size \(9, 9\), its image \(60, 80\)"):
+        train(size)

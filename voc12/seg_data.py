@@ -1,0 +1,83 @@
+"""Photographs with label masks, pseudo or real, as batches for training a segmentation network."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from tool.cam_file import require_made_for
+from tool.errors import InputError
+from tool.files import require_dir
+from tool.images import read_image, read_mask, read_mask_meta
+from tool.transforms import PairTransform, to_tensor
+from voc12.constants import IGNORE_LABEL
+from voc12.lists import image_path
+
+MASK_HELP = (
+    "give the folder of a mask <id>.png for each image, of infer_irn.py, infer_aff.py, make_crf.py --out_mask or the data set"
+)
+
+
+def find_masks(mask_dir: str | Path, ids: Sequence[str], classes: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """(the mask of each id, the sorted stages that made them, by what they say of themselves).
+
+    Raises InputError counting and naming the ids that have none, and for masks made for other classes.
+    """
+    folder = require_dir(mask_dir, "--mask_dir", MASK_HELP)
+    paths = [folder / f"{name}.png" for name in ids]
+    missing = [path.stem for path in paths if not path.is_file()]
+    if missing:
+        cams = any((folder / f"{name}.{suffix}").is_file() for name in missing for suffix in ("npz", "npy"))
+        raise InputError(
+            f"{len(missing)} of {len(ids)} images have no mask in --mask_dir {folder}, first {missing[0]}; "
+            + ("it holds CAM files: make masks of them, make_crf.py --out_mask" if cams else MASK_HELP)
+        )
+    stages = set()
+    for path in tqdm(paths, desc="masks", unit="img", leave=False, dynamic_ncols=True):
+        meta = read_mask_meta(path)
+        require_made_for(meta, classes, str(path))
+        stages.add(str(meta.get("stage", "unnamed")))
+    return paths, sorted(stages)
+
+
+class SegTrainSet(Dataset):
+    """Samples {id, image (3, S, S) normalised, label (S, S) uint8: 0..K-1, 255 where there is no class to learn}.
+
+    Indexed by the (epoch, index) keys of EpochSampler.
+    """
+
+    def __init__(
+        self,
+        voc12_root: str | Path,
+        ids: Sequence[str],
+        masks: Sequence[Path],
+        num_labels: int,
+        transform: PairTransform,
+        seed: int,
+    ) -> None:
+        self.voc12_root, self.ids, self.masks = Path(voc12_root), list(ids), list(masks)
+        self.num_labels, self.transform, self.seed = num_labels, transform, seed
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict:
+        epoch, index = key
+        rng = np.random.default_rng([self.seed, epoch, index])
+        path = self.masks[index]
+        image, label = read_image(image_path(self.voc12_root, self.ids[index])), read_mask(path)
+        if label.shape != image.shape[:2]:
+            raise InputError(
+                f"{path} is of size {label.shape}, its image {image.shape[:2]} (height, width); is it another image's?"
+            )
+        unknown = label[(label >= self.num_labels) & (label != IGNORE_LABEL)]
+        if unknown.size:
+            raise InputError(
+                f"{path} has the value {unknown[0]}; the class list has values up to {self.num_labels - 1}, and {IGNORE_LABEL} is "
+                "ignored; check --mask_dir and --voc12_root"
+            )
+        image, label = self.transform(image, label, rng)
+        return {"id": self.ids[index], "image": to_tensor(image), "label": torch.from_numpy(label)}
