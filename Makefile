@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test lint format clean
+.PHONY: install demo test bench lint format clean
 
 install: $(VENV)/installed
 
@@ -26,6 +26,10 @@ format: install
 
 test: lint
 	$(BIN)/python -m pytest --cov=tool --cov=network --cov=voc12 --cov-report=term
+
+# On a quiet machine; BENCH="--voc12_root DIR" takes photographs instead of the sample, BENCH="--device cuda" a GPU.
+bench: install
+	$(BIN)/python -m benchmarks.run_all $(BENCH)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .coverage

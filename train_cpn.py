@@ -28,7 +28,7 @@ from tool.device import choose_device
 from tool.distributed import gather, join
 from tool.errors import InputError, run_script
 from tool.files import git_commit, require_dir
-from tool.flags import named_number
+from tool.flags import bool_flag, named_number
 from tool.images import read_image, read_mask
 from tool.losses import (
     cam_losses,
@@ -103,6 +103,22 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     model.add_argument("--refinement", choices=REFINEMENTS, help="modules that refine the CAM (default pcm+prcm; pcm for seam)")
     model.add_argument("--prcm", choices=PRCM_KEYS, default="released", help="memory order of PRCM's keys (default %(default)s)")
+    model.add_argument(
+        "--checkpointing",
+        type=bool_flag,
+        nargs="?",
+        const=True,
+        default=False,
+        help="keep only the inputs of ResNet38's blocks and compute them again: less memory, a third more work (default false)",
+    )
+    model.add_argument(
+        "--compile",
+        type=bool_flag,
+        nargs="?",
+        const=True,
+        default=False,
+        help="torch.compile the backbone for training; needs a C++ compiler (default false)",
+    )
 
     patches = parser.add_argument_group("complementary patches (cpn)")
     patches.add_argument("--patch", choices=STRATEGIES, default="superpixel", help="what is hidden (default %(default)s)")
@@ -217,6 +233,12 @@ def weigh_losses(losses: dict[str, Tensor], weights: dict[str, float]) -> dict[s
     return losses | {"loss": sum(weights.get(name, 1.0) * value for name, value in parts.items())}
 
 
+def compile_training(net: CPNHead) -> None:
+    """Have net's backbone compiled in training mode; validation, whose images all differ in size, stays as it is."""
+    plain, compiled = net.forward_features, torch.compile(net.forward_features)
+    net.forward_features = lambda x: compiled(x) if net.training else plain(x)
+
+
 def build_network(args: argparse.Namespace, num_classes: int) -> tuple[CPNHead, dict]:
     """The network with its ImageNet weights, and its configuration for the checkpoint."""
     config = {
@@ -230,6 +252,10 @@ def build_network(args: argparse.Namespace, num_classes: int) -> tuple[CPNHead, 
     if args.backbone == "resnet38" and weights == "imagenet":
         raise InputError(f"--weights imagenet: {WEIGHTS_HELP}")
     net = build_cpn(**config, pretrained=weights == "imagenet")
+    if args.checkpointing:
+        if args.backbone != "resnet38":
+            raise InputError(f"--checkpointing is for resnet38, not for {args.backbone}; use --accum to save memory")
+        net.checkpointing = True
     if weights not in ("imagenet", "none"):
         unused = load_backbone_weights(net, weights)
         tqdm.write(f"weights {weights}: {len(unused)} tensors not used" + (f" ({', '.join(unused[:4])})" if unused else ""))
@@ -310,6 +336,8 @@ def main(args: argparse.Namespace) -> None:
     # ============ network, optimiser ============
     net, config = build_network(args, len(classes))
     net.to(device, memory_format=torch.channels_last)
+    if args.compile:
+        compile_training(net)
     steps_per_epoch = len(ids) // args.batch_size
     optimizer, schedule = build_optimizer(
         net,

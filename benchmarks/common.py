@@ -24,17 +24,19 @@ from voc12.lists import load_ids
 from voc12.sample import make_sample
 
 
-def seconds_in_turn(functions: dict[str, Callable[[], Any]], rounds: int, device: torch.device | None = None) -> dict[str, float]:
-    """The median seconds of each function; all run once to warm up, then in turn, `rounds` times."""
+def seconds_in_turn(
+    functions: dict[str, Callable[[], Any]], rounds: int, device: torch.device | None = None, warm_up: bool = True
+) -> dict[str, float]:
+    """The median seconds of each function; all run once to warm up, unless told not to, then in turn, `rounds` times."""
     times: dict[str, list[float]] = {name: [] for name in functions}
-    for number in range(rounds + 1):
+    for number in range(rounds + warm_up):
         for name, function in functions.items():
             gc.collect()
             _synchronise(device)
             start = time.perf_counter()
             function()
             _synchronise(device)
-            if number:
+            if number >= warm_up:
                 times[name].append(time.perf_counter() - start)
     return {name: median(values) for name, values in times.items()}
 

@@ -15,7 +15,7 @@ REFINEMENTS = ("pcm+prcm", "pcm", "prcm", "none")
 PRCM_KEYS = ("released", "transposed")
 
 # Rows of the N x N affinity that inference computes at a time; one block is PCM_BLOCK * N floats.
-PCM_BLOCK = 4096
+PCM_BLOCK = 1024
 
 
 def pixel_correlation(prior: Tensor, embedding: Tensor) -> Tensor:
@@ -24,18 +24,19 @@ def pixel_correlation(prior: Tensor, embedding: Tensor) -> Tensor:
     prior:     (B, K, h, w)
     embedding: (B, D, h, w), f9 of the feature, not yet normalised
     A = relu(g^T g) with g of unit length per pixel, every column divided by its sum, refined = prior A. Computed in float32.
-    Without gradient, A is made in blocks of columns and never held whole. Source: SEAM (CVPR 2020), section 3.3; released code.
+    The columns are divided after the product, which saves passes over N x N. Without gradient, A is made in blocks of columns and never
+    held whole. Source: SEAM (CVPR 2020), section 3.3; released code.
     """
     with torch.autocast(prior.device.type, enabled=False):
         shape = prior.shape
-        prior = prior.float().flatten(2)
+        rows = F.pad(prior.float().flatten(2), (0, 0, 0, 1), value=1.0)  # the last row adds up A's columns
         g = embedding.float().flatten(2)
         g = g / (torch.linalg.vector_norm(g, dim=1, keepdim=True) + EPS)
         block = g.shape[2] if torch.is_grad_enabled() else PCM_BLOCK
         columns = []
         for g_block in g.split(block, dim=2):
-            affinity = F.relu(g.transpose(1, 2) @ g_block)  # (B, N, block)
-            columns.append(prior @ (affinity / (affinity.sum(dim=1, keepdim=True) + EPS)))
+            spread = rows @ F.relu(g.transpose(1, 2) @ g_block)  # (B, K + 1, block)
+            columns.append(spread[:, :-1] / (spread[:, -1:] + EPS))
         return torch.cat(columns, dim=2).view(shape)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -39,10 +40,10 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor, return_activation: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """The block's output; with return_activation also the relu(bn) at its entrance."""
-        activation = F.relu(self.bn_branch2a(x))
+        activation = F.relu(self.bn_branch2a(x), inplace=True)
         shortcut = self.conv_branch1(activation) if hasattr(self, "conv_branch1") else x
         y = self.conv_branch2a(activation)
-        y = self.conv_branch2b1(F.relu(self.bn_branch2b1(y)))
+        y = self.conv_branch2b1(F.relu(self.bn_branch2b1(y), inplace=True))
         y = shortcut + y
         return (y, activation) if return_activation else y
 
@@ -64,22 +65,26 @@ class ResBlockBottleneck(nn.Module):
 
     def forward(self, x: Tensor, return_activation: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """The block's output; with return_activation also the relu(bn) at its entrance."""
-        activation = F.relu(self.bn_branch2a(x))
+        activation = F.relu(self.bn_branch2a(x), inplace=True)
         y = self.conv_branch2a(activation)
-        y = self.conv_branch2b1(self.dropout_2b1(F.relu(self.bn_branch2b1(y))))
-        y = self.conv_branch2b2(self.dropout_2b2(F.relu(self.bn_branch2b2(y))))
+        y = self.conv_branch2b1(self.dropout_2b1(F.relu(self.bn_branch2b1(y), inplace=True)))
+        y = self.conv_branch2b2(self.dropout_2b2(F.relu(self.bn_branch2b2(y), inplace=True)))
         y = self.conv_branch1(activation) + y
         return (y, activation) if return_activation else y
 
 
 class ResNet38(nn.Module):
-    """The backbone: normalised RGB (B, 3, H, W) -> features at stride 8."""
+    """The backbone: normalised RGB (B, 3, H, W) -> features at stride 8.
+
+    With checkpointing, only the input of each block is kept for the backward pass, which computes the block again: a third more work.
+    """
 
     stride = 8
     mean, std = IMAGENET_MEAN, IMAGENET_STD
     early_channels = (512, 1024)  # conv4, conv5
     out_channels = 4096  # conv6
     key_gain = 4  # of f10's initial weights
+    checkpointing = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,13 +121,19 @@ class ResNet38(nn.Module):
         """conv4 (B, 512, h, w), conv5 (B, 1024, h, w) and conv6 (B, 4096, h, w), all after batch norm and ReLU, h = ceil(H / 8)."""
         with torch.no_grad():  # the frozen stem needs no graph
             x = self.b2_2(self.b2_1(self.b2(self.conv1a(x))))
-        x = self.b3_2(self.b3_1(self.b3(x)))
-        x = self.b4_5(self.b4_4(self.b4_3(self.b4_2(self.b4_1(self.b4(x))))))
-        x, conv4 = self.b5(x, return_activation=True)
-        x = self.b5_2(self.b5_1(x))
-        x, conv5 = self.b6(x, return_activation=True)
-        conv6 = F.relu(self.bn7(self.b7(x)))
+        early = (self.b3, self.b3_1, self.b3_2, self.b4, self.b4_1, self.b4_2, self.b4_3, self.b4_4, self.b4_5)
+        for block in early:
+            x = self._run(block, x)
+        x, conv4 = self._run(self.b5, x, True)
+        x = self._run(self.b5_2, self._run(self.b5_1, x))
+        x, conv5 = self._run(self.b6, x, True)
+        conv6 = F.relu(self.bn7(self._run(self.b7, x)), inplace=True)
         return {"conv4": conv4, "conv5": conv5, "conv6": conv6}
+
+    def _run(self, block: nn.Module, x: Tensor, return_activation: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(block, x, return_activation, use_reentrant=False)
+        return block(x, return_activation)
 
     def pretrained_modules(self) -> Iterator[nn.Module]:
         """Every module of the backbone; what a subclass adds is new."""

@@ -4,11 +4,13 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from network.resnet38 import ResBlock, ResBlockBottleneck, ResNet38, freeze_batch_norm
 from tests.reference import load_arrays, relative_error
 
 FROZEN = ("conv1a.", "b2.", "b2_1.", "b2_2.")
+FLOP_AT_448 = 798_114_709_504
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +105,40 @@ def test_bottleneck_is_three_preactivated_convolutions_and_a_projection():
     main = F.conv2d(_norm(main, block.bn_branch2b1), block.conv_branch2b1.weight, padding=4, dilation=4)
     main = F.conv2d(_norm(main, block.bn_branch2b2), block.conv_branch2b2.weight)
     torch.testing.assert_close(y, F.conv2d(activation, block.conv_branch1.weight) + main)
+
+
+# ============ work ============
+def test_work_of_a_forward_pass_at_448(meta_net):
+    """The operations that the benchmarks count against a GPU's peak: two for each multiply-add of the convolutions."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        meta_net.eval().forward_features(torch.zeros(1, 3, 448, 448, device="meta"))
+    assert counter.get_total_flops() == FLOP_AT_448
+
+
+def test_checkpointing_changes_neither_outputs_nor_gradients():
+    class Small(ResNet38):
+        def __init__(self) -> None:  # blocks of the same kinds, a hundredth of the width
+            nn.Module.__init__(self)
+            self.conv1a = nn.Conv2d(3, 4, 3, padding=1)
+            self.b2, self.b2_1, self.b2_2 = ResBlock(4, 4, 4, stride=2), ResBlock(4, 4, 4), ResBlock(4, 4, 4)
+            self.b3, self.b3_1, self.b3_2 = ResBlock(4, 4, 4, stride=2), ResBlock(4, 4, 4), ResBlock(4, 4, 4)
+            self.b4 = ResBlock(4, 8, 8, stride=2)
+            for name in ("b4_1", "b4_2", "b4_3", "b4_4", "b4_5"):
+                self.add_module(name, ResBlock(8, 8, 8))
+            self.b5, self.b5_1, self.b5_2 = (ResBlock(c, 8, 16, dilation=2) for c in (8, 16, 16))
+            self.b6 = ResBlockBottleneck(16, 32, dilation=4, dropout=0.3)
+            self.b7 = ResBlockBottleneck(32, 64, dilation=4, dropout=0.5)
+            self.bn7 = nn.BatchNorm2d(64)
+
+    net, x, results = Small().train(), torch.randn(2, 3, 48, 40), []
+    for net.checkpointing in (False, True):
+        net.zero_grad()
+        torch.manual_seed(0)
+        features = net.forward_features(x)
+        sum(f.square().mean() for f in features.values()).backward()
+        results.append((features, {name: p.grad for name, p in net.named_parameters() if p.grad is not None}))
+    assert "b7.conv_branch1.weight" in results[0][1]
+    torch.testing.assert_close(results[1], results[0])
 
 
 # ============ frozen layers ============

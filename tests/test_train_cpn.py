@@ -1,5 +1,6 @@
 """Training through the command line: every method, resuming, what the messages say, and the ResNet38 path from end to end."""
 
+import copy
 import functools
 import json
 import os
@@ -29,7 +30,7 @@ from tool.losses import cpn_losses, seam_losses, seam_scale
 from tool.patches import cp_pair
 from tool.schedule import RELEASED_MOMENTUM
 from tool.trainer import TrainingRun
-from train_cpn import main, parse_args, train_cpn_step, train_seam_step, weigh_losses
+from train_cpn import compile_training, main, parse_args, train_cpn_step, train_seam_step, weigh_losses
 from voc12.constants import BACKGROUND, CLASSES, DATA_HELP, IMAGE_DIR, LABEL_FILE
 from voc12.labels import save_labels
 
@@ -92,6 +93,27 @@ def test_impossible_flags_are_named(capsys, words, message):
         parse_args(words)
     assert exit.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_checkpointing_is_refused_where_there_is_none(pets_root, tmp_path):
+    with pytest.raises(InputError, match=r"^--checkpointing is for resnet38, not for resnet10t; use --accum to save memory$"):
+        main(_args(pets_root, tmp_path, *SMALL, "--checkpointing"))
+
+
+def test_compiled_is_what_trains_and_plain_what_validates(small_net, monkeypatch):
+    calls = []
+    monkeypatch.setattr(torch, "compile", lambda function: lambda x: calls.append("compiled") or function(x))
+    net = copy.deepcopy(small_net)
+    names = list(net.state_dict())
+    compile_training(net)
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = small_net(x)[0]
+        torch.testing.assert_close(net(x)[0], expected)
+        assert calls == []
+        net.train().forward_features(x)
+        assert calls == ["compiled"]
+    assert list(net.state_dict()) == names
 
 
 # ============ steps ============

@@ -100,12 +100,15 @@ def loss_cpcr(cams: Sequence[Tensor], refined: Sequence[Tensor], classes: int | 
 
     cams, refined: triples as for loss_tcp. Background becomes 1 - max of the foreground in all six maps first. What the whole
     image shows and one part does not, the other part must show; the targets carry no gradient.
-    classes:       as for loss_tcp; one channel of zeros must then stand for those left out
+    classes:       as for loss_tcp; one channel of zeros, the last, must then stand for those left out
     """
     a, a1, a2 = (set_background(cam) for cam in cams)
     _, r1, r2 = (set_background(cam) for cam in refined)
     target1, target2 = keep_max((a - a1).detach()), keep_max((a - a2).detach())
-    return hardest_mean((target1 - r2).abs(), classes) + hardest_mean((target2 - r1).abs(), classes)
+    # The last of some channels is 0 in all maps; without it no image of up to three classes needs a sort.
+    channels = a.shape[1] if classes is None or a.shape[1] == classes + 1 else a.shape[1] - 1
+    one, two = (target1 - r2)[:, :channels].abs(), (target2 - r1)[:, :channels].abs()
+    return hardest_mean(one, classes) + hardest_mean(two, classes)
 
 
 def weigh(cams: Sequence[Tensor], label: Tensor, weights: Sequence[Tensor | float]) -> list[Tensor]:

@@ -55,7 +55,8 @@ def poly_factor(step: int, max_step: int, power: float = 0.9) -> float:
 
 def poly_sgd(groups: list[dict], momentum: float, max_step: int, power: float = 0.9) -> tuple[Optimizer, LambdaLR]:
     """SGD over groups, each with lr and weight_decay of its own, and its poly schedule, to be stepped once an iteration."""
-    optimizer = SGD(groups, momentum=momentum)
+    devices = {parameter.device.type for group in groups for parameter in group["params"]}
+    optimizer = SGD(groups, momentum=momentum, fused=devices <= {"cpu", "cuda"})  # one pass over the weights
     return optimizer, LambdaLR(optimizer, lambda step: poly_factor(step, max_step, power))
 
 

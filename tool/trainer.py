@@ -206,6 +206,8 @@ class TrainingRun:
         Raises InputError for a loss that is not finite, with the step and the image ids, and for a device out of memory.
         """
         step = data_parallel(self.net, losses_of)
+        # Crops are of one size, so that cuDNN's search for the fastest convolutions pays; what it finds may differ between runs.
+        torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
         self._last_save = time.monotonic()
         with self._signals(), tqdm(total=self.max_step, initial=self.step, unit="it", dynamic_ncols=True) as bar:
             while self.epoch < self.epochs:
