@@ -29,11 +29,12 @@ from tool.cam_file import CamFile, find_cam, load_cam, require_made_for
 from tool.crf import SeedCrf
 from tool.errors import InputError, run_script
 from tool.files import git_commit, require_dir, write_json
-from tool.flags import add_seed_crf_flags, bool_flag, seed_crf
+from tool.flags import AUTO, add_seed_crf_flags, auto_or_number, bool_flag, seed_crf
 from tool.images import read_image, read_mask, read_mask_meta
 from tool.metrics import Scores, ThresholdSweep, confusion_matrix, iou_table
 from tool.plots import plot_threshold_curve
-from tool.seed import crf_meta, crf_seed, load_seed
+from tool.seed import CRF_THRESHOLD, crf_meta, crf_seed, load_seed
+from voc12.auto_threshold import choose_threshold
 from voc12.constants import BACKGROUND, DATA_HELP, MASK_DIR
 from voc12.lists import image_path, load_class_list, load_ids
 
@@ -64,7 +65,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
 
     evaluation = parser.add_argument_group("evaluation")
-    evaluation.add_argument("--t", type=float, help="one background threshold in 0..1 (default: all of 0.00, 0.01, ..., 1.00)")
+    evaluation.add_argument(
+        "--t",
+        type=auto_or_number,
+        help="one background threshold in 0..1, or auto: chosen from photographs and CAMs without the masks, and compared with the "
+        "best (default: all of 0.00, 0.01, ..., 1.00)",
+    )
     evaluation.add_argument(
         "--t_scale",
         choices=("unit", "halved"),
@@ -288,14 +294,14 @@ def _some(items: Sequence[str], separator: str) -> str:
 
 
 # ============ reporting ============
-def report(evaluation: Evaluation, list_name: str, absent: str) -> str:
-    """The table at the best threshold, its means and what they were taken over, as text."""
-    scores, best = evaluation.scores, evaluation.best(absent)
+def report(evaluation: Evaluation, list_name: str, absent: str, auto: float | None = None) -> str:
+    """The table at the threshold auto, or else at the best one, its means and what they were taken over, as text."""
+    scores, best = evaluation.scores, evaluation.best(absent) if auto is None else evaluation.thresholds.index(auto)
     rows = zip(evaluation.classes, scores.iou[best], scores.precision[best], scores.recall[best], strict=True)
     width = max(len(name) for name in evaluation.classes)
     lines = [
         f"list {list_name}, {evaluation.images} images, {', '.join(evaluation.stages) or 'label maps'}",
-        _threshold_line(evaluation, best),
+        _threshold_line(evaluation, best) if auto is None else _auto_line(evaluation, best, absent),
         f"{'percent':<{width}}  {'IoU':>7}  {'precision':>9}  {'recall':>7}",
         *(
             f"{name:<{width}}  {_cell(iou, 7)}  {_cell(precision, 9)}  {_cell(recall, 7)}"
@@ -331,6 +337,14 @@ def _threshold_line(evaluation: Evaluation, best: int) -> str:
     return f"best background threshold {threshold:.2f} of {first:.2f}..{last:.2f}, {halved}"
 
 
+def _auto_line(evaluation: Evaluation, chosen: int, absent: str) -> str:
+    best, miou = evaluation.best(absent), evaluation.scores.miou(absent)
+    return (
+        f"background threshold {evaluation.thresholds[chosen]:.2f}, chosen without masks: mIoU {miou[chosen]:.2f}; the best, by the "
+        f"masks: {evaluation.thresholds[best]:.2f}, mIoU {miou[best]:.2f} ({miou[best] - miou[chosen]:.2f} more)"
+    )
+
+
 def _cell(value: float, width: int) -> str:
     return f"{'-':>{width}}" if math.isnan(value) else f"{value:>{width}.2f}"
 
@@ -340,11 +354,11 @@ def _absent_names(evaluation: Evaluation, best: int) -> list[str]:
     return [name for name, iou in zip(evaluation.classes, evaluation.scores.iou[best], strict=True) if math.isnan(iou)]
 
 
-def results(evaluation: Evaluation, list_name: str, absent: str) -> dict[str, Any]:
+def results(evaluation: Evaluation, list_name: str, absent: str, auto: float | None = None) -> dict[str, Any]:
     """The numbers for a JSON file: percent, thresholds in unit scale, null where undefined.
 
     iou holds all classes at the best threshold, one that occurs nowhere as 0 or null as absent says, so that best_miou is the mean
-    of what is not null.
+    of what is not null. auto: the threshold chosen without masks, which goes in with its mIoU.
     """
     scores, best = evaluation.scores, evaluation.best(absent)
     undefined = 0.0 if absent == "zero" else None
@@ -364,6 +378,8 @@ def results(evaluation: Evaluation, list_name: str, absent: str) -> dict[str, An
         "threshold_scale": "unit",
         "best_threshold": evaluation.thresholds[best] if evaluation.thresholds else None,
         "best_miou": float(scores.miou(absent)[best]),
+        "auto_threshold": auto,
+        "auto_miou": None if auto is None else float(scores.miou(absent)[evaluation.thresholds.index(auto)]),
         "miou_zero": float(scores.miou_zero[best]),
         "miou_skip": float(scores.miou_skip[best]),
         "iou": by_class(scores.iou[best], undefined),
@@ -397,24 +413,26 @@ def append_log(path: str | Path, comment: str, text: str) -> None:
 
 
 def chosen_thresholds(args: argparse.Namespace) -> tuple[float, ...]:
-    """The thresholds to evaluate, unit scale: --t alone, or the sweep. As released, --curve sweeps whatever --t is."""
-    if args.t is None or args.curve:
+    """The thresholds to evaluate, unit scale: --t alone, or the sweep. As released, --curve sweeps whatever --t is, and auto does."""
+    if args.t in (None, AUTO) or args.curve:
         return THRESHOLDS
     if not 0 <= args.t <= 1:
         raise InputError(f"--t {args.t} is not in 0..1; it is a score, on the {args.t_scale} scale, not a percentage")
     return (args.t if args.t_scale == "unit" else 2 * args.t,)
 
 
-def chosen_crf(args: argparse.Namespace, evaluate: Callable[..., Evaluation]) -> SeedCrf:
-    """The CRF that the flags ask for; the background score that they leave open is the best threshold of the seeds as they are."""
-    best = None
-    if args.crf_threshold is None and args.crf_alpha is None:
+def chosen_crf(args: argparse.Namespace, evaluate: Callable[..., Evaluation], auto: float | None) -> SeedCrf:
+    """The CRF that the flags ask for; the background score that they leave open is auto, or else the best threshold of the seeds as
+    they are.
+    """
+    score = auto
+    if auto is None and args.crf_threshold is None and args.crf_alpha is None:
         seeds = evaluate()
-        best = seeds.thresholds[seeds.best(args.absent)]
+        score = seeds.thresholds[seeds.best(args.absent)]
         print(
-            f"seeds: mIoU {seeds.scores.miou(args.absent)[seeds.best(args.absent)]:.2f} at {best:.2f}, the CRF's background score"
+            f"seeds: mIoU {seeds.scores.miou(args.absent)[seeds.best(args.absent)]:.2f} at {score:.2f}, the CRF's background score"
         )
-    return seed_crf(args, best)
+    return seed_crf(args, score)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -429,20 +447,26 @@ def main(args: argparse.Namespace) -> None:
     classes = load_class_list(args.classes or (root if root.is_dir() else None))
 
     # ============ evaluation ============
+    auto = None
     if args.type == "png":
         if args.curve or args.t is not None or args.crf:
             raise InputError("--curve, --curve_png, --t and --crf need CAM files (--type npy); label maps have no threshold")
         evaluation = evaluate_masks(ids, args.predict_dir, gt_dir, classes, args.num_workers)
     else:
         evaluate = partial(evaluate_cams, ids, args.predict_dir, gt_dir, classes, num_workers=args.num_workers)
-        crf = chosen_crf(args, evaluate) if args.crf else None
+        if args.t == AUTO or (args.crf and args.crf_threshold == AUTO):
+            auto = choose_threshold(root, ids, args.predict_dir, args.num_workers)
+        crf = chosen_crf(args, evaluate, auto) if args.crf else None
         evaluation = evaluate(thresholds=chosen_thresholds(args), crf=crf, voc12_root=root)
+        if crf is not None and auto is not None:
+            print(f"threshold chosen without masks: {auto:.2f}, the CRF's background score")
+            auto = CRF_THRESHOLD if args.t == AUTO else None
 
     # ============ output ============
-    text = report(evaluation, list_name, args.absent)
+    text = report(evaluation, list_name, args.absent, auto)
     print(text, end="")
     if args.json:
-        write_json(args.json, results(evaluation, list_name, args.absent))
+        write_json(args.json, results(evaluation, list_name, args.absent, auto))
     if args.curve:
         predict_dir = Path(args.predict_dir).resolve()
         path = Path(args.curve_png or predict_dir.with_name(f"{predict_dir.name}_curve.png"))

@@ -23,7 +23,7 @@ from tool.cam_file import save_cam
 from tool.crf import SeedCrf, threshold_label
 from tool.errors import InputError, run_script
 from tool.files import require_dir
-from tool.flags import add_seed_crf_flags, bool_flag, seed_crf
+from tool.flags import AUTO, add_seed_crf_flags, bool_flag, seed_crf
 from tool.images import read_image, write_mask
 from tool.pool import pool_map
 from tool.seed import (
@@ -39,6 +39,7 @@ from tool.seed import (
     mask_is_finished,
 )
 from tool.shards import shard, share_note
+from voc12.auto_threshold import choose_threshold
 from voc12.constants import DATA_HELP
 from voc12.lists import image_path, load_class_list, load_ids
 
@@ -63,7 +64,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
     crf = parser.add_argument_group("CRF")
     add_seed_crf_flags(
-        crf, default="seam", threshold_default=f"{BG_THRESHOLD}; best is what evaluation_cam.py finds for the seeds"
+        crf, default="seam", threshold_default=f"{BG_THRESHOLD}; best, by the masks, is what evaluation_cam.py finds"
     )
 
     output = parser.add_argument_group("output")
@@ -122,12 +123,16 @@ def main(args: argparse.Namespace) -> None:
     ids = load_ids(root, args.infer_list)
     if Path(args.out_cam).resolve() == Path(args.cam_dir).resolve():
         raise InputError(f"--out_cam is --cam_dir, {args.cam_dir}; give another folder, the seeds are needed again")
+    background = BG_THRESHOLD
+    if args.crf_threshold == AUTO:
+        background = choose_threshold(root, ids, args.cam_dir, args.num_workers)
+        print(f"threshold chosen without masks: {background:.2f}, the CRF's background score")
     refine = Refinement(
         voc12_root=root,
         out_cam=Path(args.out_cam),
         out_mask=Path(args.out_mask) if args.out_mask else None,
         classes=classes,
-        how=seed_crf(args, BG_THRESHOLD),
+        how=seed_crf(args, background),
         overwrite=args.overwrite,
     )
     pool_map(refine, shard(list(zip(ids, find_seeds(args.cam_dir, ids), strict=True))), args.num_workers, "CRF")

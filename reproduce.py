@@ -213,8 +213,8 @@ class Road:
         return self._step("evaluation_cam.py", every, output, made.folder, made)
 
     def seed(self, flags: Sequence[str], split: str, seed: int) -> Step:
-        """Numbers of seeds."""
-        return self.evaluate(self.cams(self.train(flags, seed), self.preset.splits[split]), split)
+        """Numbers of seeds, at the best threshold and at the one chosen without masks."""
+        return self.evaluate(self.cams(self.train(flags, seed), self.preset.splits[split]), split, "--t", "auto")
 
     def seed_crf(self, flags: Sequence[str], split: str, seed: int) -> Step:
         """Numbers of seeds after the dense CRF."""

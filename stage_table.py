@@ -18,7 +18,8 @@ from pathlib import Path
 from evaluation_cam import Evaluation, evaluate_cams, evaluate_masks, results
 from tool.errors import run_script
 from tool.files import atomic_write, require_dir, write_json
-from tool.flags import add_seed_crf_flags, seed_crf
+from tool.flags import AUTO, add_seed_crf_flags, seed_crf
+from voc12.auto_threshold import choose_threshold
 from voc12.constants import DATA_HELP, MASK_DIR
 from voc12.lists import load_class_list, load_ids
 
@@ -75,7 +76,10 @@ def evaluate_list(args: argparse.Namespace, name: str, classes: Sequence[str]) -
 
     seeds = evaluation_of(evaluate_cams, args.seed_dir)
     rows = {"seed": seeds()}
-    crf = seed_crf(args, bg_threshold=rows["seed"].thresholds[rows["seed"].best(args.absent)])
+    best = rows["seed"].thresholds[rows["seed"].best(args.absent)]
+    auto = args.crf_threshold == AUTO
+    folder = _folder(args.seed_dir, name)
+    crf = seed_crf(args, bg_threshold=choose_threshold(root, ids, folder, args.num_workers) if auto else best)
     rows["seed + CRF"] = seeds(crf=crf, voc12_root=root)
     for stage, folder in (("AffinityNet mask", args.aff_dir), ("IRN mask", args.irn_dir), ("segmentation", args.seg_dir)):
         if folder:

@@ -51,7 +51,8 @@ class Machine:
 
     def evaluation_cam(self, args):
         miou = 50 + 2 * ("seed1" in args.json) + ("cpn_" in args.json)
-        write_json(args.json, {"best_miou": miou, "best_threshold": 0.5, "images": {"train": 4, "val": 2}[args.list]})
+        numbers = {"best_miou": miou, "best_threshold": 0.5, "images": {"train": 4, "val": 2}[args.list]}
+        write_json(args.json, numbers | ({"auto_miou": miou - 1, "auto_threshold": 0.4} if args.t == "auto" else {}))
 
 
 @pytest.fixture
@@ -114,6 +115,8 @@ def test_seeds_table(machine, tmp_path, capsys):
     numbers = sorted((tmp_path / "results").glob("cpn_seed1_*/cam_*_val.json"))
     assert len(numbers) == 1
     assert rows[10]["miou_by_seed"].split() == ["51", "53"]
+    assert rows[10]["auto_miou_by_seed"].split() == ["50", "52"]
+    assert rows[11]["auto_miou_by_seed"] == ""  # after the CRF there is no threshold left to choose
     text = (tmp_path / "tables" / "seeds_sample.md").read_text()
     assert text in capsys.readouterr().out
     assert "Unfinished" not in text
@@ -143,6 +146,7 @@ def test_seeds_table(machine, tmp_path, capsys):
 def test_pseudo_table(machine, tmp_path):
     rows = _make(tmp_path, "pseudo", "--seeds", "3")
     assert [row["stage"] for row in rows] == ["seed", "seed + CRF", "AffinityNet mask", "IRN mask"]
+    assert float(rows[0]["auto_miou_by_seed"]) <= float(rows[0]["miou"])
     assert [bool(row["threshold_by_seed"]) for row in rows] == [True, True, False, False]
     assert machine.ran.count("train_cpn") == machine.ran.count("train_irn") == machine.ran.count("train_aff") == 1
     assert len(list((tmp_path / "results").glob("irn_seed3_*/mask/*.png"))) == 4

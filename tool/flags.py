@@ -19,6 +19,17 @@ def bool_flag(text: str) -> bool:
     raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
 
 
+AUTO = "auto"
+
+
+def auto_or_number(text: str) -> float | str:
+    """AUTO, or a number; raises argparse.ArgumentTypeError for any other text."""
+    try:
+        return text if text == AUTO else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number or {AUTO}, got {text!r}") from None
+
+
 def named_number(text: str) -> tuple[str, float]:
     """NAME=NUMBER -> (name, number); raises argparse.ArgumentTypeError for any other text."""
     name, _, value = text.partition("=")
@@ -53,16 +64,22 @@ def add_seed_crf_flags(group: argparse._ArgumentGroup, default: str | None, thre
     )
     background = group.add_mutually_exclusive_group()
     background.add_argument(
-        "--crf_threshold", type=float, help=f"score of the background in the CRF, unit scale (default {threshold_default})"
+        "--crf_threshold",
+        type=auto_or_number,
+        help=f"score of the background in the CRF, unit scale, or auto: chosen without masks (default {threshold_default})",
     )
     background.add_argument("--crf_alpha", type=float, help="score the background (1 - max CAM) ** alpha instead (default: not)")
 
 
 def seed_crf(args: argparse.Namespace, bg_threshold: float | None = None) -> SeedCrf:
-    """The CRF that the flags of add_seed_crf_flags ask for; bg_threshold: the background score where none is given."""
+    """The CRF that the flags of add_seed_crf_flags ask for; bg_threshold: the background score where no number is given."""
     return SeedCrf(
         settings=named_settings(args.crf, **dict(args.crf_set)),
         on=args.crf_on or ("labels" if args.crf == "irn" else "probabilities"),
-        bg_threshold=None if args.crf_alpha is not None else bg_threshold if args.crf_threshold is None else args.crf_threshold,
+        bg_threshold=None
+        if args.crf_alpha is not None
+        else bg_threshold
+        if args.crf_threshold in (None, AUTO)
+        else args.crf_threshold,
         alpha=args.crf_alpha,
     )

@@ -1,0 +1,144 @@
+"""The threshold without masks: both measures against loops over thresholds and pixels, and objects that it must find."""
+
+import cv2
+import numpy as np
+import pytest
+from skimage.filters import threshold_otsu
+
+import evaluation_cam
+import make_crf
+from tests.seeds import write_seeds
+from tool import auto_threshold
+from tool.auto_threshold import THRESHOLDS, Evidence, image_evidence
+from tool.cam_file import CamFile, load_cam, save_cam
+from tool.errors import InputError
+from voc12.auto_threshold import choose_threshold
+from voc12.lists import load_ids
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A photograph of 24 x 30 pixels and two maps, at the size they are looked at."""
+    monkeypatch.setattr(auto_threshold, "SIDE", 30)
+    rng = np.random.default_rng(0)
+    image = cv2.GaussianBlur(rng.integers(0, 256, (24, 30, 3), dtype=np.uint8), (0, 0), 2)
+    cam = cv2.GaussianBlur(rng.random((24, 30, 2), dtype=np.float32), (0, 0), 2).transpose(2, 0, 1)
+    cam = (cam - cam.min()) / (cam.max() - cam.min())
+    return image, np.ascontiguousarray(cam)
+
+
+def test_information_against_its_definition(small):
+    image, cam = small
+    found = image_evidence(image, cam).information
+    colours = auto_threshold._colours(cv2.cvtColor(image, cv2.COLOR_RGB2LAB))
+    for index in (9, 49, 89):
+        kept = (cam.max(axis=0) > THRESHOLDS[index]).ravel()
+        expected = 0.0
+        for side in (kept, ~kept):
+            for colour in np.unique(colours):
+                joint = (side & (colours == colour)).mean()
+                if joint:
+                    expected += joint * np.log(joint / (side.mean() * (colours == colour).mean()))
+        assert found[index] == pytest.approx(expected, abs=1e-9)
+
+
+def test_outline_against_loops(small):
+    image, cam = small
+    evidence = image_evidence(image, cam)
+    gradient = auto_threshold._gradient(cv2.cvtColor(image, cv2.COLOR_RGB2LAB))
+    assert gradient.mean() == pytest.approx(1, rel=1e-5)
+    score = cam.max(axis=0)
+    for index in (9, 49, 89):
+        kept = score > THRESHOLDS[index]
+        total, pixels = 0.0, 0
+        for y in range(24):
+            for x in range(30):
+                around = kept[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2]
+                if around.any() and not around.all():
+                    total, pixels = total + gradient[y, x], pixels + 1
+        assert evidence.outline[index] == pixels
+        assert evidence.gradient[index] == pytest.approx(total)
+
+
+def _scene(level, seed):
+    """A disc of one colour on noise of another, and a map whose values are higher than level just inside it."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:150, :200]
+    inside = (y - 75) ** 2 + (x - 90) ** 2 < 40**2
+    image = np.where(inside[..., None], (200, 60, 50), (60, 120, 190)) + rng.integers(-20, 20, (150, 200, 3))
+    distance = np.hypot(y - 75, x - 90) / 40  # 1 on the outline
+    cam = np.clip(level ** (distance**2), 0, 1)  # level on the outline, 1 in the middle
+    return image.clip(0, 255).astype(np.uint8), cam[None].astype(np.float32)
+
+
+@pytest.mark.parametrize("level", [0.3, 0.5, 0.7])
+def test_finds_the_outline_of_objects(level):
+    evidence = image_evidence(*_scene(level, 0)) + image_evidence(*_scene(level, 1))
+    assert evidence.images == 2
+    assert evidence.threshold() == pytest.approx(level, abs=0.03)
+
+
+def test_evidence_adds_up(small):
+    image, cam = small
+    one, other = image_evidence(image, cam), image_evidence(image[::-1], cam[:, ::-1, :])
+    total = one + other
+    assert isinstance(total, Evidence)
+    assert np.allclose(total.mean_information(), (one.information + other.information) / 2)
+    assert np.allclose(one.information, other.information)  # a picture upside down has the same
+
+
+def test_a_photograph_of_one_colour_decides_nothing():
+    evidence = image_evidence(np.full((40, 50, 3), 90, np.uint8), np.random.default_rng(0).random((1, 40, 50), dtype=np.float32))
+    assert np.allclose(evidence.information, 0)
+    assert 0 < evidence.threshold() < 1
+
+
+def test_maps_that_ignore_edges_take_the_mean_with_otsu():
+    rng = np.random.default_rng(0)
+    image = np.repeat(np.repeat(rng.integers(0, 256, (15, 20, 3), dtype=np.uint8), 10, axis=0), 10, axis=1)
+    cam = _scene(0.5, 0)[1]
+    evidence = image_evidence(image, cam)
+    information = THRESHOLDS[np.convolve(evidence.information, np.ones(5) / 5, mode="same").argmax()]
+    otsu = threshold_otsu(cam)
+    assert abs(information - otsu) > 0.05
+    assert evidence.threshold() == pytest.approx((information + otsu) / 2, abs=0.02)
+
+
+def test_scripts_take_auto(pets_root, tmp_path, capsys):
+    cams = write_seeds(pets_root, tmp_path / "cam")
+    ids = load_ids(pets_root, "train")
+    chosen = choose_threshold(pets_root, ids, cams)
+    assert chosen == choose_threshold(pets_root, ids, cams, num_workers=2)
+    base = ["--voc12_root", str(pets_root), "--num_workers", "1"]
+    flags = [*base, "--list", "train", "--predict_dir", str(cams), "--json", str(tmp_path / "auto.json")]
+    evaluation_cam.main(evaluation_cam.parse_args([*flags, "--t", "auto"]))
+    out = capsys.readouterr().out
+    assert f"background threshold {chosen:.2f}, chosen without masks: mIoU" in out
+    numbers = (tmp_path / "auto.json").read_text()
+    assert f'"auto_threshold": {chosen}' in numbers
+    evaluation_cam.main(evaluation_cam.parse_args([*flags, "--t", str(chosen)]))
+    alone = capsys.readouterr().out.splitlines()
+    assert alone[2:] == out.splitlines()[2:]  # the same table
+
+    evaluation_cam.main(evaluation_cam.parse_args([*flags, "--t", "auto", "--crf", "irn"]))
+    assert f"{chosen:.2f}, the CRF's background score" in capsys.readouterr().out
+    words = [
+        *base,
+        "--infer_list",
+        "train",
+        "--cam_dir",
+        str(cams),
+        "--out_cam",
+        str(tmp_path / "crf"),
+        "--crf_threshold",
+        "auto",
+    ]
+    make_crf.main(make_crf.parse_args(words))
+    assert load_cam(tmp_path / "crf" / f"{ids[0]}.npz").meta["bg_threshold"] == chosen
+
+
+def test_no_class_no_threshold(pets_root, tmp_path):
+    name = load_ids(pets_root, "val")[0]
+    save_cam(tmp_path, CamFile(name, np.zeros(0, np.int64), np.zeros((0, 60, 80), np.float32), (60, 80), {}))
+    with pytest.raises(InputError, match=r"none of the 1 CAM files looked at in .* has a class"):
+        choose_threshold(pets_root, [name], tmp_path)

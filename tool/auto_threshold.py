@@ -1,0 +1,141 @@
+"""A background threshold for CAMs without ground truth: chosen from photographs, the classes of their labels and the CAMs alone.
+
+A mask that is right separates colours, and its outline runs where the photograph has edges. Measured for all thresholds at once:
+
+- information: mutual information of (foreground or not) and colour within a photograph, in nats
+- contrast: the photograph's gradient on the outline, against its mean over the photograph
+
+Refined CAMs follow edges: where information is highest, contrast is 1.2 and more. Information alone chooses too low there, since the map
+itself follows colours; contrast alone too high. The threshold with the highest information * (contrast - OFFSET) is taken.
+
+Plain CAMs, smooth discs, do not: contrast is about 1 there, and says nothing. Information chooses too low, Otsu's threshold of the
+scores too high; their mean is taken.
+
+docs/LOG.md has the other ideas that were tried, and the distance of each to the best threshold.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from skimage.filters import threshold_otsu
+
+THRESHOLDS = np.arange(1, 100) / 100
+SIDE = 200  # pixels of the longer side that photographs and maps are reduced to
+COLOUR_BINS = 8  # a channel of Lab
+OFFSET = 0.7
+FOLLOWS_EDGES = 1.1  # contrast from which on a map counts as one that follows edges
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Sums over photographs; they add up with `+`. T: THRESHOLDS.
+
+    information: (T,) nats
+    gradient:    (T,) of the pixels on the outline, where 1 is the mean of each photograph
+    outline:     (T,) pixels
+    scores:      (T + 1,) pixels between the thresholds
+    images:      photographs
+    """
+
+    information: np.ndarray
+    gradient: np.ndarray
+    outline: np.ndarray
+    scores: np.ndarray
+    images: int
+
+    def __add__(self, other: "Evidence") -> "Evidence":
+        return Evidence(
+            self.information + other.information,
+            self.gradient + other.gradient,
+            self.outline + other.outline,
+            self.scores + other.scores,
+            self.images + other.images,
+        )
+
+    def mean_information(self) -> np.ndarray:
+        """(T,) nats a photograph."""
+        return self.information / self.images
+
+    def contrast(self) -> np.ndarray:
+        """(T,) gradient on the outline, 1 the mean; 0 without an outline."""
+        return self.gradient / np.maximum(self.outline, 1)
+
+    def threshold(self) -> float:
+        """The threshold to take, unit scale, one of THRESHOLDS."""
+        information, contrast = self.mean_information(), self.contrast()
+        peak = _highest(information)
+        if contrast[peak] >= FOLLOWS_EDGES:
+            return float(THRESHOLDS[_highest(information * (contrast - OFFSET))])
+        otsu = threshold_otsu(hist=(self.scores, np.append(THRESHOLDS, 1) - 0.005))
+        return float(THRESHOLDS[(peak + int(otsu * 100)) // 2])
+
+
+def _highest(curve: np.ndarray) -> int:
+    """The index of its maximum; neighbours are averaged, curves of few photographs being noisy."""
+    return int(np.convolve(curve, np.ones(5) / 5, mode="same").argmax())
+
+
+def image_evidence(image: np.ndarray, cam: np.ndarray) -> Evidence:
+    """The evidence of one photograph.
+
+    image: (H, W, 3) uint8 RGB; cam: (n, H, W), unit maps of the classes in it, n > 0
+    """
+    scale = SIDE / max(image.shape[:2])
+    size = [max(2, round(side * scale)) for side in image.shape[1::-1]]
+    lab = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB)
+    score = cv2.resize(cam.max(axis=0), size, interpolation=cv2.INTER_AREA)
+    gradient, outline = _outline(score, _gradient(lab))
+    scores = np.bincount(_exceeded(score), minlength=len(THRESHOLDS) + 1)
+    return Evidence(_information(score, _colours(lab)), gradient, outline, scores, 1)
+
+
+def _exceeded(score: np.ndarray) -> np.ndarray:
+    """How many of THRESHOLDS are below each score, 0..T."""
+    return np.searchsorted(THRESHOLDS, score.ravel(), side="left")
+
+
+def _colours(lab: np.ndarray) -> np.ndarray:
+    """The number of each pixel's colour bin; a and b, which rarely leave the middle half of their range, are split twice as finely."""
+    lightness = lab[..., 0] // (256 // COLOUR_BINS)
+    a, b = (np.clip((lab[..., i].astype(np.int64) - 64) // (128 // COLOUR_BINS), 0, COLOUR_BINS - 1) for i in (1, 2))
+    return ((lightness.astype(np.int64) * COLOUR_BINS + a) * COLOUR_BINS + b).ravel()
+
+
+def _gradient(lab: np.ndarray) -> np.ndarray:
+    """Length of the colour gradient, (H, W), its mean 1 (all 0 for a photograph of one colour)."""
+    smooth = cv2.GaussianBlur(lab, (0, 0), 1).astype(np.float32)
+    squares = sum((cv2.Sobel(smooth, cv2.CV_32F, *order) ** 2).sum(axis=2) for order in ((1, 0), (0, 1)))
+    length = np.sqrt(squares)
+    return length / max(float(length.mean()), 1e-6)
+
+
+def _information(score: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """(T,) mutual information of (score > threshold) and colour, nats."""
+    bins = COLOUR_BINS**3
+    cells = _exceeded(score) * bins + colours
+    counts = np.bincount(cells, minlength=(len(THRESHOLDS) + 1) * bins).reshape(-1, bins) / colours.size
+    below = counts.cumsum(axis=0)[:-1]
+    every = counts.sum(axis=0)
+
+    def entropy(p: np.ndarray) -> np.ndarray:
+        return -(p * np.log(np.where(p > 0, p, 1))).sum(axis=-1)
+
+    joint = entropy(np.concatenate([below, every - below], axis=1).clip(0))
+    share = below.sum(axis=1)
+    return entropy(np.stack([share, 1 - share], axis=1).clip(0)) + entropy(every) - joint
+
+
+def _outline(score: np.ndarray, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(T,) sum of the gradient over the pixels of each threshold's outline, and their number.
+
+    A pixel is on the outline where its 3 x 3 neighbourhood has scores on both sides of the threshold.
+    """
+    kernel = np.ones((3, 3), np.uint8)
+    first, last = _exceeded(cv2.erode(score, kernel)), _exceeded(cv2.dilate(score, kernel))
+    sums = []
+    for weights in (gradient.ravel(), np.ones(gradient.size)):
+        enter = np.bincount(first, weights=weights, minlength=len(THRESHOLDS) + 1)
+        leave = np.bincount(last, weights=weights, minlength=len(THRESHOLDS) + 1)
+        sums.append((enter - leave).cumsum()[:-1])
+    return sums[0], sums[1]

@@ -1,0 +1,40 @@
+"""The background threshold of a folder of CAM files, chosen without masks (tool/auto_threshold.py has the criterion)."""
+
+from collections.abc import Sequence
+from functools import reduce
+from operator import add
+from pathlib import Path
+
+from tool.auto_threshold import Evidence, image_evidence
+from tool.cam_file import load_cam
+from tool.errors import InputError
+from tool.images import read_image
+from tool.pool import pool_map
+from tool.seed import find_seeds
+from voc12.lists import image_path
+
+MAX_IMAGES = 400
+
+
+def choose_threshold(voc12_root: str | Path, ids: Sequence[str], cam_dir: str | Path, num_workers: int = 1) -> float:
+    """The threshold, unit scale, from at most MAX_IMAGES of the list's images, evenly spread over it.
+
+    Raises InputError for images without a CAM file, and when none of them has a class.
+    """
+    ids = ids[:: -(-len(ids) // MAX_IMAGES)]
+    files = [(image_path(voc12_root, name), path) for name, path in zip(ids, find_seeds(cam_dir, ids), strict=True)]
+    evidence = [found for found in pool_map(_evidence, files, num_workers, "auto threshold") if found is not None]
+    if not evidence:
+        raise InputError(f"no threshold can be chosen: none of the {len(ids)} CAM files looked at in {cam_dir} has a class")
+    return reduce(add, evidence).threshold()
+
+
+def _evidence(files: tuple[Path, Path]) -> Evidence | None:
+    photograph, cam_path = files
+    cam_file = load_cam(cam_path)
+    if not len(cam_file.keys):
+        return None
+    image = read_image(photograph)
+    if image.shape[:2] != cam_file.cam.shape[1:]:
+        raise InputError(f"{cam_path} is of size {cam_file.cam.shape[1:]}, its image {image.shape[:2]} (height, width)")
+    return image_evidence(image, cam_file.cam)
