@@ -61,6 +61,13 @@ def _assert_same_training(one: Path, two: Path) -> None:
 
 
 # ============ flags ============
+def test_a_preset_changes_defaults_and_flags_override_it():
+    assert parse_args([]).preset == "paper"
+    assert (parse_args([]).momentum, parse_args([]).refinement_factor) == (5e-4, None)
+    args = parse_args(["--preset", "best", "--lr", "0.02"])
+    assert (args.patch, args.momentum, args.refinement_factor, args.lr) == ("grid", 0.9, 0.0, 0.02)
+
+
 def test_released_command_line_is_accepted():
     words = (
         "--voc12_root V --train_list voc12/train_aug.txt --val_list voc12/val.txt --weights W.params "
