@@ -44,7 +44,7 @@ class ResBlock(nn.Module):
         shortcut = self.conv_branch1(activation) if hasattr(self, "conv_branch1") else x
         y = self.conv_branch2a(activation)
         y = self.conv_branch2b1(F.relu(self.bn_branch2b1(y), inplace=True))
-        y = shortcut + y
+        y += shortcut  # in place: no convolution needs its output again
         return (y, activation) if return_activation else y
 
 
@@ -69,7 +69,7 @@ class ResBlockBottleneck(nn.Module):
         y = self.conv_branch2a(activation)
         y = self.conv_branch2b1(self.dropout_2b1(F.relu(self.bn_branch2b1(y), inplace=True)))
         y = self.conv_branch2b2(self.dropout_2b2(F.relu(self.bn_branch2b2(y), inplace=True)))
-        y = self.conv_branch1(activation) + y
+        y += self.conv_branch1(activation)
         return (y, activation) if return_activation else y
 
 
