@@ -58,7 +58,7 @@ VOC12_ROOT = "data/VOCdevkit/VOC2012"
 WEIGHTS = "weights/ilsvrc-cls_rna-a1_cls1000_ep-0001.params"
 
 METHODS = ("cpn", "seam", "cam")
-# Defaults that --preset changes. "best" is the best found with EfficientNet-Lite0 on a thousand photographs (docs/LOG.md, 2026-11-24): short
+# Defaults that --preset changes. "best" is the best found with EfficientNet-Lite0 on 790 photographs (docs/LOG.md, 2026-11-24): short
 # trainings, crop 224. Nothing is known of it at the paper's size.
 PRESETS = {
     "paper": {},
