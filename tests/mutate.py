@@ -65,6 +65,11 @@ EQUIVALENT = {
         f"self._counts[{cell}] += present[:self.num_classes]": "either of the two zeros says background"
         for cell in ("1, :, 0", "-1, :, 0", "0, :, 1", "0, :, -1")
     },
+    **{
+        "tool/metrics.py _values: present = np.bincount(target.ravel(), minlength=IGNORE_LABEL + 1) -> "
+        f"present = np.bincount(target.ravel(), minlength=IGNORE_LABEL + {more})": "the count of 255 is read where 255 occurs alone"
+        for more in (0, 2)
+    },
     "network/cpn.py pixel_correlation: block = g.shape[2] if torch.is_grad_enabled() else PCM_BLOCK -> "
     "block = g.shape[1] if torch.is_grad_enabled() else PCM_BLOCK": "blocks of any size give the same columns",
 }

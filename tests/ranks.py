@@ -47,7 +47,7 @@ def run_ranks(function: Callable[[int], Any], ranks: int = 2, timeout: float = 6
 
 def _rank(function: Callable[[int], Any], rank: int, environment: dict[str, str], sender) -> None:
     os.environ.update(environment)
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # a forked process has none of its parent's threads
     try:
         join(torch.device("cpu"))
         result = function(rank)

@@ -10,6 +10,7 @@ import signal
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch import nn
@@ -39,6 +40,8 @@ def _trainer(folder: Path) -> TrainingRun:
 
 def _write_for_ever(root: Path, rng: np.random.Generator) -> None:
     """Every file holds one number, its version, in all of its places."""
+    torch.set_num_threads(1)  # a forked process has none of its parent's threads
+    cv2.setNumThreads(0)
     run = _trainer(root / "session")
 
     def checkpoint(version: int) -> None:

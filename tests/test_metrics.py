@@ -231,6 +231,16 @@ def test_image_without_classes_is_background_at_every_threshold():
         assert sweep.confusion().tolist() == [[[1, 0], [1, 0]]] * 2
 
 
+def test_as_many_classes_as_a_mask_can_hold():
+    """254 classes and the background, on a mask without the highest of them."""
+    sweep = ThresholdSweep([0.5], 255)
+    sweep.update(np.zeros((0, 2, 3), np.float32), np.zeros(0, np.int64), np.zeros((2, 3), np.uint8))
+    assert sweep.confusion()[0, 0, 0] == sweep.confusion().sum() == 6
+    sweep.update(np.ones((1, 1, 2), np.float32), np.array([253]), np.array([[254, 255]], np.uint8))
+    assert sweep.confusion()[0, 254, 254] == 1
+    assert sweep.confusion().sum() == 7
+
+
 def test_parts_add_up_in_any_order():
     generator = np.random.default_rng(2)
     images = [_random_image(generator, 4, n=2) for _ in range(5)]
