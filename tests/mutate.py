@@ -70,6 +70,13 @@ EQUIVALENT = {
         f"present = np.bincount(target.ravel(), minlength=IGNORE_LABEL + {more})": "the count of 255 is read where 255 occurs alone"
         for more in (0, 2)
     },
+    **{
+        "tool/metrics.py __init__: self._factor = np.float32(self.BINS) / max(self._highest, np.float32(1)) -> "
+        f"self._factor = np.float32(self.BINS) {factor}": "another number of bins, the same counts"
+        for factor in ("* max(self._highest, np.float32(1))", "/ max(self._highest, np.float32(2))")
+    },
+    "tool/metrics.py __init__: size = int(self._bins(self._highest[None])[0]) + 1 -> "
+    "size = int(self._bins(self._highest[None])[0]) + 2": "a bin that no score falls into",
     "network/cpn.py pixel_correlation: block = g.shape[2] if torch.is_grad_enabled() else PCM_BLOCK -> "
     "block = g.shape[1] if torch.is_grad_enabled() else PCM_BLOCK": "blocks of any size give the same columns",
 }
