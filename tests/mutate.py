@@ -77,6 +77,12 @@ EQUIVALENT = {
     },
     "tool/metrics.py __init__: size = int(self._bins(self._highest[None])[0]) + 1 -> "
     "size = int(self._bins(self._highest[None])[0]) + 2": "a bin that no score falls into",
+    "tool/metrics.py __init__: size = int(self._bins(self._highest[None])[0]) + 1 -> "
+    "size = int(self._bins(self._highest[None])[-1]) + 1": "the only entry is the first and the last",
+    "tool/metrics.py __init__: self._one_a_bin = bool((np.diff(bins) > 0).all()) -> "
+    "self._one_a_bin = bool((np.diff(bins) > 1).all())": "the search gives the same counts as the table",
+    "tool/metrics.py _bins: return (scores * self._factor).astype(np.intp) -> "
+    "return (scores / self._factor).astype(np.intp)": "limits that share a bin are searched, with the same counts",
     "network/cpn.py pixel_correlation: block = g.shape[2] if torch.is_grad_enabled() else PCM_BLOCK -> "
     "block = g.shape[1] if torch.is_grad_enabled() else PCM_BLOCK": "blocks of any size give the same columns",
 }

@@ -16,8 +16,10 @@ from torch import nn
 import train_aff
 import train_cpn
 import train_irn
+import train_seg
 from network.aff import build_affinity_net
 from network.expansion_weights import build_irn
+from network.seg import build_seg
 from network.weights import load_network
 from tests.conftest import PETS
 from tests.ranks import run_ranks
@@ -94,6 +96,11 @@ def _methods(small_net) -> dict:
     methods["irn"] = (irn, irn_step, _cell_batch(4, 64, 64, 4))
     aff = build_affinity_net("resnet10t").train()
     methods["aff"] = (aff, functools.partial(train_aff.train_step, aff), _cell_batch(4, 72, 72, 8))
+    for head in ("deeplabv1", "deeplabv3"):
+        seg = build_seg(head, "resnet10t", 3, head_channels=8).train()
+        for dropout in (module for module in seg.modules() if isinstance(module, nn.Dropout | nn.Dropout2d)):
+            dropout.p = 0.0
+        methods[head] = (seg, functools.partial(train_seg.train_step, seg), _cell_batch(4, 64, 64, 1))
     return methods
 
 
@@ -113,14 +120,14 @@ def test_gradient_of_two_ranks_is_that_of_the_whole_batch(small_net):
         for name, (net, step, batch) in methods.items():
             part = {field: value[2 * rank : 2 * rank + 2] for field, value in batch.items()}
             parallel = data_parallel(net, step)  # lives until its backward
-            results[name] = _gradients(net, parallel(part))
+            results[name] = *_gradients(net, parallel(part)), dict(net.named_buffers())
         return results
 
     ranks = run_ranks(compute)
     for name, (net, step, batch) in methods.items():
         expected, losses = _gradients(net, step(batch))
         assert expected, name
-        for gradients, means in (result[name] for result in ranks):
+        for gradients, means, buffers in (result[name] for result in ranks):
             assert gradients.keys() == expected.keys(), name
             for parameter, value in expected.items():
                 scale = value.abs().max().item()
@@ -128,6 +135,8 @@ def test_gradient_of_two_ranks_is_that_of_the_whole_batch(small_net):
                     gradients[parameter], value, rtol=1e-3, atol=2e-5 * scale + 1e-9, msg=f"{name} {parameter}"
                 )
             assert means == pytest.approx(losses, rel=1e-4), name
+            for buffer, value in net.named_buffers():  # running statistics of the head's batch norm
+                torch.testing.assert_close(buffers[buffer], value, rtol=1e-4, atol=1e-6, msg=f"{name} {buffer}")
 
 
 def test_pieces_of_the_parts_give_the_same_gradient(tmp_path):

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
@@ -63,6 +64,29 @@ def mean_over_ranks(value: Tensor) -> Tensor:
     return total / world_size()
 
 
+class _BatchNorm2d(nn.BatchNorm2d):
+    """Batch norm over the parts of all ranks together, so that ranks train as one process does; alone, and in eval mode, nn.BatchNorm2d.
+
+    torch's SyncBatchNorm does the same between CUDA devices only.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W), of one shape on all ranks."""
+        if not self.training or not dist.is_initialized():
+            return super().forward(x)
+        values = x.float()
+        mean = all_reduce(values.mean(dim=(0, 2, 3))) / world_size()
+        centred = values - mean[:, None, None]
+        variance = all_reduce(centred.square().mean(dim=(0, 2, 3))) / world_size()
+        with torch.no_grad():
+            count = x.numel() // x.shape[1] * world_size()
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+            self.num_batches_tracked.add_(1)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+
+
 class _Step(nn.Module):
     """The losses of a batch as the forward of a module with the network's parameters."""
 
@@ -82,9 +106,13 @@ def data_parallel(net: nn.Module, losses_of: Callable[[dict], dict[str, Tensor]]
     """A module that gives the losses of this rank's part of a batch, and whose backward leaves in net the mean gradient over ranks.
 
     With parts of one size that is the gradient of the whole batch, if each loss is a mean over its images. A method may leave
-    parameters without a gradient (the plain baseline all of the refinement's).
+    parameters without a gradient (the plain baseline all of the refinement's). Batch norm that trains, in the heads of the segmentation
+    networks, takes its statistics over all ranks.
     """
     step = _Step(net, losses_of)
     if not dist.is_initialized():
         return step
+    for module in net.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = _BatchNorm2d  # in place: the optimiser holds its parameters
     return DistributedDataParallel(step, find_unused_parameters=True)
