@@ -25,7 +25,7 @@ format: install
 	$(BIN)/ruff format .
 
 test: lint
-	$(BIN)/python -m pytest --cov=tool --cov=network --cov=voc12 --cov-report=term
+	$(BIN)/python -m pytest --cov=tool --cov=network --cov=voc12 --cov-report=term --cov-fail-under=90
 
 # On a quiet machine; BENCH="--voc12_root DIR" takes photographs instead of the sample, BENCH="--device cuda" a GPU.
 bench: install

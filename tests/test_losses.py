@@ -385,6 +385,15 @@ def test_segmentation_loss_is_the_mean_over_pixels_with_a_class():
     ]
     torch.testing.assert_close(segmentation_loss(logits, label).double(), torch.stack(expected).mean(), rtol=1e-5, atol=1e-6)
     assert segmentation_loss(logits, torch.full_like(label, 255)) == 0
+    alone = torch.full_like(label, 255)
+    alone[1, 2, 3] = 1
+    torch.testing.assert_close(
+        segmentation_loss(logits, alone).double(), -logits[1, :, 2, 3].log_softmax(dim=0)[1], rtol=1e-5, atol=1e-6
+    )
+    # Two cells over four pixels: centres at 0.5 and 2.5, so the pixels lie at cells -0.25 (cut to 0), 0.25, 0.75 and 1.25 (cut to 1).
+    steps = torch.tensor([[[[0.0, 1.0]], [[0.0, 0.0]]]])
+    expected = torch.nn.functional.softplus(torch.tensor([0.0, 0.25, 0.75, 1.0])).mean()
+    torch.testing.assert_close(segmentation_loss(steps, torch.ones(1, 1, 4, dtype=torch.uint8)), expected)
     # Two ranks with their parts of the batch: the mean of their losses is the loss of the whole.
     counts = [(part != 255).sum().float() for part in label]
     parts = [segmentation_loss(logits[b : b + 1], label[b : b + 1], lambda _: sum(counts) / 2) for b in range(2)]
