@@ -20,6 +20,7 @@ import train_seg
 from network.aff import build_affinity_net
 from network.expansion_weights import build_irn
 from network.seg import build_seg
+from network.seg_weights import load_seg
 from network.weights import load_network
 from tests.conftest import PETS
 from tests.ranks import run_ranks
@@ -30,7 +31,7 @@ from tool.distributed import data_parallel, mean_over_ranks
 from tool.shards import rank as this_rank
 from tool.shards import world_size
 from tool.trainer import CHECKPOINT, TrainingRun, seed_everything
-from voc12.constants import IMAGE_DIR
+from voc12.constants import IMAGE_DIR, MASK_DIR
 
 
 def _ranked_loader(epoch: int, skip: int):
@@ -217,6 +218,24 @@ def test_loss_that_is_not_finite_on_one_rank_ends_both_with_its_images(tmp_path)
     )
     assert run_ranks(lambda rank: _train_ranked(tmp_path, losses_of)) == [message, message]
     assert load_torch(tmp_path / CHECKPOINT)["step"] == STEPS
+
+
+def test_segmentation_training_is_shared(pets_root, tmp_path):
+    """Two ranks of train_seg.py: rank 0 alone writes, the validation counts the images of both, the loss the pixels of both."""
+    flags = ["--voc12_root", pets_root, "--train_list", "train", "--mask_dir", pets_root / MASK_DIR, "--num_workers", 0]
+    flags += ["--backbone", "resnet10t", "--weights", "none", "--head_channels", 8, "--crop_size", 64, "--batch_size", 4]
+    flags += ["--max_iterations", 1, "--device", "cpu", "--log_every", 1, "--results", tmp_path]
+    args = train_seg.parse_args([str(flag) for flag in flags])
+    assert run_ranks(lambda rank: train_seg.main(args)) == [None, None]
+    start, train, validation, end = _lines(tmp_path / "seg")
+    assert [line["kind"] for line in (start, train, validation, end)] == ["start", "train", "epoch", "end"]
+    net = load_seg(tmp_path / "seg" / "seg_best.pth")[0]
+    measures, _ = train_seg.Validation(args, net, len(PETS) + 1, torch.device("cpu"))()
+    assert validation["val_miou"] == pytest.approx(measures["val_miou"])
+    args.session_name = "alone"
+    train_seg.main(args)
+    # Each rank's head normalises its own part of the batch, and drops other channels.
+    assert train["loss"] == pytest.approx(_lines(tmp_path / "alone")[1]["loss"], rel=0.2)
 
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "train_cpn.py")
