@@ -32,17 +32,17 @@ def find_seeds(cam_dir: str | Path, ids: Sequence[str]) -> list[Path]:
     return [find_cam(cam_dir, name) for name in ids]
 
 
-def load_seed(path: str | Path, size: tuple[int, int], classes: Sequence[str]) -> CamFile:
+def load_seed(
+    path: str | Path, size: tuple[int, int], classes: Sequence[str], stages: Sequence[str] | None = SEED_STAGES
+) -> CamFile:
     """The seed at path, for an image of size (H, W): unit maps, cut to [0, 1] (see tool/cam_file.py on values below 0).
 
-    Raises InputError for a file of another stage, size or class list.
+    stages: those that may be read, None for any. Raises InputError for a file of another stage, size or class list.
     """
     cam_file = load_cam(path)
     stage = cam_file.meta.get("stage", SEED_STAGES[0])
-    if stage not in SEED_STAGES:
-        raise InputError(
-            f"{path} is of stage {stage}, seeds are of stage {' or '.join(SEED_STAGES)}; give CAM files of infer_cam.py"
-        )
+    if stages is not None and stage not in stages:
+        raise InputError(f"{path} is of stage {stage}, seeds are of stage {' or '.join(stages)}; give CAM files of infer_cam.py")
     require_made_for(cam_file.meta, classes, str(path))
     if (number := cam_file.keys.max(initial=-1)) >= len(classes):
         raise InputError(

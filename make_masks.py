@@ -1,0 +1,101 @@
+"""Label maps of CAM files at one background threshold: the seeds as masks, or IRN's walked maps, to train a segmentation network on.
+
+Reads CAM files of any stage and an image list in VOC layout; writes <out_mask>/<id>.png in the VOC palette. Finished masks made from the
+same CAM files at the same threshold are kept.
+
+    python make_masks.py --infer_list train_aug --cam_dir results/cpn/cam_train_aug --t auto --out_mask results/cpn/mask_train_aug
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tool.crf import threshold_label
+from tool.errors import InputError, run_script
+from tool.files import require_dir
+from tool.flags import AUTO, auto_or_number, bool_flag
+from tool.images import read_image, write_mask
+from tool.pool import pool_map
+from tool.seed import MASK_UNITS, find_seeds, load_seed, made_from, mask_is_finished
+from tool.shards import shard, share_note
+from voc12.auto_threshold import choose_threshold
+from voc12.constants import DATA_HELP
+from voc12.lists import image_path, load_class_list, load_ids
+
+VOC12_ROOT = "data/VOCdevkit/VOC2012"
+CAM_DIR = "results/cpn/cam"
+OUT_MASK = "results/cpn/mask"
+
+STAGE = "cam_mask"
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The flags."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    data = parser.add_argument_group("data")
+    data.add_argument("--voc12_root", default=VOC12_ROOT, help="data set folder in VOC layout (default %(default)s)")
+    data.add_argument(
+        "--infer_list", default="train", help="list file, or its name in ImageSets/Segmentation (default %(default)s)"
+    )
+    data.add_argument("--cam_dir", default=CAM_DIR, help="folder of CAM files, any format and stage (default %(default)s)")
+    data.add_argument("--num_workers", type=int, default=8, help="processes (default %(default)s)")
+
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--t",
+        type=auto_or_number,
+        required=True,
+        help="background threshold in 0..1, unit scale, or auto: chosen without masks; evaluation_cam.py finds the best by the masks",
+    )
+    output.add_argument("--out_mask", default=OUT_MASK, help="folder for the masks (default %(default)s)")
+    output.add_argument(
+        "--overwrite", type=bool_flag, nargs="?", const=True, default=False, help="make finished masks again (default false)"
+    )
+    return parser.parse_args(argv)
+
+
+@dataclass(frozen=True)
+class MaskMaker:
+    """Makes the mask of one image; meta: what it says of itself, but for its CAM file."""
+
+    voc12_root: Path
+    out_mask: Path
+    classes: tuple[str, ...]
+    meta: dict[str, Any]
+    overwrite: bool
+
+    def __call__(self, item: tuple[str, Path]) -> None:
+        """Write the mask of (id, path of its CAM file), unless it is there."""
+        name, cam_path = item
+        path = self.out_mask / f"{name}.png"
+        if not self.overwrite and mask_is_finished(path, self.meta, cam_path):
+            return
+        size = read_image(image_path(self.voc12_root, name)).shape[:2]
+        cam_file = load_seed(cam_path, size, self.classes, stages=None)
+        values = np.concatenate([[0], cam_file.keys + 1])
+        write_mask(path, values[threshold_label(cam_file.cam, self.meta["threshold"])], made_from(self.meta, cam_path, cam_file))
+
+
+def main(args: argparse.Namespace) -> None:
+    """Write a mask for every image of the list."""
+    root = require_dir(args.voc12_root, "--voc12_root", DATA_HELP)
+    classes = load_class_list(root)
+    ids = load_ids(root, args.infer_list)
+    items = list(zip(ids, find_seeds(args.cam_dir, ids), strict=True))
+    threshold = args.t
+    if threshold == AUTO:
+        threshold = choose_threshold(root, ids, args.cam_dir, args.num_workers)
+        print(f"background threshold chosen without masks: {threshold:.2f}")
+    if not 0 <= threshold <= 1:
+        raise InputError(f"--t {threshold} is not in 0..1; it is a score on the unit scale, not a percentage")
+    meta = {"stage": STAGE, "units": MASK_UNITS, "threshold": threshold, "classes": list(classes)}
+    make = MaskMaker(root, Path(args.out_mask), classes, meta, args.overwrite)
+    pool_map(make, shard(items), args.num_workers, "masks")
+    print(f"label maps ({STAGE}, threshold {threshold:.2f}): {args.out_mask}, {share_note(len(ids))}")
+
+
+if __name__ == "__main__":
+    run_script(main, parse_args)

@@ -1,0 +1,63 @@
+"""Label maps of CAM files through the command line."""
+
+import numpy as np
+import pytest
+
+from make_masks import main, parse_args
+from tests.seeds import seed_of, write_seeds
+from tool.cam_file import CamFile, load_cam, save_cam
+from tool.errors import InputError
+from tool.images import read_mask, read_mask_meta
+from voc12.lists import load_ids
+
+
+def _make(root, cam_dir, out, *flags):
+    words = ["--voc12_root", root, "--cam_dir", cam_dir, "--out_mask", out, "--num_workers", 0, *flags]
+    main(parse_args([str(word) for word in words]))
+    return out
+
+
+@pytest.fixture(scope="module")
+def cam_dir(pets_root, tmp_path_factory):
+    return write_seeds(pets_root, tmp_path_factory.mktemp("seeds") / "cam")
+
+
+def test_a_pixel_has_its_best_class_above_the_threshold(pets_root, cam_dir, tmp_path):
+    _make(pets_root, cam_dir, tmp_path, "--t", 0.6)
+    for name in load_ids(pets_root, "train"):
+        seed = seed_of(pets_root, name)
+        expected = np.where(seed.cam.max(axis=0) > 0.6, seed.keys[seed.cam.argmax(axis=0)] + 1, 0)
+        np.testing.assert_array_equal(read_mask(tmp_path / f"{name}.png"), expected)
+    meta = read_mask_meta(tmp_path / f"{name}.png")
+    assert (meta["stage"], meta["threshold"], meta["cam"]["stage"]) == ("cam_mask", 0.6, "cam_refined")
+
+
+def test_finished_masks_are_kept_and_another_threshold_makes_them_again(pets_root, cam_dir, tmp_path):
+    paths = [tmp_path / f"{name}.png" for name in load_ids(pets_root, "train")]
+
+    def times(threshold):
+        _make(pets_root, cam_dir, tmp_path, "--t", threshold)
+        return [path.stat().st_mtime_ns for path in paths]
+
+    first = times(0.3)
+    assert times(0.3) == first
+    assert all(a != b for a, b in zip(times(0.4), first, strict=True))
+
+
+def test_walked_maps_are_read_too(pets_root, cam_dir, tmp_path):
+    for name in load_ids(pets_root, "train"):
+        seed = load_cam(cam_dir / f"{name}.npz")
+        save_cam(tmp_path / "walk", CamFile(seed.id, seed.keys, seed.cam, seed.size, seed.meta | {"stage": "irn_walk"}))
+    _make(pets_root, tmp_path / "walk", tmp_path / "mask", "--t", 0.5)
+    assert read_mask_meta(tmp_path / "mask" / f"{name}.png")["cam"]["stage"] == "irn_walk"
+
+
+def test_threshold_without_masks(pets_root, cam_dir, tmp_path, capsys):
+    _make(pets_root, cam_dir, tmp_path, "--t", "auto")
+    chosen = float(capsys.readouterr().out.splitlines()[0].rsplit(" ", 1)[1])
+    assert read_mask_meta(tmp_path / f"{load_ids(pets_root, 'train')[0]}.png")["threshold"] == pytest.approx(chosen)
+
+
+def test_a_threshold_outside_0_to_1_is_refused(pets_root, cam_dir, tmp_path):
+    with pytest.raises(InputError, match=r"--t 50\.0 is not in 0\.\.1; it is a score on the unit scale"):
+        _make(pets_root, cam_dir, tmp_path, "--t", 50)
