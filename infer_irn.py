@@ -26,7 +26,7 @@ from tool.files import file_digest, require_dir
 from tool.flags import bool_flag
 from tool.images import write_image, write_mask
 from tool.irn_pictures import boundary_picture, displacement_picture
-from tool.seed import MASK_UNITS
+from tool.seed import MASK_UNITS, WALK_STAGE
 from tool.shards import is_main, shard, share_note
 from tool.walk import edge_walk, unit_scores, unit_scores_to_label
 from voc12.constants import DATA_HELP
@@ -39,7 +39,6 @@ CAM_DIR = "results/cpn/cam"
 OUT_MASK = "results/irn/mask"
 
 STAGE = "irn_mask"
-WALK_STAGE = "irn_walk"
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

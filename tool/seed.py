@@ -15,6 +15,7 @@ from tool.images import read_mask, read_mask_meta
 
 SEED_STAGES = ("cam", "cam_refined")  # what infer_cam.py writes; files of the field's formats name no stage
 CRF_STAGE = "seed_crf"
+WALK_STAGE = "irn_walk"  # seeds after IRN's walk
 CRF_THRESHOLD = 0.5  # where a map of tool.crf.marginals_to_cam says foreground
 MASK_UNITS = "0 background, c + 1 class c, 255 unsure"
 

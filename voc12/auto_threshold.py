@@ -5,12 +5,14 @@ from functools import reduce
 from operator import add
 from pathlib import Path
 
-from tool.auto_threshold import Evidence, image_evidence
+import numpy as np
+
+from tool.auto_threshold import THRESHOLDS, Evidence, image_evidence
 from tool.cam_file import load_cam
 from tool.errors import InputError
 from tool.images import read_image
 from tool.pool import pool_map
-from tool.seed import find_seeds
+from tool.seed import WALK_STAGE, find_seeds
 from voc12.lists import image_path
 
 MAX_IMAGES = 400
@@ -29,9 +31,33 @@ def choose_threshold(voc12_root: str | Path, ids: Sequence[str], cam_dir: str | 
     return reduce(add, evidence).threshold()
 
 
+def matching_threshold(
+    ids: Sequence[str], cam_dir: str | Path, seed_dir: str | Path, seed_threshold: float, num_workers: int = 1
+) -> float:
+    """The threshold of THRESHOLDS at which the CAM files in cam_dir show as large a share of their pixels as the seeds in seed_dir at
+    seed_threshold; for maps after a walk, which changes scores but should not change how much is object.
+    """
+    ids = ids[:: -(-len(ids) // MAX_IMAGES)]
+    seeds = pool_map(_shown, find_seeds(seed_dir, ids), num_workers, "seeds")
+    walked = pool_map(_shown, find_seeds(cam_dir, ids), num_workers, "maps")
+    wanted = np.interp(seed_threshold, THRESHOLDS, np.mean(seeds, axis=0))
+    return float(THRESHOLDS[np.abs(np.mean(walked, axis=0) - wanted).argmin()])
+
+
+def _shown(cam_path: Path) -> np.ndarray:
+    """The share of pixels over each of THRESHOLDS."""
+    cam_file = load_cam(cam_path)
+    if not len(cam_file.keys):
+        return np.zeros(len(THRESHOLDS))
+    scores = np.sort(cam_file.cam.max(axis=0), axis=None)
+    return 1 - np.searchsorted(scores, THRESHOLDS.astype(np.float32), side="right") / scores.size
+
+
 def _evidence(files: tuple[Path, Path]) -> Evidence | None:
     photograph, cam_path = files
     cam_file = load_cam(cam_path)
+    if cam_file.meta.get("stage") == WALK_STAGE:
+        raise InputError(f"{cam_path} is of stage {WALK_STAGE}, where auto fails; use make_masks.py --t auto --seed_dir SEEDS")
     if not len(cam_file.keys):
         return None
     image = read_image(photograph)
