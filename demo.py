@@ -1,13 +1,14 @@
-"""The whole road on the embedded sample: train the plain CAM and CPN, make CAM files, score them, show them.
+"""The whole road on the embedded sample: train the plain CAM and CPN, make CAM files, go on to pseudo masks, score them, show them.
 
 Needs nothing but the installed packages. Writes the sample data set to --data and everything else to --out; prints one table
-(CAM beside CPN, seed mIoU and threshold, per class) and the path of a contact sheet.
+(CAM beside CPN: seed mIoU and threshold, per class, after the dense CRF, pseudo masks of IRN) and the path of a contact sheet.
 
     python demo.py
 """
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,17 @@ import torch
 
 import evaluation_cam
 import infer_cam
+import infer_irn
 import train_cpn
-from evaluation_cam import THRESHOLDS, Evaluation, evaluate_cams
+import train_irn
+from evaluation_cam import Evaluation, evaluate_cams
 from tool.cam_file import find_cam, load_cam
+from tool.crf import CRF_SETTINGS, SeedCrf, threshold_label
 from tool.errors import run_script
 from tool.files import atomic_write, write_json
 from tool.images import read_image, read_mask, write_image
 from tool.overlay import contact_sheet, mask_overlay, overlay
+from tool.seed import CRF_THRESHOLD
 from voc12.constants import MASK_DIR
 from voc12.lists import image_path, load_class_list, load_ids, mask_path
 from voc12.sample import make_sample
@@ -30,25 +35,17 @@ DATA = "data/sample"
 OUT = "results/demo"
 
 METHODS = {"cam": "CAM", "cpn": "CPN"}
-# Found on the sample's training split; docs/LOG.md has the tries.
-NETWORK = ["--backbone", "efficientnet_lite0", "--output_stride", "16"]
-TRAINING = [
-    "--crop_size",
-    "128",
-    "--resize_long",
-    "128",
-    "192",
-    "--batch_size",
-    "4",
-    "--lr",
-    "0.01",
-    "--momentum",
-    "0.5",
-    "--val_list",
-    "none",
-]
-PATCHES = ["--patch", "grid", "--grid_sizes", "16", "32", "64"]
-SCALES = ["--scales", "0.4", "0.55", "0.7"]
+CRF_STAGE = "seed + CRF"
+EXPANDED = "cpn"  # whose seeds become pseudo masks
+# What two cores learn in a few minutes; docs/LOG.md has the tries. Both methods go on from the same plain CAM, for as many images:
+# from ImageNet weights, patches hide too much for twenty classes to be learned in this time.
+NETWORK = "--backbone efficientnet_lite0"
+TRAINING = "--crop_size 144 --resize_long 144 176 --batch_size 4 --momentum 0.9 --val_list none"
+START = "--lr 0.0003 --new_layer_factor 400 --refinement_factor 0"
+GO_ON = "--lr 0.0003 --new_layer_factor 150 --refinement_factor 0"
+PATCHES = "--patch grid --grid_sizes 72"
+SCALES = {"val": "--scales 0.65 0.9 1.3", "train": "--scales 0.9"}
+IRN = "--crop_size 224 --batch_size 8 --max_epoches 1 --fg_threshold 0.6 --bg_threshold 0.35"
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -58,82 +55,141 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", default=OUT, help="folder for weights, CAM files, table and pictures (default %(default)s)")
     parser.add_argument("--images", type=int, default=400, help="training images of the sample (default %(default)s)")
     parser.add_argument("--val_images", type=int, default=100, help="validation images of the sample (default %(default)s)")
-    parser.add_argument("--max_epoches", type=int, default=8, help="epochs of each method (default %(default)s)")
+    parser.add_argument(
+        "--start_epoches", type=int, default=5, help="epochs of the plain CAM from which both start (default %(default)s)"
+    )
+    parser.add_argument("--max_epoches", type=int, default=2, help="epochs of each method after that (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the trainings; the data set's is always 0 (default %(default)s)")
     parser.add_argument("--num_workers", type=int, default=2, help="loader processes (default %(default)s)")
     parser.add_argument("--sheet_images", type=int, default=8, help="rows of the contact sheet (default %(default)s)")
     return parser.parse_args(argv)
 
 
-def train(args: argparse.Namespace, method: str) -> Path:
-    """Train one method on the sample, or find it trained; the path of its weights."""
-    name = f"{method}_seed{args.seed}"
-    flags = ["--voc12_root", args.data, "--results", args.out, "--session_name", name, "--method", method]
-    flags += ["--max_epoches", str(args.max_epoches), "--seed", str(args.seed), "--num_workers", str(args.num_workers)]
-    train_cpn.main(train_cpn.parse_args(flags + NETWORK + TRAINING + PATCHES))
+def train(args: argparse.Namespace, name: str, method: str, epochs: int, flags: list[str]) -> Path:
+    """Train a session on the sample, or find it trained; the path of its weights."""
+    name = f"{name}_seed{args.seed}"
+    session = ["--method", method]
+    session += ["--voc12_root", args.data, "--results", args.out, "--session_name", name, "--max_epoches", str(epochs)]
+    session += ["--seed", str(args.seed), "--num_workers", str(args.num_workers)]
+    train_cpn.main(train_cpn.parse_args([*session, *f"{NETWORK} {TRAINING}".split(), *flags]))
     return Path(args.out) / name / f"{name}.pth"
 
 
-def infer(args: argparse.Namespace, weights: Path) -> Path:
-    """CAM files of the validation split; their folder."""
-    folder = weights.parent / "cam_val"
-    flags = ["--voc12_root", args.data, "--infer_list", "val", "--weights", str(weights), "--out_cam", str(folder)]
-    infer_cam.main(infer_cam.parse_args([*flags, "--num_workers", str(args.num_workers), *SCALES]))
+def infer(args: argparse.Namespace, weights: Path, split: str) -> Path:
+    """CAM files of a split; their folder."""
+    folder = weights.parent / f"cam_{split}"
+    flags = ["--voc12_root", args.data, "--infer_list", split, "--weights", str(weights), "--out_cam", str(folder)]
+    infer_cam.main(infer_cam.parse_args([*flags, "--num_workers", str(args.num_workers), *SCALES[split].split()]))
     return folder
 
 
-def table(results: dict[str, Evaluation], classes: tuple[str, ...], title: str) -> str:
-    """CAM beside CPN: mIoU, threshold and the IoU of every class, as aligned text."""
-    best = {method: evaluation.best("skip") for method, evaluation in results.items()}
-    lines = [title, f"{'':14}" + "".join(f"{METHODS[method]:>8}" for method in results)]
-    lines.append(f"{'mIoU (%)':14}" + "".join(f"{results[m].scores.miou_skip[best[m]]:8.1f}" for m in results))
-    lines.append(f"{'threshold':14}" + "".join(f"{THRESHOLDS[best[m]]:8.2f}" for m in results))
+def expand(args: argparse.Namespace, weights: Path, seeds: Path) -> Path:
+    """IRN on the seeds of the training images, and its walk from the seeds of the validation images; the folder of the walked maps."""
+    name = f"irn_{weights.stem}"
+    folder = Path(args.out) / name
+    common = ["--voc12_root", args.data, "--num_workers", str(args.num_workers)]
+    session = ["--results", args.out, "--session_name", name, "--seed", str(args.seed), "--train_list", "train"]
+    train_seeds = ["--cam_dir", str(infer(args, weights, "train"))]
+    train_irn.main(train_irn.parse_args([*common, *session, *train_seeds, *f"{NETWORK} {IRN}".split()]))
+    walk = ["--weights", str(folder / f"{name}.pth"), "--infer_list", "val", "--cam_dir", str(seeds)]
+    output = ["--out_mask", str(folder / "mask_val"), "--out_cam", str(folder / "cam_val")]
+    infer_irn.main(infer_irn.parse_args([*common, *walk, *output]))
+    return folder / "cam_val"
+
+
+Stages = dict[str, dict[str, Evaluation]]  # stage -> method -> its evaluation
+
+
+def evaluate(args: argparse.Namespace, ids: list[str], folders: dict[str, Path], walked: Path) -> Stages:
+    """Seeds and seeds after the dense CRF of both methods, and IRN's masks, made from one's."""
+    root = Path(args.data)
+    score = partial(
+        evaluate_cams, ids, gt_dir=root / MASK_DIR, classes=load_class_list(root), num_workers=args.num_workers, voc12_root=root
+    )
+    seeds = {method: score(folder) for method, folder in folders.items()}
+    crf = {method: SeedCrf(CRF_SETTINGS["irn"], "labels", threshold(seeds[method])) for method in folders}
+    refined = {method: score(folder, crf=crf[method], thresholds=(CRF_THRESHOLD,)) for method, folder in folders.items()}
+    return {"seed": seeds, CRF_STAGE: refined, "IRN mask": {EXPANDED: score(walked)}}
+
+
+def threshold(evaluation: Evaluation) -> float:
+    """The background threshold with the best mIoU."""
+    return evaluation.thresholds[evaluation.best("skip")]
+
+
+def table(stages: Stages, classes: tuple[str, ...], title: str) -> str:
+    """CAM beside CPN: mIoU of every stage at its best threshold, and the IoU of every class of the seeds, as aligned text."""
+
+    def line(name: str, cells: dict[str, str]) -> str:
+        return f"{name:14}" + "".join(f"{cells.get(method, '-'):>14}" for method in METHODS)
+
+    lines = [title, line("mIoU (%)", METHODS)]
+    for stage, evaluations in stages.items():
+        scores = {method: f"{e.scores.miou_skip[e.best('skip')]:.1f}" for method, e in evaluations.items()}
+        if stage != CRF_STAGE:  # the CRF decides by itself, from labels at the threshold of the seeds
+            scores = {method: f"{score} @ {threshold(evaluations[method]):.2f}" for method, score in scores.items()}
+        lines.append(line(stage, scores))
+    lines.append("IoU (%) of the seeds")
     for index, name in enumerate(("background", *classes)):
-        lines.append(f"{name:14}" + "".join(f"{results[m].scores.iou[best[m], index]:8.1f}" for m in results))
+        lines.append(line(name, {m: f"{e.scores.iou[e.best('skip'), index]:.1f}" for m, e in stages["seed"].items()}))
     return "\n".join(lines)
 
 
-def sheet(args: argparse.Namespace, folders: dict[str, Path], results: dict[str, Evaluation], ids: list[str]) -> np.ndarray:
-    """Photograph, ground truth, CAM of each method and the mask of each at its best threshold, for evenly spaced images."""
+def sheet(args: argparse.Namespace, folders: dict[str, Path], walked: Path, stages: Stages, ids: list[str]) -> np.ndarray:
+    """Photograph, ground truth, CAM of each method, mask of each at its best threshold, IRN's mask, for evenly spaced images."""
+    masks = [(folder, threshold(stages["seed"][method])) for method, folder in folders.items()]
+    masks.append((walked, threshold(stages["IRN mask"][EXPANDED])))
     rows = []
     for name in ids[:: max(1, len(ids) // args.sheet_images)][: args.sheet_images]:
         image = read_image(image_path(args.data, name))
-        cams = {method: load_cam(find_cam(folder, name)) for method, folder in folders.items()}
         row = [image, mask_overlay(image, read_mask(mask_path(args.data, name)))]
-        row += [overlay(image, cam.cam.max(axis=0)) for cam in cams.values()]
-        for method, cam in cams.items():
-            threshold = THRESHOLDS[results[method].best("skip")]
-            label = np.where(cam.cam.max(axis=0) > threshold, cam.keys[cam.cam.argmax(axis=0)] + 1, 0)
-            row.append(mask_overlay(image, label.astype(np.uint8)))
+        row += [overlay(image, load_cam(find_cam(folder, name)).cam.max(axis=0)) for folder in folders.values()]
+        for folder, background in masks:
+            cam = load_cam(find_cam(folder, name))
+            values = np.concatenate([[0], cam.keys + 1]).astype(np.uint8)
+            row.append(mask_overlay(image, values[threshold_label(cam.cam, background)]))
         rows.append(row)
     names = list(METHODS.values())
-    return contact_sheet(rows, ["image", "ground truth", *names, *(f"{name} mask" for name in names)])
+    return contact_sheet(
+        rows, ["image", "ground truth", *names, *(f"{name} mask" for name in names), f"{METHODS[EXPANDED]} + IRN mask"]
+    )
 
 
 def main(args: argparse.Namespace) -> None:
     """Run every step that is not done yet, print the table, write the contact sheet."""
     start = time.monotonic()
-    out = Path(args.out)
-    print(f"1/4 sample data set: {args.images} training and {args.val_images} validation images in {args.data}", flush=True)
+    out, steps = Path(args.out), len(METHODS) + 4
+
+    def announce(step: int, text: str) -> None:
+        print(f"{step}/{steps} {text} ({time.monotonic() - start:.0f} s so far)", flush=True)
+
+    announce(1, f"sample data set: {args.images} training and {args.val_images} validation images in {args.data}")
     make_sample(args.data, images=args.images, val_images=args.val_images)
-    classes, ids = load_class_list(Path(args.data)), load_ids(args.data, "val")
-    weights, folders, results = {}, {}, {}
-    for step, method in enumerate(METHODS, start=2):
-        print(f"{step}/4 {METHODS[method]}: train {args.max_epoches} epochs, then CAM files of the validation images", flush=True)
-        weights[method] = train(args, method)
-        folders[method] = infer(args, weights[method])
-    print("4/4 evaluation", flush=True)
-    for method, folder in folders.items():
-        results[method] = evaluate_cams(ids, folder, Path(args.data) / MASK_DIR, classes, num_workers=args.num_workers)
-        write_json(out / f"{method}_seed{args.seed}.json", evaluation_cam.results(results[method], "val", "skip"))
-    text = table(
-        results,
-        classes,
-        f"seed mIoU on the sample's validation split, {len(ids)} images, designs unseen in training, best threshold, seed {args.seed}",
+    ids = load_ids(args.data, "val")
+    announce(2, f"train the plain CAM for {args.start_epoches} epochs")
+    begin = train(args, "start", "cam", args.start_epoches, START.split())
+    weights, folders = {}, {}
+    for step, method in enumerate(METHODS, start=3):
+        announce(step, f"{METHODS[method]}: go on for {args.max_epoches} epochs, then CAM files of the validation images")
+        weights[method] = train(args, method, method, args.max_epoches, [*f"{GO_ON} {PATCHES}".split(), "--weights", str(begin)])
+        folders[method] = infer(args, weights[method], "val")
+    announce(steps - 1, f"pseudo masks: IRN on {METHODS[EXPANDED]}'s seeds")
+    walked = expand(args, weights[EXPANDED], folders[EXPANDED])
+    announce(steps, "evaluation")
+    stages = evaluate(args, ids, folders, walked)
+    rows = [
+        {"row": f"{METHODS[method]}, {stage}"} | evaluation_cam.results(evaluation, "val", "skip")
+        for stage, evaluations in stages.items()
+        for method, evaluation in evaluations.items()
+    ]
+    write_json(out / f"table_seed{args.seed}.json", {"rows": rows})
+    title = (
+        f"sample's validation split: {len(ids)} images of designs that training never shows; best thresholds, seed {args.seed}"
     )
+    text = table(stages, load_class_list(Path(args.data)), title)
     with atomic_write(out / "table.txt", "w") as file:
         file.write(text + "\n")
-    write_image(out / "contact_sheet.png", sheet(args, folders, results, ids))
+    write_image(out / "contact_sheet.png", sheet(args, folders, walked, stages, ids))
     print(f"\n{text}\n\ntable: {out / 'table.txt'}\ncontact sheet: {out / 'contact_sheet.png'}")
     print(f"{time.monotonic() - start:.0f} s on {torch.get_num_threads()} threads")
 

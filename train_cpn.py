@@ -108,7 +108,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     model.add_argument(
         "--weights",
-        help=f"ImageNet weights: a ResNet38 file, 'imagenet' for a timm backbone, or 'none' (default {WEIGHTS}; imagenet for timm)",
+        help=f"weights to start from: a ResNet38 file, 'imagenet' for a timm backbone, a trained network of the same backbone, or 'none' "
+        f"(default {WEIGHTS}; imagenet for timm)",
     )
     model.add_argument("--refinement", choices=REFINEMENTS, help="modules that refine the CAM (default pcm+prcm; pcm for seam)")
     model.add_argument("--prcm", choices=PRCM_KEYS, default="released", help="memory order of PRCM's keys (default %(default)s)")

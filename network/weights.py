@@ -67,18 +67,17 @@ def load_network(path: str | Path) -> tuple[CPNHead, dict, tuple[str, ...]]:
 
 
 def load_backbone_weights(net: nn.Module, path: str | Path) -> list[str]:
-    """Load ImageNet weights of ResNet38, an MXNet .params file or a .pth, into net's backbone; returns the names in the file that
-    the network does not use (such as the ImageNet classifier).
+    """Load weights to start from into net: ImageNet weights of ResNet38, an MXNet .params file or a .pth, or a trained network of the
+    same backbone, whose new layers are taken over as well. Returns the names in the file that the network does not use (such as the
+    ImageNet classifier).
 
     net: a CPN network, AffinityNet or ResNet38, whose new_modules() need not be in the file; every convolution and batch norm of the
     backbone must. Raises InputError naming what is missing.
     """
     require_file(path, "ResNet38 weights", WEIGHTS_HELP)
-    if not isinstance(net, ResNet38):
-        raise InputError(
-            f"--weights {path}: weight files are for --backbone resnet38; timm backbones take imagenet, none or a checkpoint"
-        )
     if Path(path).suffix == ".params":
+        if not isinstance(net, ResNet38):
+            raise InputError(f"--weights {path}: .params files are for --backbone resnet38; others take imagenet, none or a .pth")
         state = resnet38_state_dict(read_mxnet_params(path))
     else:
         state = load_torch(path, "ResNet38 weights", WEIGHTS_HELP)
@@ -88,7 +87,7 @@ def load_backbone_weights(net: nn.Module, path: str | Path) -> list[str]:
     new = {name for name in own if name.split(".")[0] in heads}
     missing = [name for name in own if name not in new and name not in state and not name.endswith(NOT_IN_FILE)]
     if missing:
-        raise InputError(f"ResNet38 weights {path} lack {len(missing)} tensors, first {missing[0]}; is it another network?")
+        raise InputError(f"weights {path} lack {len(missing)} tensors, first {missing[0]}; is it another network?")
     used = {name: tensor for name, tensor in state.items() if name in own}
     load_strict(net, own | used, path)
     return sorted(set(state) - set(used))

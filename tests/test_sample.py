@@ -14,8 +14,8 @@ from voc12.constants import CLASSES, IGNORE_LABEL, IMAGE_DIR, LABEL_FILE, LIST_D
 from voc12.labels import load_labels
 from voc12.lists import load_ids
 from voc12.sample import INFO_FILE, generator, make_sample, parse_args, plan_images
-from voc12.sample_designs import DESIGNS, DISTRACTORS, ON_THE_TABLE
-from voc12.sample_scene import SCENES, _fill, background, label_map, render
+from voc12.sample_designs import COATS, DESIGNS, DISTRACTORS, ON_THE_TABLE
+from voc12.sample_scene import KINDS, SCENES, _fill, background, label_map, render
 from voc12.sample_shapes import bounds, box, place, ring, twemoji, twemoji_folder
 
 TRAIN, VAL, SIZE = 6, 3, 96
@@ -69,6 +69,8 @@ def test_splits_share_no_design_and_no_pictogram():
     assert set(DESIGNS) == set(CLASSES)
     assert {name for classes in SCENES.values() for name in classes} == set(CLASSES)
     assert set(DISTRACTORS) == set(SCENES)
+    assert set(COATS) == set(CLASSES)
+    assert {kind for coat in COATS.values() for kind in coat} <= set(KINDS)
     of_classes = set()
     for name, splits in DESIGNS.items():
         train, val = ({design.partition(":")[0] for design in splits[split]} for split in ("train", "val"))
@@ -135,10 +137,10 @@ def test_label_map_borders_are_one_pixel_on_either_side():
 
 
 def test_render_keeps_every_object_in_sight_and_the_background_without():
-    draw = DESIGNS["person"]["train"]
+    people = [("person", design) for design in DESIGNS["person"]["train"].values()]
     for seed in range(8):
         rng = np.random.default_rng(seed)
-        image, ids = render(rng, list(draw.values())[: 1 + seed % 4], "person", 72, 96)
+        image, ids = render(rng, people[: 1 + seed % 4], "person", 72, 96)
         assert image.shape == (72, 96, 3)
         assert image.dtype == np.uint8
         assert set(range(1, 2 + seed % 4)) <= set(np.unique(ids))
@@ -287,7 +289,7 @@ def test_command_line_defaults():
     assert (args.images, args.val_images, args.size, args.seed, args.overwrite, args.num_workers) == (
         400,
         100,
-        288,
+        224,
         0,
         False,
         None,

@@ -170,7 +170,7 @@ def test_backbone_weights_leave_the_new_layers_and_name_what_is_not_used(tmp_pat
     with pytest.raises(InputError) as error:
         load_backbone_weights(net, tmp_path / "b.pth")
     assert str(error.value) == (
-        f"ResNet38 weights {tmp_path / 'b.pth'} lack 1 tensors, first b4_3.conv_branch2a.weight; is it another network?"
+        f"weights {tmp_path / 'b.pth'} lack 1 tensors, first b4_3.conv_branch2a.weight; is it another network?"
     )
 
 
@@ -180,9 +180,18 @@ def test_missing_backbone_weights_say_where_to_get_them(tmp_path, small_net):
     assert str(error.value) == f"ResNet38 weights not found: {tmp_path / 'no.params'}; {WEIGHTS_HELP}"
 
 
-def test_weight_files_are_for_resnet38_only(saved, small_net):
+def test_a_trained_network_is_a_start_with_its_new_layers(saved, small_net):
+    torch.manual_seed(1)
+    net = build_cpn("resnet10t", num_classes=small_net.num_classes)
+    assert not torch.equal(net.fc8.weight, small_net.fc8.weight)
+    assert load_backbone_weights(net, saved) == []
+    assert _same(net.state_dict(), small_net.state_dict())
+
+
+def test_mxnet_files_are_for_resnet38_only(tmp_path, small_net):
+    (tmp_path / "a.params").touch()
     with pytest.raises(InputError) as error:
-        load_backbone_weights(small_net, saved)
+        load_backbone_weights(small_net, tmp_path / "a.params")
     assert str(error.value) == (
-        f"--weights {saved}: weight files are for --backbone resnet38; timm backbones take imagenet, none or a checkpoint"
+        f"--weights {tmp_path / 'a.params'}: .params files are for --backbone resnet38; others take imagenet, none or a .pth"
     )

