@@ -339,7 +339,7 @@ def test_full_disk_keeps_the_last_checkpoint_and_names_the_file(tmp_path):
 
         def losses_of(batch: dict) -> dict:
             if run.step == 4:  # after the first epoch's checkpoint
-                resource.setrlimit(resource.RLIMIT_FSIZE, (2048, resource.RLIM_INFINITY))
+                resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
             return _losses(run)(batch)
 
         _train(run, losses_of=losses_of)
