@@ -29,7 +29,7 @@ from tool.run_log import RunLog
 from tool.schedule import RELEASED_MOMENTUM, build_optimizer
 from tool.shards import is_main
 from tool.trainer import TrainingRun, seed_everything
-from tool.training_flags import add_machine_flags, add_session_flags
+from tool.training_flags import add_machine_flags, add_session_flags, session_settings
 from voc12.constants import DATA_HELP
 from voc12.dataset import epoch_loader
 from voc12.expansion_data import AFFINITY_STRIDE, AffTrainSet
@@ -139,7 +139,7 @@ def main(args: argparse.Namespace) -> None:
     device = choose_device(args.device)
     join(device)
     folder = Path(args.results) / args.session_name
-    settings = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(args).items()}
+    settings = session_settings(args)
 
     # ============ data ============
     root = require_dir(args.voc12_root, "--voc12_root", DATA_HELP)
@@ -176,6 +176,7 @@ def main(args: argparse.Namespace) -> None:
         device=device,
         folder=folder,
         settings=settings,
+        defaults=session_settings(parse_args(["--preset", args.preset])),
         log=RunLog(folder),
         epochs=args.max_epoches,
         steps_per_epoch=steps_per_epoch,

@@ -47,7 +47,7 @@ from tool.run_log import RunLog
 from tool.schedule import NEW_LAYER_FACTOR, RELEASED_MOMENTUM, build_optimizer
 from tool.shards import is_main, shard
 from tool.trainer import TrainingRun, ignore_signals, seed_everything
-from tool.training_flags import add_machine_flags, add_session_flags
+from tool.training_flags import add_machine_flags, add_session_flags, session_settings
 from tool.transforms import TrainTransform
 from voc12.constants import DATA_HELP, MASK_DIR
 from voc12.dataset import InferenceSet, TrainSet, epoch_loader
@@ -335,7 +335,7 @@ def main(args: argparse.Namespace) -> None:
     device = choose_device(args.device)
     join(device)
     folder = Path(args.results) / args.session_name
-    settings = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(args).items()}
+    settings = session_settings(args)
 
     # ============ data ============
     root = require_dir(args.voc12_root, "--voc12_root", DATA_HELP)
@@ -394,6 +394,7 @@ def main(args: argparse.Namespace) -> None:
         device=device,
         folder=folder,
         settings=settings,
+        defaults=session_settings(parse_args(["--preset", args.preset])),
         log=RunLog(folder),
         epochs=args.max_epoches,
         steps_per_epoch=steps_per_epoch,

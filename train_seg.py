@@ -34,7 +34,7 @@ from tool.run_log import RunLog
 from tool.schedule import NEW_LAYER_FACTOR, parameter_groups, poly_sgd
 from tool.shards import is_main, shard
 from tool.trainer import TrainingRun, ignore_signals, seed_everything
-from tool.training_flags import add_machine_flags, add_session_flags
+from tool.training_flags import add_machine_flags, add_session_flags, session_settings
 from tool.transforms import JITTER, PairTransform
 from voc12.constants import DATA_HELP
 from voc12.dataset import InferenceSet, round_loader
@@ -203,7 +203,7 @@ def main(args: argparse.Namespace) -> None:
     device = choose_device(args.device)
     join(device)
     folder = Path(args.results) / args.session_name
-    settings = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(args).items()}
+    settings = session_settings(args)
 
     # ============ data ============
     root = require_dir(args.voc12_root, "--voc12_root", DATA_HELP)
@@ -231,6 +231,7 @@ def main(args: argparse.Namespace) -> None:
         device=device,
         folder=folder,
         settings=settings,
+        defaults=session_settings(parse_args([])),
         log=RunLog(folder),
         epochs=args.max_iterations // iterations,  # rounds, from one validation to the next
         steps_per_epoch=iterations,

@@ -204,6 +204,20 @@ def test_changed_setting_is_named(tmp_path):
     )
 
 
+def test_checkpoint_older_than_a_flag_continues_at_the_flags_default_only(tmp_path):
+    with pytest.raises(SystemExit):
+        _train(_run(tmp_path, stop_after=2))
+    defaults = {"seed": 1, "lr": 0.01, "num_workers": 8, "cutmix": 0.0}
+    older = {"seed": 0, "lr": 0.1, "num_workers": 0}
+    run = _run(tmp_path, settings=older | {"cutmix": 0.0}, defaults=defaults)
+    run.resume("auto")
+    assert run.step == 2
+    with pytest.raises(InputError, match=r"started with --cutmix 0\.0, now it is 0\.5"):
+        _run(tmp_path, settings=older | {"cutmix": 0.5}, defaults=defaults).resume("auto")
+    with pytest.raises(InputError, match=r"started with --lr 0\.1, now it is 0\.01"):  # a default hides no setting
+        _run(tmp_path, settings=older | {"lr": 0.01, "cutmix": 0.0}, defaults=defaults).resume("auto")
+
+
 def test_settings_that_change_no_number_may_change(tmp_path):
     with pytest.raises(SystemExit):
         _train(_run(tmp_path, stop_after=2))

@@ -58,6 +58,7 @@ class TrainingRun:
 
     folder:   results/<session_name>
     settings: all flags, by name; compared on resume and written to log and checkpoint
+    defaults: the flags' defaults, by name: what a checkpoint was made with that is older than a flag
     step:     iterations done
     epoch:    epochs done, validation included
     """
@@ -71,6 +72,7 @@ class TrainingRun:
     log: RunLog
     epochs: int
     steps_per_epoch: int
+    defaults: dict[str, Any] = field(default_factory=dict)
     step: int = 0
     epoch: int = 0
     precision: str = "fp32"
@@ -170,6 +172,7 @@ class TrainingRun:
             ) from error
 
     def _require_same(self, saved: dict[str, Any]) -> None:
+        saved = self.defaults | saved  # a flag that came later was at its default
         for name in sorted(set(saved) | set(self.settings)):
             before, now = saved.get(name), self.settings.get(name)
             if name not in FREE_SETTINGS and before != now:

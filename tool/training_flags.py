@@ -1,6 +1,7 @@
 """Flags that all trainers have."""
 
 import argparse
+from typing import Any
 
 from tool.device import PRECISIONS
 from tool.flags import bool_flag
@@ -45,3 +46,8 @@ def add_session_flags(output: argparse._ArgumentGroup, session_name: str) -> Non
         "--save_minutes", type=float, default=15, help="minutes between checkpoints inside an epoch (default %(default)s)"
     )
     output.add_argument("--log_every", type=int, default=20, help="iterations between log lines (default %(default)s)")
+
+
+def session_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The flags by name, as a session's log and checkpoint hold them: tuples as lists, which is what JSON gives back."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(args).items()}
