@@ -125,6 +125,18 @@ def test_train_aug_is_the_masks_minus_val_unless_a_file_says_otherwise(root, nam
     assert derive_train_aug(root) == ["a", "c", "d"]
 
 
+def test_a_part_of_a_list_is_evenly_spread(root):
+    path = root / "ImageSets" / "Segmentation" / "long.txt"
+    path.write_text("".join(f"{index}\n" for index in range(10)))
+    assert load_ids(root, "long:4") == load_ids(root, f"{path}:4") == ["0", "2", "5", "7"]
+    assert load_ids(root, "long:10") == load_ids(root, "long")
+    assert load_ids(root, "train_aug:2") == ["a", "c"]
+    with pytest.raises(InputError, match="long:11 asks for 11 images, the list long has 10"):
+        load_ids(root, "long:11")
+    with pytest.raises(InputError, match="image list not found: neither long:0 nor "):
+        load_ids(root, "long:0")
+
+
 def test_load_ids_derives_no_other_list(root):
     assert load_ids(root, "val") == ["b"]
     with pytest.raises(InputError, match="image list not found: neither train nor "):

@@ -18,11 +18,16 @@ from voc12.lists import image_path
 MAX_IMAGES = 400
 
 
-def choose_threshold(voc12_root: str | Path, ids: Sequence[str], cam_dir: str | Path, num_workers: int = 1) -> float:
+def choose_threshold(
+    voc12_root: str | Path, ids: Sequence[str], cam_dir: str | Path, num_workers: int = 1, seed_dir: str | Path | None = None
+) -> float:
     """The threshold, unit scale, from at most MAX_IMAGES of the list's images, evenly spread over it.
 
+    seed_dir: for maps after IRN's walk, the seeds that walked; the threshold is then chosen on them and matched (matching_threshold)
     Raises InputError for images without a CAM file, and when none of them has a class.
     """
+    if seed_dir is not None:
+        return matching_threshold(ids, cam_dir, seed_dir, choose_threshold(voc12_root, ids, seed_dir, num_workers), num_workers)
     ids = ids[:: -(-len(ids) // MAX_IMAGES)]
     files = [(image_path(voc12_root, name), path) for name, path in zip(ids, find_seeds(cam_dir, ids), strict=True)]
     evidence = [found for found in pool_map(_evidence, files, num_workers, "auto threshold") if found is not None]
@@ -57,7 +62,7 @@ def _evidence(files: tuple[Path, Path]) -> Evidence | None:
     photograph, cam_path = files
     cam_file = load_cam(cam_path)
     if cam_file.meta.get("stage") == WALK_STAGE:
-        raise InputError(f"{cam_path} is of stage {WALK_STAGE}, where auto fails; use make_masks.py --t auto --seed_dir SEEDS")
+        raise InputError(f"{cam_path} is of stage {WALK_STAGE}, where auto needs the seeds; set --seed_dir SEEDS")
     if not len(cam_file.keys):
         return None
     image = read_image(photograph)

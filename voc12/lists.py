@@ -2,10 +2,11 @@
 
 An id is the name of an image without folder and suffix, "2007_000032". A list is a text file with an id per line, as in VOC's
 ImageSets/Segmentation, or a pair "/JPEGImages/2007_000032.jpg /SegmentationClassAug/2007_000032.png" per line, as the released
-code of AffinityNet, SEAM and CPN ships them.
+code of AffinityNet, SEAM and CPN ships them. Wherever a script takes a list, NAME:N is N of its images, evenly spread.
 """
 
 import codecs
+import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -58,7 +59,15 @@ def resolve_list(voc12_root: str | Path, name: str | Path) -> Path:
 
 
 def load_ids(voc12_root: str | Path, name: str | Path) -> list[str]:
-    """The image ids of the list `name` (see resolve_list); train_aug without a file is derived from the masks on disk."""
+    """The image ids of the list `name` (see resolve_list); train_aug without a file is derived from the masks on disk.
+
+    "NAME:200" means 200 of its images, evenly spread over the list. Raises InputError when it has fewer.
+    """
+    if part := re.fullmatch(r"(.+):([1-9]\d*)", str(name)):
+        ids, count = load_ids(voc12_root, part[1]), int(part[2])
+        if count > len(ids):
+            raise InputError(f"{name} asks for {count} images, the list {part[1]} has {len(ids)}")
+        return [ids[index * len(ids) // count] for index in range(count)]
     try:
         path = resolve_list(voc12_root, name)
     except InputError:
