@@ -72,6 +72,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "best (default: all of 0.00, 0.01, ..., 1.00)",
     )
     evaluation.add_argument(
+        "--seed_dir",
+        help="with --t auto: the seeds that maps after IRN's walk were made from; the threshold then shows as many pixels as auto does "
+        "there",
+    )
+    evaluation.add_argument(
         "--t_scale",
         choices=("unit", "halved"),
         default="unit",
@@ -447,6 +452,8 @@ def main(args: argparse.Namespace) -> None:
     classes = load_class_list(args.classes or (root if root.is_dir() else None))
 
     # ============ evaluation ============
+    if args.seed_dir and args.t != AUTO:
+        raise InputError("--seed_dir goes with --t auto")
     auto = None
     if args.type == "png":
         if args.curve or args.t is not None or args.crf:
@@ -455,7 +462,7 @@ def main(args: argparse.Namespace) -> None:
     else:
         evaluate = partial(evaluate_cams, ids, args.predict_dir, gt_dir, classes, num_workers=args.num_workers)
         if args.t == AUTO or (args.crf and args.crf_threshold == AUTO):
-            auto = choose_threshold(root, ids, args.predict_dir, args.num_workers)
+            auto = choose_threshold(root, ids, args.predict_dir, args.num_workers, args.seed_dir)
         crf = chosen_crf(args, evaluate, auto) if args.crf else None
         evaluation = evaluate(thresholds=chosen_thresholds(args), crf=crf, voc12_root=root)
         if crf is not None and auto is not None:

@@ -21,7 +21,7 @@ from tool.images import read_image, write_mask
 from tool.pool import pool_map
 from tool.seed import MASK_UNITS, find_seeds, load_seed, made_from, mask_is_finished
 from tool.shards import shard, share_note
-from voc12.auto_threshold import choose_threshold, matching_threshold
+from voc12.auto_threshold import choose_threshold
 from voc12.constants import DATA_HELP
 from voc12.lists import image_path, load_class_list, load_ids
 
@@ -93,9 +93,7 @@ def main(args: argparse.Namespace) -> None:
     if args.seed_dir and threshold != AUTO:
         raise InputError("--seed_dir goes with --t auto")
     if threshold == AUTO:
-        threshold = choose_threshold(root, ids, args.seed_dir or args.cam_dir, args.num_workers)
-        if args.seed_dir:
-            threshold = matching_threshold(ids, args.cam_dir, args.seed_dir, threshold, args.num_workers)
+        threshold = choose_threshold(root, ids, args.cam_dir, args.num_workers, args.seed_dir)
         print(f"background threshold chosen without masks: {threshold:.2f}")
     if not 0 <= threshold <= 1:
         raise InputError(f"--t {threshold} is not in 0..1; it is a score on the unit scale, not a percentage")

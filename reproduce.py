@@ -44,7 +44,7 @@ class Preset:
     prepare:    flags of voc12.sample that make the data set, None if it is the user's
     train_list: images whose labels train
     splits:     name -> list with masks; ablations look at ablation_split
-    train, irn, aff, seg: flags of the trainers; scales: flags of CAM inference
+    train, irn, aff, seg: flags of the trainers; scales: flags of CAM inference; aff_walk: of infer_aff.py
     cells:      sets of cell sides that the table of patches tries, pixels; superpixels: counts
     backbones:  NAME or NAME:OUTPUT_STRIDE
     absent:     what a class does that occurs nowhere, as in evaluation_cam.py
@@ -65,6 +65,7 @@ class Preset:
     backbones: tuple[str, ...]
     absent: str
     about: str
+    aff_walk: str = ""
 
 
 SAMPLE = demo.parse_args([])
@@ -77,7 +78,7 @@ PRESETS = {
         ablation_split="val",
         train=f"{demo.NETWORK} {demo.TRAINING} {demo.START} {demo.PATCHES} --max_epoches {SAMPLE.start_epoches + SAMPLE.max_epoches}",
         scales=demo.SCALES["val"],
-        irn="--backbone efficientnet_lite0 --crop_size 192 --batch_size 8",
+        irn=f"{demo.NETWORK} {demo.IRN}",
         aff="--backbone efficientnet_lite0 --crop_size 128 --batch_size 8 --max_epoches 3",
         seg="--backbone efficientnet_lite0 --crop_size 128 --batch_size 8 --max_iterations 1000",
         superpixels=(25, 50, 100, 200),
@@ -95,9 +96,12 @@ PRESETS = {
         train="--backbone efficientnet_lite0 --crop_size 224 --resize_long 256 400 --batch_size 8 --momentum 0.9 --lr 0.005 "
         "--max_epoches 3 --val_list none --patch grid --grid_sizes 56 112",
         scales="--scales 0.5 0.75 1.0",
-        irn="--backbone efficientnet_lite0 --crop_size 256 --batch_size 8",
-        aff="--backbone efficientnet_lite0 --crop_size 224 --batch_size 8 --max_epoches 3",
-        seg="--backbone efficientnet_lite0 --crop_size 224 --batch_size 8 --max_iterations 1000",
+        # Labels around the best threshold of CPN's maps, 0.53, as the released settings are around a plain CAM's (docs/LOG.md).
+        irn="--backbone efficientnet_lite0 --crop_size 256 --batch_size 8 --fg_threshold 0.65 --bg_threshold 0.4",
+        aff="--backbone efficientnet_lite0 --crop_size 224 --batch_size 8 --max_epoches 4 --low_alpha 0.6 --high_alpha 3.4",
+        aff_walk="--alpha 0.85",
+        seg="--arch deeplabv3plus --backbone efficientnet_lite0 --output_stride 32 --head_channels 128 --crop_size 224 --batch_size 8 "
+        "--lr 0.002 --max_iterations 300",
         superpixels=(50, 100, 200, 300),
         cells=((14,), (28,), (56,), (112,), (56, 112), (14, 28, 56), (14, 28, 56, 112)),
         backbones=("efficientnet_lite0", "efficientnet_lite0:8"),
@@ -153,6 +157,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--voc12_root", help="data set folder in VOC layout (default: the preset's; photos has none)")
     parser.add_argument(
         "--backbones", nargs="+", metavar="NAME[:STRIDE]", help="rows of the table of backbones (default: the preset's)"
+    )
+    parser.add_argument(
+        "--score_images",
+        type=int,
+        metavar="N",
+        help="score N images of each split, evenly spread over its list, instead of all",
     )
     parser.add_argument(
         "--train_flags",
@@ -216,7 +226,7 @@ class Road:
     def evaluate(self, made: Step, split: str, *flags: str, name: str = "") -> Step:
         """Numbers of CAM files or masks on a split."""
         image_list = self.preset.splits[split]
-        output = made.output.with_name(f"{made.output.name}_{image_list}{name}.json")
+        output = made.output.with_name(f"{made.output.name}_{image_list.replace(':', '_')}{name}.json")
         every = ["--voc12_root", self.preset.voc12_root, "--list", image_list, "--predict_dir", str(made.output)]
         every += ["--absent", self.preset.absent, *flags, "--json", str(output)]
         return self._step("evaluation_cam.py", every, output, made.folder, made)
@@ -230,7 +240,10 @@ class Road:
         cams = self.cams(self.train(flags, seed), self.preset.splits[split])
         return self.evaluate(cams, split, "--crf", "seam", name="_crf")
 
-    def _expansion(self, method: str, parse: Callable, own: str, flags: Sequence[str], image_list: str, seed: int) -> Step:
+    def _expansion(
+        self, method: str, parse: Callable, own: str, walk: Sequence[str], flags: Sequence[str], image_list: str, seed: int
+    ) -> Step:
+        """The files that infer_irn.py or infer_aff.py leaves: IRN's maps after the walk, AffinityNet's masks."""
         weights = self.train(flags, seed)
         cams = [self.cams(weights, name) for name in dict.fromkeys((self.preset.train_list, image_list))]
         own_flags = ["--voc12_root", self.preset.voc12_root, "--train_list", self.preset.train_list, *own.split()]
@@ -238,21 +251,40 @@ class Road:
         folder = self._session(parse, f"{method}_seed{seed}", own_flags, made_from=f"{weights.folder.name}/{cams[0].output.name}")
         cam_dir = ["--cam_dir", str(cams[0].output)]
         trained = self._trainer(f"train_{method}.py", [*own_flags, *cam_dir], folder, cams[0])
-        mask_flags = ["--voc12_root", self.preset.voc12_root, "--infer_list", image_list, *cam_dir]
+        mask_flags = ["--voc12_root", self.preset.voc12_root, "--infer_list", image_list, *cam_dir, *walk]
         mask_flags += ["--weights", str(trained.output), "--out_mask", str(folder / "mask"), "--device", self.device]
-        return self._step(f"infer_{method}.py", mask_flags, folder / "mask", folder, trained, cams[-1])
+        output = folder / ("walk" if method == "irn" else "mask")
+        if method == "irn":
+            mask_flags += ["--out_cam", str(output)]
+        return self._step(f"infer_{method}.py", mask_flags, output, folder, trained, cams[-1])
+
+    def irn_walk(self, flags: Sequence[str], image_list: str, seed: int) -> Step:
+        """CAM files of CPN's seeds after IRN's walk."""
+        return self._expansion("irn", train_irn.parse_args, self.preset.irn, (), flags, image_list, seed)
 
     def irn_masks(self, flags: Sequence[str], image_list: str, seed: int) -> Step:
-        """Pseudo masks of IRN."""
-        return self._expansion("irn", train_irn.parse_args, self.preset.irn, flags, image_list, seed)
+        """Pseudo masks of IRN, at a background score chosen without masks: the released one is for a plain CAM."""
+        walk, seeds = self.irn_walk(flags, image_list, seed), self.cams(self.train(flags, seed), image_list)
+        output = walk.folder / "mask_auto"
+        mask_flags = ["--voc12_root", self.preset.voc12_root, "--infer_list", image_list, "--cam_dir", str(walk.output)]
+        mask_flags += ["--t", "auto", "--seed_dir", str(seeds.output), "--out_mask", str(output)]
+        return self._step("make_masks.py", mask_flags, output, walk.folder, walk)
+
+    def irn_numbers(self, flags: Sequence[str], split: str, seed: int) -> Step:
+        """Numbers of IRN's masks, at the best background score and at the one chosen without masks."""
+        image_list = self.preset.splits[split]
+        seeds = self.cams(self.train(flags, seed), image_list)
+        walk = self.irn_walk(flags, image_list, seed)
+        return self.evaluate(walk, split, "--t", "auto", "--seed_dir", str(seeds.output))
 
     def aff_masks(self, flags: Sequence[str], image_list: str, seed: int) -> Step:
         """Pseudo masks of AffinityNet."""
-        return self._expansion("aff", train_aff.parse_args, self.preset.aff, flags, image_list, seed)
+        walk = self.preset.aff_walk.split()
+        return self._expansion("aff", train_aff.parse_args, self.preset.aff, walk, flags, image_list, seed)
 
-    def masks(self, make: Callable[..., Step], flags: Sequence[str], split: str, seed: int) -> Step:
-        """Numbers of the masks of irn_masks or aff_masks."""
-        return self.evaluate(make(flags, self.preset.splits[split], seed), split, "--type", "png")
+    def aff_numbers(self, flags: Sequence[str], split: str, seed: int) -> Step:
+        """Numbers of AffinityNet's masks."""
+        return self.evaluate(self.aff_masks(flags, self.preset.splits[split], seed), split, "--type", "png")
 
     def segmentation(self, make: Callable[..., Step] | None, seed: int, *infer: str) -> Step:
         """Numbers on val of DeepLab trained on the masks of irn_masks or aff_masks of CPN, or on the real ones (None).
@@ -301,10 +333,10 @@ def _seed_lines(road: Road, settings: dict[str, Sequence[str]]) -> list[Line]:
 
 
 def seeds_lines(road: Road, _args: argparse.Namespace) -> list[Line]:
-    """Three methods, with and without CRF, on both splits."""
+    """Three methods, and CPN with the settings of --preset best, with and without CRF, on both splits."""
     lines = []
-    for name in ("CAM", "SEAM", "CPN"):
-        flags = ("--method", name.lower())
+    methods = {name: ("--method", name.lower()) for name in ("CAM", "SEAM", "CPN")}
+    for name, flags in (methods | {"CPN, --preset best": ("--method", "cpn", "--preset", "best")}).items():
         for split in road.preset.splits:
             lines.append(Line(name, "seed", split, partial(road.seed, flags, split)))
             lines.append(Line(name, "seed + CRF", split, partial(road.seed_crf, flags, split)))
@@ -369,10 +401,10 @@ def pseudo_lines(road: Road, _args: argparse.Namespace) -> list[Line]:
     stages = {
         "seed": road.seed,
         "seed + CRF": road.seed_crf,
-        "AffinityNet mask": partial(road.masks, road.aff_masks),
-        "IRN mask": partial(road.masks, road.irn_masks),
+        "AffinityNet mask": road.aff_numbers,
+        "IRN mask": road.irn_numbers,
     }
-    return [Line("CPN", stage, "train", partial(make, (), "train")) for stage, make in stages.items()]
+    return [Line("CPN", stage, split, partial(make, (), split)) for split in road.preset.splits for stage, make in stages.items()]
 
 
 def segmentation_lines(road: Road, _args: argparse.Namespace) -> list[Line]:
@@ -454,6 +486,8 @@ def main(args: argparse.Namespace) -> None:
     """Run what is missing of a table, seed by seed, and write it."""
     preset = PRESETS[args.data]
     preset = replace(preset, voc12_root=args.voc12_root or preset.voc12_root, train=f"{preset.train} {args.train_flags}")
+    if args.score_images is not None:
+        preset = replace(preset, splits={split: f"{name}:{args.score_images}" for split, name in preset.splits.items()})
     if preset.voc12_root is None:
         raise InputError(f"--data {args.data} needs --voc12_root, the folder of the photographs in VOC layout")
     road = Road(preset, Path(args.results), args.num_workers, args.device)

@@ -1,5 +1,7 @@
 """The threshold without masks: both measures against loops over thresholds and pixels, and objects that it must find."""
 
+import re
+
 import cv2
 import numpy as np
 import pytest
@@ -135,6 +137,21 @@ def test_scripts_take_auto(pets_root, tmp_path, capsys):
     ]
     make_crf.main(make_crf.parse_args(words))
     assert load_cam(tmp_path / "crf" / f"{ids[0]}.npz").meta["bg_threshold"] == chosen
+
+
+def test_walked_maps_take_the_seeds_share_of_pixels(pets_root, tmp_path, capsys):
+    """Scores squared, as a walk might leave them, show at t ** 2 what the seeds show at t."""
+    cams, ids = write_seeds(pets_root, tmp_path / "cam"), load_ids(pets_root, "train")
+    for name in ids:
+        seed = load_cam(cams / f"{name}.npz")
+        save_cam(tmp_path / "walk", CamFile(seed.id, seed.keys, seed.cam**2, seed.size, {"stage": "irn_walk"}))
+    flags = ["--voc12_root", str(pets_root), "--list", "train", "--predict_dir", str(tmp_path / "walk"), "--num_workers", "1"]
+    evaluation_cam.main(evaluation_cam.parse_args([*flags, "--t", "auto", "--seed_dir", str(cams)]))
+    line = next(line for line in capsys.readouterr().out.splitlines() if "chosen without masks" in line)
+    found = float(re.search(r"background threshold (0\.\d+)", line)[1])
+    assert found == pytest.approx(choose_threshold(pets_root, ids, cams) ** 2, abs=0.015)
+    with pytest.raises(InputError, match="--seed_dir goes with --t auto"):
+        evaluation_cam.main(evaluation_cam.parse_args([*flags, "--t", "0.5", "--seed_dir", str(cams)]))
 
 
 def test_no_class_no_threshold(pets_root, tmp_path):

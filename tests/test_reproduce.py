@@ -46,7 +46,7 @@ class Machine:
             (folder / f"{args.session_name}.pth").touch()
         elif hasattr(args, "json"):
             miou = 50 + 2 * ("seed1" in args.json) + ("cpn_" in args.json)
-            numbers = {"best_miou": miou, "best_threshold": 0.5, "images": {"train": 4, "val": 2}[args.list]}
+            numbers = {"best_miou": miou, "best_threshold": 0.5, "images": {"train": 4, "val": 2, "val:1": 1}[args.list]}
             write_json(args.json, numbers | ({"auto_miou": miou - 1, "auto_threshold": 0.4} if args.t == "auto" else {}))
         else:
             folders = [getattr(args, name, None) for name in ("out", "out_cam", "out_mask")]
@@ -95,12 +95,13 @@ def test_seeds_table(machine, tmp_path, capsys):
     machine.failing = None
     machine.ran.clear()
     rows = _make(tmp_path, "seeds", "--seeds", "0", "1")
-    assert machine.ran.count("train_cpn") == 5  # three methods, two seeds, but the one before the failure
-    assert machine.ran.count("infer_cam") == 12
-    assert machine.ran.count("evaluation_cam") == 24
+    assert machine.ran.count("train_cpn") == 7  # four settings, two seeds, but the one before the failure
+    assert machine.ran.count("infer_cam") == 16
+    assert machine.ran.count("evaluation_cam") == 32
     keys = [(row["setting"], row["stage"], row["split"]) for row in rows]
     assert keys[:4] == [("CAM", stage, split) for split in ("train", "val") for stage in ("seed", "seed + CRF")]
-    assert len(set(keys)) == 12
+    assert len(set(keys)) == 16
+    assert keys[-1] == ("CPN, --preset best", "seed + CRF", "val")
     published = {key: float(row["published"]) for key, row in zip(keys, rows, strict=True) if row["published"]}
     assert published["CPN", "seed", "train"] == 57.41
     assert published["SEAM", "seed + CRF", "train"] == 56.83
@@ -113,14 +114,14 @@ def test_seeds_table(machine, tmp_path, capsys):
         assert float(row["seconds"]) > 0
         assert row["commits"]
     numbers = sorted((tmp_path / "results").glob("cpn_seed1_*/cam_*_val.json"))
-    assert len(numbers) == 1
+    assert len(numbers) == 2  # as released, and --preset best
     assert rows[10]["miou_by_seed"].split() == ["51", "53"]
     assert rows[10]["auto_miou_by_seed"].split() == ["50", "52"]
     assert rows[11]["auto_miou_by_seed"] == ""  # after the CRF there is no threshold left to choose
     text = (tmp_path / "tables" / "seeds_sample.md").read_text()
     assert text in capsys.readouterr().out
     assert "Unfinished" not in text
-    assert (tmp_path / "tables" / "seeds_sample.html").read_text().count("python train_cpn.py") == 6
+    assert (tmp_path / "tables" / "seeds_sample.html").read_text().count("python train_cpn.py") == 8
 
     before = (tmp_path / "tables" / "seeds_sample.csv").read_bytes()
     machine.ran.clear()
@@ -145,19 +146,23 @@ def test_seeds_table(machine, tmp_path, capsys):
 @pytest.mark.parametrize("machine", [False], indirect=True, ids=["real"])
 def test_pseudo_table(machine, tmp_path):
     rows = _make(tmp_path, "pseudo", "--seeds", "3")
-    assert [row["stage"] for row in rows] == ["seed", "seed + CRF", "AffinityNet mask", "IRN mask"]
+    assert [row["stage"] for row in rows] == 2 * ["seed", "seed + CRF", "AffinityNet mask", "IRN mask"]
+    assert [row["split"] for row in rows] == 4 * ["train"] + 4 * ["val"]
     assert float(rows[0]["auto_miou_by_seed"]) <= float(rows[0]["miou"])
-    assert [bool(row["threshold_by_seed"]) for row in rows] == [True, True, False, False]
+    assert [bool(row["threshold_by_seed"]) for row in rows] == 2 * [True, True, False, True]
+    assert float(rows[3]["auto_miou_by_seed"]) <= float(rows[3]["miou"])
     assert machine.ran.count("train_cpn") == machine.ran.count("train_irn") == machine.ran.count("train_aff") == 1
-    assert len(list((tmp_path / "results").glob("irn_seed3_*/mask/*.png"))) == 4
+    assert len(list((tmp_path / "results").glob("irn_seed3_*/walk/*.npz"))) == 4 + 2
     records = next((tmp_path / "results").glob("cpn_seed3_*")) / RECORD
     assert all(json.loads(line)["status"] == 0 for line in records.read_text().splitlines())
 
 
 def test_segmentation_table(machine, tmp_path):
     _make(tmp_path, "pseudo", "--seeds", "3")
+    assert "make_masks" not in machine.ran
     machine.ran.clear()
     rows = _make(tmp_path, "segmentation", "--seeds", "3")
+    assert machine.ran.count("make_masks") == 1
     assert machine.ran.count("train_seg") == 3
     assert machine.ran.count("infer_seg") == machine.ran.count("evaluation_cam") == 6
     assert not {"train_cpn", "train_irn", "train_aff"} & set(machine.ran)
@@ -189,6 +194,12 @@ def test_names_follow_from_what_changes_a_result(tmp_path):
     assert road().train((), 1).output != base
     assert road().train(("--superpixels", "301"), 0).output != base
     assert road(voc12_root="elsewhere").train((), 0).output != base
+
+
+def test_score_images(machine, tmp_path):
+    rows = _make(tmp_path, "prcm", "--seeds", "0", "--score_images", "1")
+    assert {row["images"] for row in rows} == {"1"}
+    assert len(list((tmp_path / "results").glob("cpn_seed0_*/cam_*_val_1.json"))) == 5
 
 
 def test_photos_need_a_root(tmp_path):
