@@ -15,6 +15,7 @@ segmentation.
 import argparse
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -163,6 +164,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=int,
         metavar="N",
         help="score N images of each split, evenly spread over its list, instead of all",
+    )
+    parser.add_argument(
+        "--rows", metavar="REGEX", help="only rows whose 'setting, stage, split' it is found in, e.g. 'seed, val$' (default: all)"
     )
     parser.add_argument(
         "--train_flags",
@@ -316,6 +320,11 @@ class Line:
     stage: str
     split: str
     evaluate: Callable[[int], Step]
+
+    @property
+    def name(self) -> str:
+        """What --rows looks at."""
+        return f"{self.setting}, {self.stage}, {self.split}"
 
 
 @dataclass(frozen=True)
@@ -492,7 +501,10 @@ def main(args: argparse.Namespace) -> None:
         raise InputError(f"--data {args.data} needs --voc12_root, the folder of the photographs in VOC layout")
     road = Road(preset, Path(args.results), args.num_workers, args.device)
     seeds = list(dict.fromkeys(args.seeds))
-    plan = [(line, {seed: line.evaluate(seed) for seed in seeds}) for line in TABLES[args.table].lines(road, args)]
+    lines = [line for line in TABLES[args.table].lines(road, args) if re.search(args.rows or "", line.name)]
+    if not lines:
+        raise InputError(f"--rows {args.rows} is found in no row of the table {args.table}")
+    plan = [(line, {seed: line.evaluate(seed) for seed in seeds}) for line in lines]
     runner = Runner(execute, args.dry_run)
     for seed in seeds:
         for _, steps in plan:

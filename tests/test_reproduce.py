@@ -196,6 +196,16 @@ def test_names_follow_from_what_changes_a_result(tmp_path):
     assert road(voc12_root="elsewhere").train((), 0).output != base
 
 
+def test_rows(machine, tmp_path):
+    rows = _make(tmp_path, "seeds", "--seeds", "0", "--rows", "^CPN.*, seed, val$")
+    assert [(row["setting"], row["stage"], row["split"]) for row in rows] == [
+        ("CPN", "seed", "val"),
+        ("CPN, --preset best", "seed", "val"),
+    ]
+    with pytest.raises(InputError, match="--rows SEEM is found in no row of the table seeds"):
+        _make(tmp_path, "seeds", "--rows", "SEEM")
+
+
 def test_score_images(machine, tmp_path):
     rows = _make(tmp_path, "prcm", "--seeds", "0", "--score_images", "1")
     assert {row["images"] for row in rows} == {"1"}
