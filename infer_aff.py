@@ -21,7 +21,7 @@ from network.aff import AffinityNet, AffinityNetTimm
 from network.expansion_weights import load_affinity_net
 from tool.affinity import fitting_radius
 from tool.crf import prepend_background
-from tool.device import PRECISIONS, autocast, choose_device
+from tool.device import KEEP_SMALL, PRECISIONS, autocast, choose_device
 from tool.errors import run_script
 from tool.files import file_digest, require_dir
 from tool.flags import bool_flag
@@ -114,7 +114,7 @@ def image_mask(cam: Tensor, keys: Tensor, affinity: Tensor, walk: Walk) -> Tenso
 def main(args: argparse.Namespace) -> None:
     """Write a pseudo mask for every image of the list."""
     # ============ network ============
-    device = choose_device(args.device)
+    device = choose_device(args.device, KEEP_SMALL)
     net, config = load_affinity_net(args.weights)
     net.to(device, memory_format=torch.channels_last)
     walk_device = torch.device("cpu") if device.type == "mps" else device  # the walk needs float64

@@ -26,7 +26,7 @@ from network.cpn import CPNHead
 from network.weights import load_network
 from tool.cam import merge_passes
 from tool.cam_file import FORMATS, CamFile, load_cam, save_cam
-from tool.device import PRECISIONS, autocast, choose_device
+from tool.device import KEEP_SMALL, PRECISIONS, autocast, choose_device, give_back_free_memory
 from tool.errors import InputError, run_script
 from tool.files import file_digest, require_dir
 from tool.flags import bool_flag
@@ -114,7 +114,7 @@ def image_cam(
         # A CPU gains nothing from pairs, and needs half the memory without.
         for part in pair.split(1 if device.type == "cpu" else 2):
             with autocast(device, precision):
-                cam = net.forward_low_resolution(part)[1] if refined else net.cam(net.forward_features(part)["conv6"])
+                cam = net.forward_low_resolution(part)[1] if refined else net.cam_and_features(part)[0]
             cam = cam[:, keys + 1].float()
             cam = F.interpolate(cam, part.shape[2:], mode="bilinear", align_corners=True)
             passes.append(F.interpolate(cam, size, mode="bilinear", align_corners=False))
@@ -159,7 +159,7 @@ def predict_classes(net: CPNHead, image: Tensor) -> tuple[Tensor, Tensor]:
 
     image: (3, H, W), normalised; keys: (n,) int64; scores: (n,), probabilities, from the global average of the plain CAM.
     """
-    probability = global_average(net.cam(net.forward_features(image[None])["conv6"]), image.shape[1:])[0].sigmoid()
+    probability = global_average(net.cam_and_features(image[None])[0], image.shape[1:])[0].sigmoid()
     keys = torch.nonzero(probability > SEEN_PROBABILITY).flatten()
     keys = keys if len(keys) else probability.argmax()[None]
     return keys, probability[keys]
@@ -220,9 +220,10 @@ def infer_photographs(
 
 def main(args: argparse.Namespace) -> None:
     """Write the CAM files of a list, or the overlays of single photographs."""
-    device = choose_device(args.device)
+    device = choose_device(args.device, KEEP_SMALL)
     net, config, classes = load_network(args.weights)
     net.to(device, memory_format=torch.channels_last)
+    give_back_free_memory()
     refined = args.cam == "refined" or (args.cam == "auto" and config["method"] != "cam")
     if refined and config["method"] == "cam":
         raise InputError(

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from network.expansion_weights import load_irn
 from network.irn import IRN, STRIDE, infer_edge
 from tool.cam_file import CamFile, save_cam
-from tool.device import PRECISIONS, autocast, choose_device
+from tool.device import KEEP_SMALL, PRECISIONS, autocast, choose_device
 from tool.errors import run_script
 from tool.files import file_digest, require_dir
 from tool.flags import bool_flag
@@ -112,7 +112,7 @@ def write_pictures(folder: Path, name: str, size: tuple[int, int], edge: np.ndar
 def main(args: argparse.Namespace) -> None:
     """Write a pseudo mask for every image of the list."""
     # ============ network ============
-    device = choose_device(args.device)
+    device = choose_device(args.device, KEEP_SMALL)
     net, config = load_irn(args.weights)
     net.to(device, memory_format=torch.channels_last)
     crop_size = args.crop_size or config["crop_size"]

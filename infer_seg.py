@@ -24,7 +24,7 @@ from tqdm import tqdm
 from network.seg import SegNet, merged_logits
 from network.seg_weights import load_seg
 from tool.crf import CrfSettings, crf_probabilities, named_settings
-from tool.device import PRECISIONS, autocast, choose_device
+from tool.device import KEEP_SMALL, PRECISIONS, autocast, choose_device
 from tool.errors import InputError, run_script
 from tool.files import file_digest, require_dir
 from tool.flags import add_crf_flags, bool_flag
@@ -170,7 +170,7 @@ def infer_photographs(
 
 def main(args: argparse.Namespace) -> None:
     """Write the masks of a list, or the overlays of single photographs."""
-    device = choose_device(args.device)
+    device = choose_device(args.device, KEEP_SMALL)
     net, config, classes = load_seg(args.weights)
     net.to(device, memory_format=torch.channels_last)
     crf = None if args.crf == NO_CRF else named_settings(args.crf, **dict(args.crf_set))

@@ -228,7 +228,7 @@ def train_seam_step(net: CPNHead, batch: dict[str, Tensor]) -> dict[str, Tensor]
 def train_cam_step(net: CPNHead, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """The plain baseline's loss."""
     image = batch["image"]
-    return cam_losses(net.cam(net.forward_features(image)["conv6"]), batch["label"], image.shape[2:])
+    return cam_losses(net.cam_and_features(image)[0], batch["label"], image.shape[2:])
 
 
 STEPS = {"cpn": train_cpn_step, "seam": train_seam_step, "cam": train_cam_step}

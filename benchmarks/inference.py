@@ -20,7 +20,7 @@ from infer_cam import image_cam
 from network import build_cpn
 from network.cpn import CPNHead
 from tool.cam import merge_passes
-from tool.device import GIVE_BACK, KEEP, set_allocator
+from tool.device import GIVE_BACK, KEEP_SMALL, give_back_free_memory, set_allocator
 from tool.errors import run_script
 
 SCALES = (0.5, 1.0, 1.5, 2.0)
@@ -56,7 +56,7 @@ def measure(args: argparse.Namespace) -> None:
     """Print {seconds, device_peak} of args.one; the network has random weights, the photograph is noise."""
     way, backbone = args.one
     device = torch.device(args.device)
-    set_allocator(GIVE_BACK if way == "naive" else KEEP)
+    set_allocator(GIVE_BACK if way == "naive" else KEEP_SMALL)
     torch.manual_seed(0)
     net = build_cpn(backbone).to(device).eval()
     scaled = [torch.randn(3, *(round(side * scale) for side in SIZE)) for scale in SCALES]
@@ -68,6 +68,7 @@ def measure(args: argparse.Namespace) -> None:
         run = {way: lambda: naive_cam(net, scaled, keys)}
     else:
         net.to(memory_format=torch.channels_last)
+        give_back_free_memory()
         run = {way: lambda: image_cam(net, scaled, SIZE, keys, refined=True, flip=True, precision=WAYS[way])}
     values = seconds_in_turn(run, rounds=5, device=device) if device.type == "cuda" else seconds_in_turn(run, 1, warm_up=False)
     values = {"seconds": values[way]}

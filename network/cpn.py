@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from network.resnet38 import ResNet38
-from network.timm_backbone import TimmBackbone
 from tool.cam import EPS, cam_prior
 
 REFINEMENTS = ("pcm+prcm", "pcm", "prcm", "none")
@@ -102,13 +101,17 @@ class CPNHead(nn.Module):
 
     def forward_cam(self, x: Tensor) -> Tensor:
         """The raw CAM alone, (B, K, H, W); the refinement is not computed."""
-        return self._resize(self.cam(self.forward_features(x)["conv6"]), x)
+        return self._resize(self.cam_and_features(x)[0], x)
 
     def forward_low_resolution(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Raw CAM and refined CAM at feature size, (B, K, h, w)."""
-        features = self.forward_features(x)
-        cam = self.cam(features["conv6"])
+        cam, features = self.cam_and_features(x)
         return cam, self.refine(cam, self.feature(x, features))
+
+    def cam_and_features(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The raw CAM (B, K, h, w), and the backbone's maps; conv6 may be the CAM in their place, if no gradient is wanted."""
+        features = self.forward_features(x)
+        return self.cam(features["conv6"]), features
 
     def cam(self, conv6: Tensor) -> Tensor:
         """The raw CAM (B, K, h, w) of the deepest map."""
@@ -152,15 +155,12 @@ class CPNResNet38(CPNHead, ResNet38):
         ResNet38.__init__(self)
         self._init_head(num_classes, refinement, prcm)
 
-
-class CPNTimm(CPNHead, TimmBackbone):
-    """CPN on a timm backbone."""
-
-    def __init__(self, num_classes: int, refinement: str, prcm: str, name: str, output_stride: int, pretrained: bool) -> None:
-        TimmBackbone.__init__(self, name, output_stride=output_stride, pretrained=pretrained)
-        self._init_head(num_classes, refinement, prcm)
-        # As large as the released start, but it keeps angles, and so PCM's affinities, as the features have them (docs/LOG.md).
-        nn.init.orthogonal_(self.f9.weight, gain=4)
+    def cam_and_features(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """As CPNHead's; without gradient on a CPU in bands of rows, which takes a third of the memory and as long."""
+        if torch.is_grad_enabled() or x.device.type != "cpu":
+            return super().cam_and_features(x)
+        features = self.forward_in_bands(x, self.cam)
+        return features["conv6"], features
 
 
 def build_cpn(
@@ -187,4 +187,6 @@ def build_cpn(
         if output_stride not in (None, 8):
             raise ValueError(f"resnet38 has output stride 8, not {output_stride}")
         return CPNResNet38(num_classes, refinement, prcm)
+    from network.cpn_timm import CPNTimm  # timm brings torchvision: 0.2 GiB that ResNet38 has no use for
+
     return CPNTimm(num_classes, refinement, prcm, backbone, output_stride or 16, pretrained)

@@ -4,12 +4,14 @@ Attribute names are those of the released checkpoints. Batch norm never trains: 
 affine parameters take no gradient.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
+
+from network.bands import in_bands
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -24,13 +26,21 @@ def freeze_batch_norm(module: nn.Module) -> None:
 
 
 class ResBlock(nn.Module):
-    """Pre-activation block of two 3x3 convolutions: (B, in, H, W) -> (B, out, H/stride, W/stride)."""
+    """Pre-activation block of two 3x3 convolutions: (B, in, H, W) -> (B, out, H/stride, W/stride).
+
+    halo, widest: as network.bands.in_bands wants them
+    """
 
     def __init__(self, in_channels: int, mid_channels: int, out_channels: int, stride: int = 1, dilation: int = 1) -> None:
         super().__init__()
         same_shape = in_channels == out_channels and stride == 1
         # A block that changes the shape at stride 1 (b5) dilates only its second convolution.
         first = dilation if same_shape else 1
+        self.stride, self.halo, self.widest = (
+            stride,
+            first + stride * dilation,
+            max(mid_channels, out_channels, stride**2 * in_channels),
+        )
         self.bn_branch2a = nn.BatchNorm2d(in_channels)
         self.conv_branch2a = nn.Conv2d(in_channels, mid_channels, 3, stride, padding=first, dilation=first, bias=False)
         self.bn_branch2b1 = nn.BatchNorm2d(mid_channels)
@@ -53,6 +63,7 @@ class ResBlockBottleneck(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, dilation: int, dropout: float) -> None:
         super().__init__()
+        self.stride, self.halo, self.widest = 1, dilation, out_channels
         self.bn_branch2a = nn.BatchNorm2d(in_channels)
         self.conv_branch2a = nn.Conv2d(in_channels, out_channels // 4, 1, bias=False)
         self.bn_branch2b1 = nn.BatchNorm2d(out_channels // 4)
@@ -129,6 +140,41 @@ class ResNet38(nn.Module):
         x, conv5 = self._run(self.b6, x, True)
         conv6 = F.relu(self.bn7(self._run(self.b7, x)), inplace=True)
         return {"conv4": conv4, "conv5": conv5, "conv6": conv6}
+
+    @torch.no_grad()
+    def forward_in_bands(self, x: Tensor, head: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+        """forward_features for inference in little memory: conv4 and conv5, and in conv6's place head(conv6), which is never held whole.
+
+        head: a function of single pixels, (B, 4096, h, w) -> (B, K, h, w)
+        """
+
+        def stem(x: Tensor) -> Tensor:
+            return self.b2(self.conv1a(x))
+
+        def top(x: Tensor) -> Tensor:
+            return head(F.relu(self.bn7(self.b7(x)), inplace=True))
+
+        x = in_bands(stem, x, halo=1 + self.b2.halo, widest=self.b2.widest, stride=self.b2.stride)
+        blocks = (
+            self.b2_1,
+            self.b2_2,
+            self.b3,
+            self.b3_1,
+            self.b3_2,
+            self.b4,
+            self.b4_1,
+            self.b4_2,
+            self.b4_3,
+            self.b4_4,
+            self.b4_5,
+        )
+        for block in blocks:
+            x = in_bands(block, x, block.halo, block.widest, block.stride)
+        x, conv4 = in_bands(lambda x: self.b5(x, True), x, self.b5.halo, self.b5.widest)
+        for block in (self.b5_1, self.b5_2):
+            x = in_bands(block, x, block.halo, block.widest)
+        x, conv5 = in_bands(lambda x: self.b6(x, True), x, self.b6.halo, self.b6.widest)
+        return {"conv4": conv4, "conv5": conv5, "conv6": in_bands(top, x, self.b7.halo, self.b7.widest)}
 
     def _run(self, block: nn.Module, x: Tensor, return_activation: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         if self.checkpointing and torch.is_grad_enabled():

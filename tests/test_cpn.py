@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from network import bands
 from network import cpn as module
 from network.cpn import (
     REFINEMENTS,
@@ -44,6 +45,22 @@ def test_forward_matches_the_released_network(released_net):
     assert relative_error(cam, arrays["cam"]) < 1e-4
     assert relative_error(refined, arrays["cam_rv"]) < 1e-4
     assert torch.equal(released_net.forward_cam(x), cam)
+
+
+@pytest.mark.parametrize("limit", [1, 2**18])
+def test_bands_match_the_released_network(released_net, monkeypatch, limit):
+    """The reference image is smaller than a band: here bands are as low as their margins allow, or a few rows high."""
+    arrays = load_arrays("forward")
+    x = torch.from_numpy(arrays["x"])
+    monkeypatch.setattr(bands, "BAND_ELEMENTS", limit)
+    with torch.inference_mode():
+        cam, refined = released_net(x)
+    assert relative_error(cam, arrays["cam"]) < 1e-4
+    assert relative_error(refined, arrays["cam_rv"]) < 1e-4
+    with torch.no_grad():
+        maps, plain = released_net.forward_in_bands(x, released_net.cam), released_net.forward_features(x)
+    for name in ("conv4", "conv5"):
+        assert relative_error(maps[name], plain[name]) < 1e-5
 
 
 @pytest.fixture(scope="module")

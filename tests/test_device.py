@@ -3,11 +3,14 @@
 import contextlib
 import ctypes
 import platform
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from tool.device import GIVE_BACK, KEEP, autocast, choose_device, set_allocator
+from tool.device import GIVE_BACK, KEEP, KEEP_SMALL, autocast, choose_device, give_back_free_memory, set_allocator
 from tool.errors import InputError
 
 
@@ -26,14 +29,32 @@ def test_cpu_is_always_there():
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
-def test_glibc_takes_both_allocator_settings():
+def test_glibc_takes_every_allocator_setting():
     assert set_allocator(GIVE_BACK)
+    assert set_allocator(KEEP_SMALL)
     assert set_allocator(KEEP)
 
 
 def test_another_c_library_is_left_alone(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
     assert not set_allocator(KEEP)
+    assert not give_back_free_memory()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc_trim is glibc's")
+def test_free_memory_between_used_blocks_is_given_back():
+    """In a process of its own: this one may hold the blocks elsewhere."""
+    code = (
+        "import ctypes; from tool.device import give_back_free_memory, set_allocator, KEEP\n"
+        "set_allocator(KEEP)\n"
+        "libc = ctypes.CDLL(None); libc.malloc.restype = ctypes.c_void_p; libc.free.argtypes = [ctypes.c_void_p]\n"
+        "blocks = [libc.malloc(2**20) for _ in range(40)]\n"
+        "[ctypes.memset(block, 1, 2**20) for block in blocks]\n"
+        "[libc.free(block) for block in blocks[:-1]]\n"
+        "print(give_back_free_memory(), give_back_free_memory())"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+    assert run.stdout.split()[0] == "True"
 
 
 @pytest.mark.parametrize("name", ["cuda:99", "gpu", ""])

@@ -4,14 +4,12 @@ import json
 import platform
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
-import torchvision
-from torch.utils.tensorboard import SummaryWriter
 
 from tool.files import git_commit, naming
 from tool.shards import is_main
@@ -25,8 +23,8 @@ def provenance() -> dict[str, Any]:
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
-            "timm": timm.__version__,
+            "torchvision": version("torchvision"),
+            "timm": version("timm"),
             "numpy": np.__version__,
         },
         "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine(),
@@ -44,6 +42,8 @@ class RunLog:
         self._path = folder / "log.jsonl"
         self._board = None
         if is_main():
+            from torch.utils.tensorboard import SummaryWriter  # slow to import, and nothing to scripts that only read
+
             folder.mkdir(parents=True, exist_ok=True)
             self._board = SummaryWriter(str(folder / "tensorboard"))
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from PIL import Image
-from torchvision.transforms import ColorJitter
 
 from voc12.constants import IGNORE_LABEL
 
@@ -62,6 +61,8 @@ def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.nd
 
 def colour_jitter(image: np.ndarray, jitter: Sequence[float], rng: np.random.Generator) -> np.ndarray:
     """torchvision's ColorJitter(*jitter) of a uint8 image, at random by a torch seed that rng draws."""
+    from torchvision.transforms import ColorJitter  # 0.2 GiB and a second, which inference need not spend
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(2**63)))
         return np.array(ColorJitter(*jitter)(Image.fromarray(image)))
