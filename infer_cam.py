@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from network.cpn import CPNHead
+from network.cpn import PRCM_KEYS, REFINEMENTS, CPNHead
 from network.weights import load_network
 from tool.cam import merge_passes
 from tool.cam_file import FORMATS, CamFile, load_cam, save_cam
@@ -71,6 +71,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model.add_argument(
         "--cam", choices=("auto", *STAGES), default="auto", help="which map; auto is plain for --method cam, else refined"
     )
+    model.add_argument(
+        "--refinement",
+        choices=[name for name in REFINEMENTS if name != "none"],
+        help="modules that refine the CAM here, whatever refined it in training (default the same; none is --cam plain)",
+    )
+    model.add_argument("--prcm", choices=PRCM_KEYS, help="memory order of PRCM's keys (default as in training)")
     model.add_argument(
         "--scales", type=float, nargs="+", default=(0.5, 1.0, 1.5, 2.0), help="image scales (default 0.5 1.0 1.5 2.0)"
     )
@@ -229,8 +235,12 @@ def main(args: argparse.Namespace) -> None:
         raise InputError(
             f"--cam refined: {args.weights} was trained with --method cam, its refinement is untrained; use --cam plain"
         )
+    if not refined and (args.refinement or args.prcm):
+        raise InputError("--refinement and --prcm are for refined maps; this network or --cam makes plain ones")
+    net.refinement, net.prcm = args.refinement or net.refinement, args.prcm or net.prcm
     meta = {
         "stage": STAGES["refined" if refined else "plain"],
+        **({"refinement": net.refinement, "prcm": net.prcm} if refined else {}),
         "method": config["method"],
         "backbone": config["backbone"],
         "weights": file_digest(args.weights),

@@ -219,11 +219,20 @@ class Road:
         folder = self._session(train_cpn.parse_args, f"{method}_seed{seed}", flags)
         return self._trainer("train_cpn.py", flags, folder, *self._data())
 
-    def cams(self, weights: Step, image_list: str) -> Step:
-        """CAM files of a list; all lists of a session share a folder."""
+    def cams(self, weights: Step, image_list: str, *own: str) -> Step:
+        """CAM files of a list; all lists of a session share a folder. own: flags of infer_cam.py over the preset's."""
         scales = self.preset.scales.split()
-        folder = weights.folder / f"cam_{digest({'scales': scales})}"
-        flags = ["--voc12_root", self.preset.voc12_root, "--infer_list", image_list, "--weights", str(weights.output), *scales]
+        folder = weights.folder / f"cam_{digest({'scales': scales} | ({'own': own} if own else {}))}"
+        flags = [
+            "--voc12_root",
+            self.preset.voc12_root,
+            "--infer_list",
+            image_list,
+            "--weights",
+            str(weights.output),
+            *scales,
+            *own,
+        ]
         flags += ["--out_cam", str(folder), "--device", self.device]
         return self._step("infer_cam.py", flags, folder, weights.folder, weights)
 
@@ -235,9 +244,9 @@ class Road:
         every += ["--absent", self.preset.absent, *flags, "--json", str(output)]
         return self._step("evaluation_cam.py", every, output, made.folder, made)
 
-    def seed(self, flags: Sequence[str], split: str, seed: int) -> Step:
-        """Numbers of seeds, at the best threshold and at the one chosen without masks."""
-        return self.evaluate(self.cams(self.train(flags, seed), self.preset.splits[split]), split, "--t", "auto")
+    def seed(self, flags: Sequence[str], split: str, seed: int, infer: Sequence[str] = ()) -> Step:
+        """Numbers of seeds, at the best threshold and at the one chosen without masks. infer: flags of infer_cam.py."""
+        return self.evaluate(self.cams(self.train(flags, seed), self.preset.splits[split], *infer), split, "--t", "auto")
 
     def seed_crf(self, flags: Sequence[str], split: str, seed: int) -> Step:
         """Numbers of seeds after the dense CRF."""
@@ -381,17 +390,20 @@ def patches_lines(road: Road, _args: argparse.Namespace) -> list[Line]:
 
 
 def prcm_lines(road: Road, _args: argparse.Namespace) -> list[Line]:
-    """The modules that refine, in training and inference."""
-    return _seed_lines(
-        road,
-        {
-            "none": ["--refinement", "none"],
-            "PCM": ["--refinement", "pcm"],
-            "PRCM": ["--refinement", "prcm"],
-            "PCM + PRCM (CPN)": [],
-            "PCM + PRCM, keys transposed": ["--prcm", "transposed"],
-        },
-    )
+    """The modules that refine: in training and inference, and in the inference of one and the same CPN."""
+    modules = {
+        "none": ["--refinement", "none"],
+        "PCM": ["--refinement", "pcm"],
+        "PRCM": ["--refinement", "prcm"],
+        "PCM + PRCM (CPN)": [],
+        "PCM + PRCM, keys transposed": ["--prcm", "transposed"],
+    }
+    split = road.preset.ablation_split
+    lines = _seed_lines(road, modules)
+    for name, flags in (modules | {"none": ["--cam", "plain"]}).items():
+        if flags:
+            lines.append(Line(f"CPN's weights, {name}", "seed", split, partial(road.seed, (), split, infer=tuple(flags))))
+    return lines
 
 
 def backbones_lines(road: Road, args: argparse.Namespace) -> list[Line]:
@@ -435,7 +447,11 @@ TABLES = {
         "half of the cells hidden.",
         patches_lines,
     ),
-    "prcm": Table("Refinement modules", "CPN with the modules in training and in inference.", prcm_lines),
+    "prcm": Table(
+        "Refinement modules",
+        "CPN with the modules in training and in inference; CPN's weights: trained with PCM + PRCM, refined by these modules alone.",
+        prcm_lines,
+    ),
     "backbones": Table("Backbones", "NAME:S is output stride S.", backbones_lines),
     "segmentation": Table(
         "Segmentation",

@@ -84,6 +84,8 @@ def test_files_hold_the_labelled_classes_at_the_size_of_the_image(made, pets_roo
         assert cam_file.cam.shape == (len(cam_file.keys), *image.shape[:2])
         assert cam_file.meta == {
             "stage": "cam_refined",
+            "refinement": "pcm+prcm",
+            "prcm": "released",
             "method": "cpn",
             "backbone": "resnet10t",
             "weights": file_digest(weights / "cpn.pth"),
@@ -150,6 +152,21 @@ def test_stage_follows_the_method_unless_it_is_named(pets_root, weights, tmp_pat
     assert {cam.meta["stage"] for cam in auto.values()} == {"cam_refined" if method == "cpn" else "cam"}
     same = all(np.array_equal(auto[name].cam, plain[name].cam) for name in IDS)
     assert same == (method == "cam")
+
+
+def test_other_modules_may_refine_than_in_training(pets_root, weights, tmp_path, small_net, made):
+    changed = {
+        flags: _infer(pets_root, weights / "cpn.pth", tmp_path / flags.replace(" ", "_"), *flags.split())
+        for flags in ("--refinement pcm", "--refinement prcm", "--prcm transposed")
+    }
+    maps = [np.concatenate([cam.cam.ravel() for cam in files.values()]) for files in changed.values()]
+    maps.append(np.concatenate([load_cam(made / f"{name}.npz").cam.ravel() for name in IDS]))
+    assert all(not np.allclose(one, two) for index, one in enumerate(maps) for two in maps[:index])
+    assert next(iter(changed["--refinement pcm"].values())).meta["refinement"] == "pcm"
+    for flags in ("--refinement pcm", "--prcm transposed"):
+        assert _error(pets_root, weights / "cam.pth", tmp_path / "none", *flags.split()).startswith(
+            "--refinement and --prcm are for refined maps"
+        )
 
 
 def test_formats_hold_the_same_maps(pets_root, weights, made, tmp_path):

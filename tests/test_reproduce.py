@@ -134,6 +134,9 @@ def test_seeds_table(machine, tmp_path, capsys):
     assert machine.ran.count("train_cpn") == 4
     assert not any(row["published"] for row in rows)
     assert rows[3]["setting"] == "PCM + PRCM (CPN)"
+    assert [row["setting"] for row in rows[5:]] == [
+        f"CPN's weights, {name}" for name in ("none", "PCM", "PRCM", "PCM + PRCM, keys transposed")
+    ]
     machine.ran.clear()
     rows = _make(tmp_path, "losses", "--seeds", "0")
     assert machine.ran.count("train_cpn") == 3  # PCM alone is in the table before
@@ -209,7 +212,7 @@ def test_rows(machine, tmp_path):
 def test_score_images(machine, tmp_path):
     rows = _make(tmp_path, "prcm", "--seeds", "0", "--score_images", "1")
     assert {row["images"] for row in rows} == {"1"}
-    assert len(list((tmp_path / "results").glob("cpn_seed0_*/cam_*_val_1.json"))) == 5
+    assert len(list((tmp_path / "results").glob("cpn_seed0_*/cam_*_val_1.json"))) == 9
 
 
 def test_photos_need_a_root(tmp_path):
