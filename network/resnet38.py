@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from network.bands import in_bands
+from tool.device import give_back_free_memory
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -147,6 +148,8 @@ class ResNet38(nn.Module):
 
         head: a function of single pixels, (B, 4096, h, w) -> (B, K, h, w)
         """
+
+        give_back_free_memory()  # what a pass at another scale left, whose blocks fit nothing here
 
         def stem(x: Tensor) -> Tensor:
             return self.b2(self.conv1a(x))
