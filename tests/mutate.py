@@ -56,6 +56,11 @@ EQUIVALENT = {
         for index in (1, -1)
     },
     "tool/losses.py hardest_mean: if flat.shape[1] > count: -> if flat.shape[1] >= count:": "the largest `count` of `count` are all",
+    **{
+        "tool/losses.py loss_cpcr: channels = a.shape[1] if classes is None or a.shape[1] == classes + 1 else a.shape[1] - 1 -> "
+        f"channels = a.shape[1] if classes is None or a.shape[1] == classes + 1 else a.shape[1] {last}": "that map is 0 everywhere"
+        for last in ("+ 1", "- 0")
+    },
     "tool/losses.py _labelled_maps: count = min(int(label.sum(dim=1).max()) + 1, label.shape[1]) -> "
     "count = min(int(label.sum(dim=1).max()) + 2, label.shape[1])": "another map that is 0 in every term",
     "tool/losses.py _labelled_maps: order = label.argsort(dim=1, descending=True, stable=True)[:, :count] -> "

@@ -269,9 +269,9 @@ def _leaf_maps(count: int, seed: int, shape=(2, 6, 5, 7)) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("label", LABELS.values(), ids=LABELS)
 @pytest.mark.parametrize("positive", [False, True], ids=["any sign", "refined maps >= 0"])
-def test_cpn_losses_at_low_resolution_equal_full_size_ones(label, positive):
+@pytest.mark.parametrize("size", [(33, 47), (3, 47)], ids=["square", "flatter than its maps are many"])
+def test_cpn_losses_at_low_resolution_equal_full_size_ones(label, positive, size):
     label, visible = torch.tensor(label, dtype=torch.float32), torch.tensor([0.6, 0.35])
-    size = (33, 47)
 
     def losses(low: bool) -> tuple[dict, list[torch.Tensor]]:
         maps = _leaf_maps(6, seed=0)
