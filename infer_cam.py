@@ -33,6 +33,7 @@ from tool.flags import bool_flag
 from tool.images import read_image, write_image
 from tool.losses import global_average
 from tool.overlay import caption, overlay
+from tool.seed import PLAIN_STAGE, REFINED_STAGE
 from tool.shards import is_main, shard, share_note
 from tool.trainer import ignore_signals, to_device
 from tool.transforms import normalise, to_tensor
@@ -45,7 +46,7 @@ VOC12_ROOT = "data/VOCdevkit/VOC2012"
 WEIGHTS = "results/cpn/cpn.pth"
 OUT_CAM = "results/cpn/cam"
 
-STAGES = {"plain": "cam", "refined": "cam_refined"}
+STAGES = {"plain": PLAIN_STAGE, "refined": REFINED_STAGE}
 # From here up a class counts as seen in a photograph without labels.
 SEEN_PROBABILITY = 0.5
 

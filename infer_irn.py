@@ -26,7 +26,7 @@ from tool.files import file_digest, require_dir
 from tool.flags import bool_flag
 from tool.images import write_image, write_mask
 from tool.irn_pictures import boundary_picture, displacement_picture
-from tool.seed import MASK_UNITS, WALK_STAGE
+from tool.seed import MASK_UNITS, REFINED_STAGE, WALK_STAGE
 from tool.shards import is_main, shard, share_note
 from tool.walk import edge_walk, unit_scores, unit_scores_to_label
 from voc12.constants import DATA_HELP
@@ -39,6 +39,7 @@ CAM_DIR = "results/cpn/cam"
 OUT_MASK = "results/irn/mask"
 
 STAGE = "irn_mask"
+RELEASED_BG_THRESHOLD = 0.25
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -69,8 +70,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     walk.add_argument(
         "--bg_threshold",
         type=float,
-        default=0.25,
-        help="background score, where 1 is the image's highest after the walk (default %(default)s)",
+        default=RELEASED_BG_THRESHOLD,
+        help="background score, where 1 is the image's highest after the walk (default %(default)s, as released, for a plain CAM's "
+        "peaked maps; refined CAMs need a higher one)",
     )
 
     output = parser.add_argument_group("output")
@@ -156,6 +158,7 @@ def main(args: argparse.Namespace) -> None:
     loader = DataLoader(data, batch_size=None, num_workers=min(args.num_workers, len(data)))
 
     # ============ inference ============
+    stages = set()
     for sample in tqdm(loader, unit="img", dynamic_ncols=True, disable=not is_main()):
         edge, displacement = image_boundary(net, sample["image"].to(device), crop_size, args.precision)
         cam, keys, walk_edge = (value.to(walk_device) for value in (sample["cam"], sample["keys"], edge))
@@ -167,6 +170,12 @@ def main(args: argparse.Namespace) -> None:
             maps = walked.float().cpu().numpy()
             save_cam(args.out_cam, CamFile(sample["id"], sample["keys"].numpy(), maps, mask.shape, sample["walked_meta"]))
         write_mask(out_mask / f"{sample['id']}.png", mask, sample["meta"])
+        stages.add(sample["meta"]["cam"].get("stage"))
+    if REFINED_STAGE in stages and args.bg_threshold == RELEASED_BG_THRESHOLD:
+        tqdm.write(
+            f"note: the seeds are refined CAMs, for which --bg_threshold {args.bg_threshold} is likely too low; --out_cam keeps the maps, "
+            "and make_masks.py --t auto --seed_dir chooses a score without masks"
+        )
     print(f"pseudo masks ({STAGE}): {out_mask}, {share_note(len(every))}")
 
 

@@ -208,3 +208,11 @@ def test_walked_cams_give_the_masks_at_the_masks_threshold(pets_root, weights, c
     _infer(pets_root, weights, cam_dir, tmp_path / "mask", "--out_cam", tmp_path / "cam")
     again = [(tmp_path / "cam" / f"{name}.npz").stat().st_mtime_ns for name in names]
     assert [a == b for a, b in zip(times, again, strict=True)] == [False] + [True] * (len(names) - 1)
+
+
+def test_the_released_score_is_questioned_for_refined_seeds(pets_root, weights, cam_dir, tmp_path, capsys):
+    note = "note: the seeds are refined CAMs, for which --bg_threshold 0.25 is likely too low"
+    _infer(pets_root, weights, cam_dir, tmp_path / "released")
+    assert note in capsys.readouterr().out
+    _infer(pets_root, weights, cam_dir, tmp_path / "own", "--bg_threshold", 0.6)
+    assert "note:" not in capsys.readouterr().out

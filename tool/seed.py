@@ -13,7 +13,8 @@ from tool.errors import InputError
 from tool.files import file_digest
 from tool.images import read_mask, read_mask_meta
 
-SEED_STAGES = ("cam", "cam_refined")  # what infer_cam.py writes; files of the field's formats name no stage
+PLAIN_STAGE, REFINED_STAGE = "cam", "cam_refined"
+SEED_STAGES = (PLAIN_STAGE, REFINED_STAGE)  # what infer_cam.py writes; files of the field's formats name no stage
 CRF_STAGE = "seed_crf"
 WALK_STAGE = "irn_walk"  # seeds after IRN's walk
 CRF_THRESHOLD = 0.5  # where a map of tool.crf.marginals_to_cam says foreground
