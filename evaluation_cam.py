@@ -69,7 +69,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--t",
         type=auto_or_number,
         help="one background threshold in 0..1, or auto: chosen from photographs and CAMs without the masks, and compared with the "
-        "best (default: all of 0.00, 0.01, ..., 1.00)",
+        "best (default: all of 0.00, 0.01, ..., 1.00; with --crf what the CRF decides)",
     )
     evaluation.add_argument(
         "--seed_dir",
@@ -418,7 +418,13 @@ def append_log(path: str | Path, comment: str, text: str) -> None:
 
 
 def chosen_thresholds(args: argparse.Namespace) -> tuple[float, ...]:
-    """The thresholds to evaluate, unit scale: --t alone, or the sweep. As released, --curve sweeps whatever --t is, and auto does."""
+    """The thresholds to evaluate, unit scale: --t alone, or the sweep. As released, --curve sweeps whatever --t is, and auto does.
+
+    After a CRF the one at which the maps say what the CRF decided, unless more are asked for: the best of a sweep would be a choice by
+    the masks that the CRF has not made.
+    """
+    if args.crf and args.t is None and not args.curve:
+        return (CRF_THRESHOLD,)
     if args.t in (None, AUTO) or args.curve:
         return THRESHOLDS
     if not 0 <= args.t <= 1:

@@ -6,7 +6,8 @@ as JSON. {list} in a folder's name stands for the list's.
 
     python stage_table.py --lists train val --seed_dir results/cpn/cam_{list} --irn_dir results/irn/mask_{list} --out results/stages
 
-Each number of a CAM file is that of its list's best background threshold, which stands beside it, in unit scale.
+Each number of seeds is that of the best background threshold of its list, which stands beside it, in unit scale; after the CRF it is
+what the CRF decided, which 0.50 stands for.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from evaluation_cam import Evaluation, evaluate_cams, evaluate_masks, results
 from tool.errors import run_script
 from tool.files import atomic_write, require_dir, write_json
 from tool.flags import AUTO, add_seed_crf_flags, seed_crf
+from tool.seed import CRF_THRESHOLD
 from voc12.auto_threshold import choose_threshold
 from voc12.constants import DATA_HELP, MASK_DIR
 from voc12.lists import load_class_list, load_ids
@@ -80,7 +82,7 @@ def evaluate_list(args: argparse.Namespace, name: str, classes: Sequence[str]) -
     auto = args.crf_threshold == AUTO
     folder = _folder(args.seed_dir, name)
     crf = seed_crf(args, bg_threshold=choose_threshold(root, ids, folder, args.num_workers) if auto else best)
-    rows["seed + CRF"] = seeds(crf=crf, voc12_root=root)
+    rows["seed + CRF"] = seeds(crf=crf, voc12_root=root, thresholds=(CRF_THRESHOLD,))
     for stage, folder in (("AffinityNet mask", args.aff_dir), ("IRN mask", args.irn_dir), ("segmentation", args.seg_dir)):
         if folder:
             rows[stage] = evaluation_of(evaluate_masks, folder)()

@@ -77,12 +77,17 @@ def test_finished_files_are_kept(pets_root, cam_dir, tmp_path):
 
 
 def test_evaluation_with_crf_gives_the_numbers_of_the_files(pets_root, cam_dir, tmp_path):
-    files = _evaluate(pets_root, _refine(pets_root, cam_dir, tmp_path / "crf", "--crf_threshold", 0.3), tmp_path)
+    files = _evaluate(pets_root, _refine(pets_root, cam_dir, tmp_path / "crf", "--crf_threshold", 0.3), tmp_path, "--t", "0.5")
     direct = _evaluate(pets_root, cam_dir, tmp_path, "--crf", "seam", *MILD, "--crf_threshold", "0.3")
     assert files["crf"] is None
     assert (direct["crf"]["bg_threshold"], direct["crf"]["settings"]["iterations"]) == (0.3, 3)
     assert direct | {"crf": None} == files
     assert direct["stage"] == "seed_crf"
+    # The best of a sweep over the CRF's maps is a choice by the masks that the CRF has not made; it is there on request.
+    swept = _evaluate(pets_root, cam_dir, tmp_path, "--crf", "seam", *MILD, "--crf_threshold", "0.3", "--curve")
+    assert direct["best_threshold"] == 0.5
+    assert {round(point["threshold"], 2): point["miou"] for point in swept["curve"]}[0.5] == direct["best_miou"]
+    assert swept["best_miou"] >= direct["best_miou"]
 
 
 def test_evaluation_takes_the_best_threshold_of_the_seeds(pets_root, cam_dir, tmp_path, capsys):

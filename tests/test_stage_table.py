@@ -12,6 +12,7 @@ from tests.seeds import write_seeds
 from tool.crf import CRF_SETTINGS, SeedCrf
 from tool.errors import InputError
 from tool.images import read_mask, write_mask
+from tool.seed import CRF_THRESHOLD
 from voc12.constants import MASK_DIR
 from voc12.lists import load_ids
 
@@ -50,12 +51,12 @@ def test_table_of_two_lists(pets_root, folders, tmp_path, capsys):
         seeds = evaluate_cams(ids, folders / f"cam_{name}", gt_dir, PETS)
         best = seeds.best()
         crf = SeedCrf(CRF_SETTINGS["seam"], bg_threshold=THRESHOLDS[best])
-        refined = evaluate_cams(ids, folders / f"cam_{name}", gt_dir, PETS, crf=crf, voc12_root=pets_root)
+        refined = evaluate_cams(ids, folders / f"cam_{name}", gt_dir, PETS, (CRF_THRESHOLD,), crf=crf, voc12_root=pets_root)
         masks = evaluate_masks(ids, folders / f"irn_{name}", gt_dir, PETS)
         for line, stage, evaluation in zip(lines[2:], ("seed", "seed + CRF", "IRN mask"), (seeds, refined, masks), strict=True):
             miou = evaluation.scores.miou_zero[evaluation.best()]
             assert cells[stage, name]["best_miou"] == miou
-            threshold = f", {THRESHOLDS[evaluation.best()]:.2f}" if evaluation is not masks else ""
+            threshold = f", {evaluation.thresholds[evaluation.best()]:.2f}" if evaluation is not masks else ""
             assert line.strip("| ").split(" | ")[column] == f"{miou:.2f}{threshold}"
         assert [cells[stage, name]["stage"] for stage in ("seed", "seed + CRF", "IRN mask")] == [
             "cam_refined",
