@@ -241,7 +241,7 @@ def main(args: argparse.Namespace) -> None:
     net.refinement, net.prcm = args.refinement or net.refinement, args.prcm or net.prcm
     meta = {
         "stage": STAGES["refined" if refined else "plain"],
-        **({"refinement": net.refinement, "prcm": net.prcm} if refined else {}),
+        **{name: value for name, value in (("refinement", args.refinement), ("prcm", args.prcm)) if value},  # else as trained
         "method": config["method"],
         "backbone": config["backbone"],
         "weights": file_digest(args.weights),

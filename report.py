@@ -28,6 +28,8 @@ from tool.metrics import confusion_matrix, iou_table
 from tool.overlay import mask_overlay, overlay
 from tool.pool import pool_map
 from tool.report_page import Card, jpeg_uri
+from tool.result_table import short_commit
+from tool.seed import CRF_THRESHOLD
 from voc12.auto_threshold import choose_threshold
 from voc12.constants import DATA_HELP, IGNORE_LABEL, MASK_DIR
 from voc12.lists import image_path, load_class_list, load_ids, mask_path
@@ -99,7 +101,8 @@ def evaluate_stages(args: argparse.Namespace, ids: Sequence[str], classes: Seque
             continue
         folder = require_dir(given, f"folder of stage {name}", f"check --{flag}")
         evaluate = evaluate_cams if flag in CAM_STAGES else evaluate_masks
-        evaluation = evaluate(ids, folder, gt_dir, classes, num_workers=args.num_workers)
+        decided = {"thresholds": (CRF_THRESHOLD,)} if flag == "crf_dir" else {}
+        evaluation = evaluate(ids, folder, gt_dir, classes, num_workers=args.num_workers, **decided)
         searched = flag in CAM_STAGES and flag != "crf_dir"  # after the CRF the threshold is chosen already
         auto = choose_threshold(args.voc12_root, ids, folder, args.num_workers) if searched else None
         stages.append(Stage(name, folder, evaluation, evaluation.best(args.absent), auto))
@@ -239,7 +242,7 @@ def main(args: argparse.Namespace) -> None:
     order = f"{len(shown)} of {len(ids)} images, worst first, by the mIoU of {last.name} over the classes in each image."
     body = [
         f"<h1>{page.escape(title)}</h1>",
-        page.paragraph(f"{list_name}, {len(ids)} images, commit {git_commit()[:7]}", soft=True),
+        page.paragraph(f"{list_name}, {len(ids)} images, commit {short_commit(git_commit())}", soft=True),
         stage_section(args, stages),
         '<div class="columns">' + "\n".join(filter(None, panels)) + "</div>",
         page.section("Gallery", page.paragraph(order, soft=True), report_page.gallery(shown, classes)),

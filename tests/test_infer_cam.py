@@ -84,8 +84,6 @@ def test_files_hold_the_labelled_classes_at_the_size_of_the_image(made, pets_roo
         assert cam_file.cam.shape == (len(cam_file.keys), *image.shape[:2])
         assert cam_file.meta == {
             "stage": "cam_refined",
-            "refinement": "pcm+prcm",
-            "prcm": "released",
             "method": "cpn",
             "backbone": "resnet10t",
             "weights": file_digest(weights / "cpn.pth"),

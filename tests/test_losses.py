@@ -310,6 +310,28 @@ def test_seam_losses_at_low_resolution_equal_full_size_ones(label):
     _assert_same(full, low, full_maps, low_maps)
 
 
+def test_losses_stay_in_float32_under_autocast():
+    """bf16 maps give what the same numbers give in float32: no product, label or weight is rounded again."""
+    label, visible = torch.tensor([[1.0, 0, 1], [0, 1, 0]]), torch.tensor([0.6, 0.35])
+    half = [_random(2, 4, 5, 6, seed=seed, dtype=torch.float32).bfloat16() for seed in range(6)]
+    full = [cam.float() for cam in half]
+
+    def losses(maps: list[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+        return [
+            cpn_losses_low_resolution(maps[:3], maps[3:], label, visible, (33, 47)),
+            cpn_losses(maps[:3], maps[3:], label, visible),
+            seam_losses_low_resolution(maps[:2], maps[2:4], label, [(40, 47), (12, 14)]),
+            cam_losses(maps[0], label, (33, 47)),
+        ]
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = losses(half)
+    for one, two in zip(found, losses(full), strict=True):
+        for name, value in one.items():
+            assert value.dtype == torch.float32
+            torch.testing.assert_close(value, two[name], rtol=0, atol=0)
+
+
 def test_cam_losses_are_the_classification_of_the_resized_map():
     cam, label = _random(2, 4, 5, 6, dtype=torch.float32), torch.tensor([[1.0, 0, 0], [0, 1, 1]])
     resized = F.interpolate(cam, (30, 41), mode="bilinear", align_corners=True)

@@ -14,6 +14,8 @@ UNWRITABLE = (
     errno.EPERM,
     errno.ENOTDIR,
     errno.EEXIST,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
 )
 
 

@@ -4,7 +4,9 @@ Sizes: B images, C foreground classes, K = C + 1 maps with background first. A t
 the order (whole image, patch, complement). All weights are 1. Source: CPN section 3.2 and released code; SEAM section 3.
 """
 
+import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -142,6 +144,24 @@ def seam_scale(image: Tensor) -> Tensor:
     return F.interpolate(image, size, mode="bilinear", align_corners=True)
 
 
+def _full_precision(losses: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[str, Tensor]]:
+    """losses with autocast off and maps of half precision widened to float32; other number types stay."""
+
+    def widened(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
+        return [widened(part) for part in value] if isinstance(value, list | tuple) else value
+
+    @functools.wraps(losses)
+    def run(maps: Tensor | Sequence[Tensor], *others: Any, **named: Any) -> dict[str, Tensor]:
+        device = maps.device if isinstance(maps, Tensor) else maps[0].device
+        with torch.autocast(device.type, enabled=False):
+            return losses(widened(maps), *map(widened, others), **named)
+
+    return run
+
+
+@_full_precision
 def cpn_losses(cams: Sequence[Tensor], refined: Sequence[Tensor], label: Tensor, visible: Tensor) -> dict[str, Tensor]:
     """The three losses of CPN and their sum: {loss_cls, loss_tcp, loss_cpcr, loss}, scalars.
 
@@ -155,6 +175,7 @@ def cpn_losses(cams: Sequence[Tensor], refined: Sequence[Tensor], label: Tensor,
     return _cpn_terms([global_average(cam) for cam in cams], label, cams, refined, label, visible)
 
 
+@_full_precision
 def cpn_losses_low_resolution(
     cams: Sequence[Tensor], refined: Sequence[Tensor], label: Tensor, visible: Tensor, size: Sequence[int]
 ) -> dict[str, Tensor]:
@@ -208,6 +229,7 @@ def _labelled_maps(groups, label: Tensor, sizes) -> tuple[list[list[Tensor]], Te
     return selected, label.gather(1, order)
 
 
+@_full_precision
 def seam_losses(cams: Sequence[Tensor], refined: Sequence[Tensor], label: Tensor) -> dict[str, Tensor]:
     """The losses of SEAM and their sum: {loss_cls, loss_er, loss_ecr, loss}, scalars.
 
@@ -220,6 +242,7 @@ def seam_losses(cams: Sequence[Tensor], refined: Sequence[Tensor], label: Tensor
     return _seam_terms([global_average(cam) for cam in cams], label, cams, refined, label)
 
 
+@_full_precision
 def seam_losses_low_resolution(
     cams: Sequence[Tensor], refined: Sequence[Tensor], label: Tensor, sizes: Sequence[Sequence[int]]
 ) -> dict[str, Tensor]:
@@ -243,6 +266,7 @@ def _seam_terms(logits, label, cams, refined, kept: Tensor) -> dict[str, Tensor]
     return losses | {"loss": sum(losses.values())}
 
 
+@_full_precision
 def cam_losses(cam: Tensor, label: Tensor, size: Sequence[int] | None = None) -> dict[str, Tensor]:
     """The plain baseline: {loss_cls, loss}, classification only; cam: (B, C + 1, H, W) raw, or to be taken as resized to size."""
     _check_maps([cam], label)

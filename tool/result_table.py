@@ -13,7 +13,8 @@ COLUMNS = ("setting", "stage", "split", "images", "seeds", "mIoU (%)", "threshol
 NUMBERS = (3, 4, 5, 6, 7, 8, 9)
 LEGEND = (
     "mIoU: mean and standard deviation (n - 1) over seeds, at the best background threshold of each seed on the masks of the "
-    "split; auto: the same at the threshold chosen without masks. Wall time: mean of a seed, with all steps before. "
+    "split, after the CRF as it decided; auto: the same at the threshold chosen without masks. "
+    "Wall time: mean of a seed, with all steps before. "
 )
 
 
