@@ -156,7 +156,7 @@ class CPNResNet38(CPNHead, ResNet38):
         self._init_head(num_classes, refinement, prcm)
 
     def cam_and_features(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """As CPNHead's; without gradient on a CPU in bands of rows, which takes a third of the memory and as long."""
+        """As CPNHead's; without gradient on a CPU in bands of rows, which takes less memory (benchmarks/RESULTS.md)."""
         if torch.is_grad_enabled() or x.device.type != "cpu":
             return super().cam_and_features(x)
         features = self.forward_in_bands(x, self.cam)
