@@ -28,10 +28,12 @@ import train_irn
 import train_seg
 from tool.errors import InputError, run_script
 from tool.files import atomic_write
+from tool.flags import positive_int
 from tool.result_table import LEGEND, Measurement, Row, csv_text, html, markdown
 from tool.steps import Runner, Step, commits, digest, execute, seconds
 from tool.trainer import FREE_SETTINGS
 from voc12.constants import MASK_DIR
+from voc12.lists import load_ids
 
 RESULTS = "results"
 OUT = "results/tables"
@@ -149,6 +151,14 @@ PSEUDO_NOTE = (
 )
 
 
+def regular_expression(text: str) -> re.Pattern[str]:
+    """Compile; raises argparse.ArgumentTypeError saying what is wrong with it."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from None
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The flags."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -161,12 +171,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--score_images",
-        type=int,
+        type=positive_int,
         metavar="N",
         help="score N images of each split, evenly spread over its list, instead of all",
     )
     parser.add_argument(
-        "--rows", metavar="REGEX", help="only rows whose 'setting, stage, split' it is found in, e.g. 'seed, val$' (default: all)"
+        "--rows",
+        metavar="REGEX",
+        type=regular_expression,
+        default=re.compile(""),
+        help="run only rows whose 'setting, stage, split' it is found in, e.g. 'seed, val$'; the others show what is there (default: "
+        "all)",
     )
     parser.add_argument(
         "--train_flags",
@@ -202,9 +217,13 @@ class Road:
         return (Step("-m voc12.sample", (*self.preset.prepare.split(), "--out", str(folder)), folder, self.results),)
 
     def _session(self, parse: Callable, name: str, flags: Sequence[str], made_from: str = "") -> Path:
-        """Its folder: a name, and a digest of the flags that differ from the trainer's defaults and may change its result."""
+        """Its folder: a name, and a digest of the flags that differ from the trainer's defaults and may change its result.
+
+        A --preset is no setting but what others default to, so that two ways to say the same share a session.
+        """
         settings, defaults = vars(parse(list(flags))), vars(parse([]))
-        kept = {key: value for key, value in settings.items() if value != defaults[key] and key not in FREE_SETTINGS}
+        free = {*FREE_SETTINGS, "preset"}
+        kept = {key: value for key, value in settings.items() if value != defaults[key] and key not in free}
         return self.results / f"{name}_{digest(kept | {'from': made_from})}"
 
     def _trainer(self, script: str, flags: Sequence[str], folder: Path, *needs: Step) -> Step:
@@ -236,13 +255,14 @@ class Road:
         flags += ["--out_cam", str(folder), "--device", self.device]
         return self._step("infer_cam.py", flags, folder, weights.folder, weights)
 
-    def evaluate(self, made: Step, split: str, *flags: str, name: str = "") -> Step:
-        """Numbers of CAM files or masks on a split."""
+    def evaluate(self, made: Step, split: str, *flags: str) -> Step:
+        """Numbers of CAM files or masks on a split, in a file named after the list and a digest of the flags."""
         image_list = self.preset.splits[split]
-        output = made.output.with_name(f"{made.output.name}_{image_list.replace(':', '_')}{name}.json")
+        how = ["--absent", self.preset.absent, *flags]
+        name = f"{made.output.name}_{image_list.replace(':', '_')}_{digest({'flags': how})}.json"
+        output = made.output.with_name(name)
         every = ["--voc12_root", self.preset.voc12_root, "--list", image_list, "--predict_dir", str(made.output)]
-        every += ["--absent", self.preset.absent, *flags, "--json", str(output)]
-        return self._step("evaluation_cam.py", every, output, made.folder, made)
+        return self._step("evaluation_cam.py", [*every, *how, "--json", str(output)], output, made.folder, made)
 
     def seed(self, flags: Sequence[str], split: str, seed: int, infer: Sequence[str] = ()) -> Step:
         """Numbers of seeds, at the best threshold and at the one chosen without masks. infer: flags of infer_cam.py."""
@@ -251,7 +271,7 @@ class Road:
     def seed_crf(self, flags: Sequence[str], split: str, seed: int) -> Step:
         """Numbers of seeds after the dense CRF."""
         cams = self.cams(self.train(flags, seed), self.preset.splits[split])
-        return self.evaluate(cams, split, "--crf", "seam", name="_crf")
+        return self.evaluate(cams, split, "--crf", "seam")
 
     def _expansion(
         self, method: str, parse: Callable, own: str, walk: Sequence[str], flags: Sequence[str], image_list: str, seed: int
@@ -265,8 +285,9 @@ class Road:
         cam_dir = ["--cam_dir", str(cams[0].output)]
         trained = self._trainer(f"train_{method}.py", [*own_flags, *cam_dir], folder, cams[0])
         mask_flags = ["--voc12_root", self.preset.voc12_root, "--infer_list", image_list, *cam_dir, *walk]
-        mask_flags += ["--weights", str(trained.output), "--out_mask", str(folder / "mask"), "--device", self.device]
-        output = folder / ("walk" if method == "irn" else "mask")
+        mask_dir = folder / f"mask_{digest({'walk': walk})}"
+        mask_flags += ["--weights", str(trained.output), "--out_mask", str(mask_dir), "--device", self.device]
+        output = folder / "walk" if method == "irn" else mask_dir
         if method == "irn":
             mask_flags += ["--out_cam", str(output)]
         return self._step(f"infer_{method}.py", mask_flags, output, folder, trained, cams[-1])
@@ -354,7 +375,10 @@ def seeds_lines(road: Road, _args: argparse.Namespace) -> list[Line]:
     """Three methods, and CPN with the settings of --preset best, with and without CRF, on both splits."""
     lines = []
     methods = {name: ("--method", name.lower()) for name in ("CAM", "SEAM", "CPN")}
-    for name, flags in (methods | {"CPN, --preset best": ("--method", "cpn", "--preset", "best")}).items():
+    best = ("--method", "cpn", "--preset", "best")
+    if road.train(best, 0).folder != road.train(methods["CPN"], 0).folder:  # equal where the data's own flags win over the preset
+        methods["CPN, --preset best"] = best
+    for name, flags in methods.items():
         for split in road.preset.splits:
             lines.append(Line(name, "seed", split, partial(road.seed, flags, split)))
             lines.append(Line(name, "seed + CRF", split, partial(road.seed_crf, flags, split)))
@@ -517,13 +541,16 @@ def main(args: argparse.Namespace) -> None:
         raise InputError(f"--data {args.data} needs --voc12_root, the folder of the photographs in VOC layout")
     road = Road(preset, Path(args.results), args.num_workers, args.device)
     seeds = list(dict.fromkeys(args.seeds))
-    lines = [line for line in TABLES[args.table].lines(road, args) if re.search(args.rows or "", line.name)]
-    if not lines:
-        raise InputError(f"--rows {args.rows} is found in no row of the table {args.table}")
-    plan = [(line, {seed: line.evaluate(seed) for seed in seeds}) for line in lines]
+    if Path(preset.voc12_root).is_dir():  # else the first command makes it, or says that it is missing
+        for image_list in preset.splits.values():
+            load_ids(preset.voc12_root, image_list)
+    plan = [(line, {seed: line.evaluate(seed) for seed in seeds}) for line in TABLES[args.table].lines(road, args)]
+    chosen = [steps for line, steps in plan if args.rows.search(line.name)]
+    if not chosen:
+        raise InputError(f"--rows {args.rows.pattern} is found in no row of the table {args.table}")
     runner = Runner(execute, args.dry_run)
     for seed in seeds:
-        for _, steps in plan:
+        for steps in chosen:
             runner.make(steps[seed])
             if not args.dry_run:
                 write_table(args, preset.about, plan)

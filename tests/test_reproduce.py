@@ -16,6 +16,13 @@ from tool.steps import RECORD
 NETWORK = "--backbone resnet10t --weights none --device cpu"
 
 
+def _write_lists(voc12_root):
+    lists = Path(voc12_root) / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True, exist_ok=True)
+    for name, images in (("train", "abcd"), ("val", "ef")):
+        (lists / f"{name}.txt").write_text("\n".join(images))
+
+
 class Machine:
     """Runs commands in this process and counts them; fails at a script when told.
 
@@ -50,7 +57,10 @@ class Machine:
             write_json(args.json, numbers | ({"auto_miou": miou - 1, "auto_threshold": 0.4} if args.t == "auto" else {}))
         else:
             folders = [getattr(args, name, None) for name in ("out", "out_cam", "out_mask")]
-            Path(next(filter(None, folders))).mkdir(exist_ok=True)
+            folder = Path(next(filter(None, folders)))
+            folder.mkdir(exist_ok=True)
+            if hasattr(args, "out"):
+                _write_lists(folder)
 
 
 @pytest.fixture
@@ -113,8 +123,8 @@ def test_seeds_table(machine, tmp_path, capsys):
         assert row["images"] == {"train": "4", "val": "2"}[row["split"]]
         assert float(row["seconds"]) > 0
         assert row["commits"]
-    numbers = sorted((tmp_path / "results").glob("cpn_seed1_*/cam_*_val.json"))
-    assert len(numbers) == 2  # as released, and --preset best
+    numbers = sorted((tmp_path / "results").glob("cpn_seed1_*/cam_*_val_*.json"))
+    assert len(numbers) == 4  # as released and --preset best, with CRF and without
     assert rows[10]["miou_by_seed"].split() == ["51", "53"]
     assert rows[10]["auto_miou_by_seed"].split() == ["50", "52"]
     assert rows[11]["auto_miou_by_seed"] == ""  # after the CRF there is no threshold left to choose
@@ -201,18 +211,51 @@ def test_names_follow_from_what_changes_a_result(tmp_path):
 
 def test_rows(machine, tmp_path):
     rows = _make(tmp_path, "seeds", "--seeds", "0", "--rows", "^CPN.*, seed, val$")
-    assert [(row["setting"], row["stage"], row["split"]) for row in rows] == [
-        ("CPN", "seed", "val"),
-        ("CPN, --preset best", "seed", "val"),
-    ]
+    done = [(row["setting"], row["stage"], row["split"]) for row in rows if row["miou"]]
+    assert done == [("CPN", "seed", "val"), ("CPN, --preset best", "seed", "val")]
+    assert len(rows) == 16
     with pytest.raises(InputError, match="--rows SEEM is found in no row of the table seeds"):
         _make(tmp_path, "seeds", "--rows", "SEEM")
+    rows = _make(tmp_path, "seeds", "--seeds", "0", "--rows", "^CAM, seed, val$")
+    assert sum(bool(row["miou"]) for row in rows) == 3, "a run of other rows lost the finished ones"
+
+
+def test_rows_that_are_no_expression(capsys):
+    with pytest.raises(SystemExit):
+        reproduce.parse_args(["--table", "seeds", "--rows", "CPN ("])
+    assert "'CPN (' is no regular expression" in capsys.readouterr().err
+
+
+def test_the_best_preset_needs_a_training_of_its_own():
+    road = reproduce.Road(reproduce.PRESETS["sample"], Path("results"), 0, "cpu")  # its flags win over those of --preset best
+    assert {line.setting for line in reproduce.seeds_lines(road, None)} == {"CAM", "SEAM", "CPN"}
+
+
+def test_other_flags_are_other_numbers(machine, tmp_path, monkeypatch):
+    _make(tmp_path, "pseudo", "--seeds", "0", "--rows", "Aff.*val$")
+    machine.ran.clear()
+    monkeypatch.setitem(reproduce.PRESETS, "sample", replace(reproduce.PRESETS["sample"], absent="zero"))
+    _make(tmp_path, "pseudo", "--seeds", "0", "--rows", "Aff.*val$")
+    assert "evaluation_cam" in machine.ran
+    machine.ran.clear()
+    monkeypatch.setitem(reproduce.PRESETS, "sample", replace(reproduce.PRESETS["sample"], aff_walk="--alpha 2"))
+    _make(tmp_path, "pseudo", "--seeds", "0", "--rows", "Aff.*val$")
+    assert machine.ran[-2:] == ["infer_aff", "evaluation_cam"]
+    assert "train_aff" not in machine.ran
+    assert len(list((tmp_path / "results").glob("aff_seed0_*/mask_*/"))) == 2
 
 
 def test_score_images(machine, tmp_path):
     rows = _make(tmp_path, "prcm", "--seeds", "0", "--score_images", "1")
     assert {row["images"] for row in rows} == {"1"}
-    assert len(list((tmp_path / "results").glob("cpn_seed0_*/cam_*_val_1.json"))) == 9
+    assert len(list((tmp_path / "results").glob("cpn_seed0_*/cam_*_val_1_*.json"))) == 9
+
+
+def test_lists_are_read_before_anything_runs(machine, tmp_path):
+    _write_lists(reproduce.PRESETS["sample"].voc12_root)
+    with pytest.raises(InputError, match="val:3 asks for 3 images, the list val has 2"):
+        _make(tmp_path, "prcm", "--seeds", "0", "--score_images", "3")
+    assert machine.ran == []
 
 
 def test_photos_need_a_root(tmp_path):

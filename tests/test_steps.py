@@ -71,11 +71,12 @@ def test_dry_run_prints_and_runs_nothing(tmp_path, capsys):
 
 def test_times_add_up_over_the_chain_and_over_stops(tmp_path):
     last = _chain(tmp_path)
+    train, _, evaluate = last.chain()
     entries = [
-        {"output": str(tmp_path / "a.pth"), "seconds": 10, "commit": "aaa"},
-        {"output": str(tmp_path / "a.pth"), "seconds": 5, "commit": "bbb"},
-        {"output": str(tmp_path / "numbers.json"), "seconds": 1, "commit": "bbb"},
-        {"output": str(tmp_path / "other.json"), "seconds": 100, "commit": "ccc"},
+        {"command": f"{train.command} --num_workers 2", "seconds": 10, "commit": "aaa"},
+        {"command": f"{train.command} --device cpu --num_workers 1", "seconds": 5, "commit": "bbb"},
+        {"command": evaluate.command, "seconds": 1, "commit": "bbb"},
+        {"command": f"{evaluate.command} --list other", "seconds": 100, "commit": "ccc"},  # fills the same folder
     ]
     (tmp_path / RECORD).write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     assert seconds(last) == 16

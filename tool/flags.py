@@ -1,6 +1,10 @@
 """Types for argparse flags that argparse lacks, and flags that several scripts have."""
 
 import argparse
+import contextlib
+import math
+from collections.abc import Callable
+from typing import Any
 
 from tool.crf import CRF_INPUTS, CRF_SETTINGS, SeedCrf, named_settings
 
@@ -17,6 +21,33 @@ def bool_flag(text: str) -> bool:
         case "false" | "0" | "no" | "off":
             return False
     raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
+
+
+def positive_int(text: str) -> int:
+    """A whole number from 1 up; raises argparse.ArgumentTypeError for any other text."""
+    return _number(text, int, "a whole number from 1 up", lambda value: value >= 1)
+
+
+def count(text: str) -> int:
+    """A whole number from 0 up; raises argparse.ArgumentTypeError for any other text."""
+    return _number(text, int, "a whole number from 0 up", lambda value: value >= 0)
+
+
+def positive_number(text: str) -> float:
+    """A finite number over 0; raises argparse.ArgumentTypeError for any other text."""
+    return _number(text, float, "a number over 0", lambda value: 0 < value < math.inf)
+
+
+def unit_number(text: str) -> float:
+    """A number in 0..1; raises argparse.ArgumentTypeError for any other text."""
+    return _number(text, float, "a number in 0..1", lambda value: 0 <= value <= 1)
+
+
+def _number(text: str, kind: Callable[[str], Any], wanted: str, fits: Callable[[Any], bool]) -> Any:
+    with contextlib.suppress(ValueError):
+        if fits(kind(text)):
+            return kind(text)
+    raise argparse.ArgumentTypeError(f"expected {wanted}, got {text!r}")
 
 
 AUTO = "auto"

@@ -24,6 +24,7 @@ from tool.files import git_commit
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = "steps.jsonl"
+MACHINE_FLAGS = ("--num_workers", "--device")  # of a command that leaves the same whatever they are
 
 
 @dataclass(frozen=True)
@@ -140,20 +141,22 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 def seconds(step: Step) -> float:
     """Wall time of step and all that it builds on, seconds, runs that were stopped included."""
-    outputs = {}
-    for part in step.chain():
-        outputs.setdefault(part.folder, set()).add(str(part.output))
-    return sum(entry["seconds"] for folder, names in outputs.items() for entry in _entries(folder) if entry["output"] in names)
+    return sum(entry["seconds"] for part in step.chain() for entry in _runs(part))
 
 
 def commits(step: Step) -> list[str]:
     """The commits under which step and what it builds on were run, each once, in the order of the steps."""
-    found = {}
-    for part in step.chain():
-        found |= {entry["commit"]: None for entry in _entries(part.folder) if entry["output"] == str(part.output)}
-    return list(found)
+    return list(dict.fromkeys(entry["commit"] for part in step.chain() for entry in _runs(part)))
 
 
-def _entries(folder: Path) -> list[dict]:
-    path = folder / RECORD
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+def _runs(step: Step) -> list[dict]:
+    """The records of the step's own runs: several steps may fill one folder, each with another list."""
+    path = step.folder / RECORD
+    entries = map(json.loads, path.read_text(encoding="utf-8").splitlines()) if path.is_file() else ()
+    return [entry for entry in entries if _without_machine(entry["command"]) == _without_machine(step.command)]
+
+
+def _without_machine(command: str) -> list[str]:
+    words = shlex.split(command)
+    dropped = {place + after for place, word in enumerate(words) if word in MACHINE_FLAGS for after in (0, 1)}
+    return [word for place, word in enumerate(words) if place not in dropped]
