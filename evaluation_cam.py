@@ -33,7 +33,7 @@ from tool.flags import AUTO, add_seed_crf_flags, auto_or_number, bool_flag, seed
 from tool.images import read_image, read_mask, read_mask_meta
 from tool.metrics import Scores, ThresholdSweep, confusion_matrix, iou_table
 from tool.plots import plot_threshold_curve
-from tool.seed import CRF_THRESHOLD, crf_meta, crf_seed, load_seed
+from tool.seed import CRF_STAGE, CRF_THRESHOLD, crf_meta, crf_seed, load_seed
 from voc12.auto_threshold import choose_threshold
 from voc12.constants import BACKGROUND, DATA_HELP, MASK_DIR
 from voc12.lists import image_path, load_class_list, load_ids
@@ -43,6 +43,7 @@ PREDICT_DIR = "results/cpn/cam"
 LOGFILE = "evallog.txt"
 
 THRESHOLDS = tuple(i / 100 for i in range(101))
+CAM_SUFFIXES = (".npz", ".npy")
 IMAGES_PER_TASK = 32
 CRF_IMAGES_PER_TASK = 2  # about a second each
 NAMED_PROBLEMS = 10
@@ -69,7 +70,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--t",
         type=auto_or_number,
         help="one background threshold in 0..1, or auto: chosen from photographs and CAMs without the masks, and compared with the "
-        "best (default: all of 0.00, 0.01, ..., 1.00; with --crf what the CRF decides)",
+        "best (default: all of 0.00, 0.01, ..., 1.00; after a CRF what it decides)",
     )
     evaluation.add_argument(
         "--seed_dir",
@@ -170,7 +171,7 @@ def evaluate_cams(
     """
     predict_dir, gt_dir = Path(predict_dir), Path(gt_dir)
     hint = "run infer_cam.py for them, or check --predict_dir (label maps need --type png)"
-    _require_files(ids, "CAM files", predict_dir, (".npz", ".npy"), hint)
+    _require_files(ids, "CAM files", predict_dir, CAM_SUFFIXES, hint)
     _require_files(ids, "masks", gt_dir, (".png",), "check --gt_dir and --list")
     empty = _Part(ThresholdSweep(thresholds, len(classes) + 1))
     count = partial(
@@ -337,7 +338,8 @@ def _threshold_line(evaluation: Evaluation, best: int) -> str:
     threshold = evaluation.thresholds[best]
     halved = f"unit scale (the released halved scale: {threshold / 2:.3f})"
     if len(evaluation.thresholds) == 1:
-        return f"background threshold {threshold:.2f}, {halved}"
+        decided = " of a CRF's maps, which say there what it decided" if CRF_STAGE in evaluation.stages else ""
+        return f"background threshold {threshold:.2f}{decided}, {halved}"
     first, last = evaluation.thresholds[0], evaluation.thresholds[-1]
     return f"best background threshold {threshold:.2f} of {first:.2f}..{last:.2f}, {halved}"
 
@@ -417,13 +419,21 @@ def append_log(path: str | Path, comment: str, text: str) -> None:
         file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\t{comment}\n{text}{'=' * 37}\n")
 
 
-def chosen_thresholds(args: argparse.Namespace) -> tuple[float, ...]:
+def is_after_crf(predict_dir: str | Path, ids: Sequence[str]) -> bool:
+    """Whether CAM files are seeds after the CRF, as make_crf.py writes them, by the first that is there."""
+    paths = (Path(predict_dir) / f"{name}{suffix}" for name in ids for suffix in CAM_SUFFIXES)
+    with contextlib.suppress(StopIteration, InputError):  # evaluate_cams counts what is missing or damaged
+        return load_cam(next(filter(Path.is_file, paths))).meta.get("stage") == CRF_STAGE
+    return False
+
+
+def chosen_thresholds(args: argparse.Namespace, after_crf: bool) -> tuple[float, ...]:
     """The thresholds to evaluate, unit scale: --t alone, or the sweep. As released, --curve sweeps whatever --t is, and auto does.
 
     After a CRF the one at which the maps say what the CRF decided, unless more are asked for: the best of a sweep would be a choice by
     the masks that the CRF has not made.
     """
-    if args.crf and args.t is None and not args.curve:
+    if after_crf and args.t is None and not args.curve:
         return (CRF_THRESHOLD,)
     if args.t in (None, AUTO) or args.curve:
         return THRESHOLDS
@@ -467,10 +477,17 @@ def main(args: argparse.Namespace) -> None:
         evaluation = evaluate_masks(ids, args.predict_dir, gt_dir, classes, args.num_workers)
     else:
         evaluate = partial(evaluate_cams, ids, args.predict_dir, gt_dir, classes, num_workers=args.num_workers)
+        after_crf = is_after_crf(args.predict_dir, ids)
+        if after_crf and args.t == AUTO:
+            raise InputError(f"{args.predict_dir} holds seeds after the CRF, which has decided already; leave --t auto out")
+        if args.crf and args.t == AUTO and (args.crf_alpha is not None or args.crf_threshold not in (None, AUTO)):
+            raise InputError("--t auto chooses the CRF's background score; give either it or --crf_threshold NUMBER, --crf_alpha")
         if args.t == AUTO or (args.crf and args.crf_threshold == AUTO):
             auto = choose_threshold(root, ids, args.predict_dir, args.num_workers, args.seed_dir)
         crf = chosen_crf(args, evaluate, auto) if args.crf else None
-        evaluation = evaluate(thresholds=chosen_thresholds(args), crf=crf, voc12_root=root)
+        evaluation = evaluate(thresholds=chosen_thresholds(args, after_crf or crf is not None), crf=crf, voc12_root=root)
+        if CRF_STAGE in evaluation.stages and len(evaluation.stages) > 1:
+            raise InputError(f"{args.predict_dir} mixes seeds before and after the CRF; keep them in folders of their own")
         if crf is not None and auto is not None:
             print(f"threshold chosen without masks: {auto:.2f}, the CRF's background score")
             auto = CRF_THRESHOLD if args.t == AUTO else None

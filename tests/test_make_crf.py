@@ -77,7 +77,7 @@ def test_finished_files_are_kept(pets_root, cam_dir, tmp_path):
 
 
 def test_evaluation_with_crf_gives_the_numbers_of_the_files(pets_root, cam_dir, tmp_path):
-    files = _evaluate(pets_root, _refine(pets_root, cam_dir, tmp_path / "crf", "--crf_threshold", 0.3), tmp_path, "--t", "0.5")
+    files = _evaluate(pets_root, _refine(pets_root, cam_dir, tmp_path / "crf", "--crf_threshold", 0.3), tmp_path)
     direct = _evaluate(pets_root, cam_dir, tmp_path, "--crf", "seam", *MILD, "--crf_threshold", "0.3")
     assert files["crf"] is None
     assert (direct["crf"]["bg_threshold"], direct["crf"]["settings"]["iterations"]) == (0.3, 3)
@@ -88,6 +88,20 @@ def test_evaluation_with_crf_gives_the_numbers_of_the_files(pets_root, cam_dir, 
     assert direct["best_threshold"] == 0.5
     assert {round(point["threshold"], 2): point["miou"] for point in swept["curve"]}[0.5] == direct["best_miou"]
     assert swept["best_miou"] >= direct["best_miou"]
+
+
+def test_evaluation_knows_files_after_the_crf(pets_root, cam_dir, tmp_path, capsys):
+    done = _refine(pets_root, cam_dir, tmp_path / "crf", "--crf_threshold", 0.3)
+    assert len(_evaluate(pets_root, done, tmp_path)["curve"]) == 1
+    assert "background threshold 0.50 of a CRF's maps, which say there what it decided" in capsys.readouterr().out
+    assert len(_evaluate(pets_root, done, tmp_path, "--curve")["curve"]) == 101
+    with pytest.raises(InputError, match="crf holds seeds after the CRF, which has decided already; leave --t auto out"):
+        _evaluate(pets_root, done, tmp_path, "--t", "auto")
+    with pytest.raises(InputError, match="--t auto chooses the CRF's background score; give either it or --crf_threshold NUMBER"):
+        _evaluate(pets_root, cam_dir, tmp_path, "--crf", "seam", "--t", "auto", "--crf_threshold", "0.3")
+    (done / "2007_000001.npz").write_bytes((cam_dir / "2007_000001.npz").read_bytes())
+    with pytest.raises(InputError, match="crf mixes seeds before and after the CRF; keep them in folders of their own"):
+        _evaluate(pets_root, done, tmp_path)
 
 
 def test_evaluation_takes_the_best_threshold_of_the_seeds(pets_root, cam_dir, tmp_path, capsys):
