@@ -36,7 +36,7 @@ from tool.plots import plot_threshold_curve
 from tool.seed import CRF_STAGE, CRF_THRESHOLD, crf_meta, crf_seed, load_seed
 from voc12.auto_threshold import choose_threshold
 from voc12.constants import BACKGROUND, DATA_HELP, MASK_DIR
-from voc12.lists import image_path, load_class_list, load_ids
+from voc12.lists import LIST_HELP, image_path, list_title, load_class_list, load_ids
 
 VOC12_ROOT = "data/VOCdevkit/VOC2012"
 PREDICT_DIR = "results/cpn/cam"
@@ -54,7 +54,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data = parser.add_argument_group("data")
     data.add_argument("--voc12_root", default=VOC12_ROOT, help="data set folder in VOC layout (default %(default)s)")
-    data.add_argument("--list", default="train", help="list file, or its name in ImageSets/Segmentation (default %(default)s)")
+    data.add_argument("--list", default="train", help=f"{LIST_HELP} (default %(default)s)")
     data.add_argument("--gt_dir", help=f"folder of ground-truth masks <id>.png (default <voc12_root>/{MASK_DIR})")
     data.add_argument("--classes", help="file of foreground class names (default <voc12_root>/classes.txt, else VOC's 20)")
     data.add_argument("--predict_dir", default=PREDICT_DIR, help="folder of predictions (default %(default)s)")
@@ -464,7 +464,7 @@ def main(args: argparse.Namespace) -> None:
         require_dir(root, "--voc12_root", DATA_HELP)
     gt_dir = Path(args.gt_dir or root / MASK_DIR)
     ids = load_ids(root, args.list)
-    list_name = Path(args.list).stem
+    list_name = list_title(args.list)
     classes = load_class_list(args.classes or (root if root.is_dir() else None))
 
     # ============ evaluation ============

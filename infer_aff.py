@@ -31,7 +31,7 @@ from tool.shards import is_main, shard, share_note
 from tool.walk import affinity_walk, pool_scores, scores_to_label, upsample_scores
 from voc12.constants import DATA_HELP
 from voc12.expansion_data import AFFINITY_STRIDE, SeedSet
-from voc12.lists import load_class_list, load_ids
+from voc12.lists import LIST_HELP, load_class_list, load_ids
 
 VOC12_ROOT = "data/VOCdevkit/VOC2012"
 WEIGHTS = "results/aff/aff.pth"
@@ -58,9 +58,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data = parser.add_argument_group("data")
     data.add_argument("--voc12_root", default=VOC12_ROOT, help="data set folder in VOC layout (default %(default)s)")
-    data.add_argument(
-        "--infer_list", default="train", help="list file, or its name in ImageSets/Segmentation (default %(default)s)"
-    )
+    data.add_argument("--infer_list", default="train", help=f"{LIST_HELP} (default %(default)s)")
     data.add_argument("--cam_dir", default=CAM_DIR, help="folder of CAM files, any format (default %(default)s)")
     data.add_argument("--num_workers", type=int, default=8, help="loader processes (default %(default)s)")
 

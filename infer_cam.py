@@ -40,7 +40,7 @@ from tool.transforms import normalise, to_tensor
 from voc12.constants import DATA_HELP
 from voc12.dataset import InferenceSet
 from voc12.labels import load_labels
-from voc12.lists import image_path, load_ids
+from voc12.lists import LIST_HELP, image_path, load_ids
 
 VOC12_ROOT = "data/VOCdevkit/VOC2012"
 WEIGHTS = "results/cpn/cpn.pth"
@@ -56,9 +56,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data = parser.add_argument_group("data")
     data.add_argument("--voc12_root", default=VOC12_ROOT, help="data set folder in VOC layout (default %(default)s)")
-    data.add_argument(
-        "--infer_list", default="train", help="list file, or its name in ImageSets/Segmentation (default %(default)s)"
-    )
+    data.add_argument("--infer_list", default="train", help=f"{LIST_HELP} (default %(default)s)")
     data.add_argument("--labels", default="auto", help="image labels: auto, npy, xml, mask, or a .npy file (default %(default)s)")
     data.add_argument("--num_workers", type=int, default=8, help="loader processes (default %(default)s)")
 

@@ -37,7 +37,7 @@ from tool.submission import submission_folder, write_submission
 from tool.trainer import ignore_signals
 from voc12.constants import BACKGROUND, DATA_HELP
 from voc12.dataset import InferenceSet
-from voc12.lists import image_path, load_ids
+from voc12.lists import LIST_HELP, image_path, load_ids
 
 VOC12_ROOT = "data/VOCdevkit/VOC2012"
 WEIGHTS = "results/seg/seg.pth"
@@ -52,9 +52,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data = parser.add_argument_group("data")
     data.add_argument("--voc12_root", default=VOC12_ROOT, help="data set folder in VOC layout (default %(default)s)")
-    data.add_argument(
-        "--infer_list", default="val", help="list file, or its name in ImageSets/Segmentation (default %(default)s)"
-    )
+    data.add_argument("--infer_list", default="val", help=f"{LIST_HELP} (default %(default)s)")
     data.add_argument("--image", nargs="+", metavar="FILE", help="photographs to do instead of a list")
     data.add_argument(
         "--num_workers", type=int, default=8, help="loader processes, and as many for the CRF (default %(default)s)"

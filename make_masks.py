@@ -23,7 +23,7 @@ from tool.seed import MASK_UNITS, find_seeds, load_seed, made_from, mask_is_fini
 from tool.shards import shard, share_note
 from voc12.auto_threshold import choose_threshold
 from voc12.constants import DATA_HELP
-from voc12.lists import image_path, load_class_list, load_ids
+from voc12.lists import LIST_HELP, image_path, load_class_list, load_ids
 
 VOC12_ROOT = "data/VOCdevkit/VOC2012"
 CAM_DIR = "results/cpn/cam"
@@ -37,9 +37,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data = parser.add_argument_group("data")
     data.add_argument("--voc12_root", default=VOC12_ROOT, help="data set folder in VOC layout (default %(default)s)")
-    data.add_argument(
-        "--infer_list", default="train", help="list file, or its name in ImageSets/Segmentation (default %(default)s)"
-    )
+    data.add_argument("--infer_list", default="train", help=f"{LIST_HELP} (default %(default)s)")
     data.add_argument("--cam_dir", default=CAM_DIR, help="folder of CAM files, any format and stage (default %(default)s)")
     data.add_argument("--num_workers", type=int, default=8, help="processes (default %(default)s)")
 

@@ -32,7 +32,7 @@ from tool.result_table import short_commit
 from tool.seed import CRF_THRESHOLD
 from voc12.auto_threshold import choose_threshold
 from voc12.constants import DATA_HELP, IGNORE_LABEL, MASK_DIR
-from voc12.lists import image_path, load_class_list, load_ids, mask_path
+from voc12.lists import LIST_HELP, image_path, list_title, load_class_list, load_ids, mask_path
 
 VOC12_ROOT = "data/VOCdevkit/VOC2012"
 OUT = "results/report.html"
@@ -46,7 +46,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data = parser.add_argument_group("data")
     data.add_argument("--voc12_root", default=VOC12_ROOT, help="data set folder in VOC layout (default %(default)s)")
-    data.add_argument("--list", default="val", help="list file, or its name in ImageSets/Segmentation (default %(default)s)")
+    data.add_argument("--list", default="val", help=f"{LIST_HELP} (default %(default)s)")
     data.add_argument("--num_workers", type=int, default=min(8, os.cpu_count() or 1), help="processes (default %(default)s)")
 
     stages = parser.add_argument_group("stages, at least one of the first five")
@@ -221,7 +221,7 @@ def main(args: argparse.Namespace) -> None:
     root = require_dir(args.voc12_root, "--voc12_root", DATA_HELP)
     classes = load_class_list(root)
     ids = load_ids(root, args.list)
-    list_name = Path(args.list).stem
+    list_name = list_title(args.list)
     curves = training_curves(Path(args.session_dir)) if args.session_dir else {}
     stages = evaluate_stages(args, ids, classes)
     last = stages[-1]

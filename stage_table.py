@@ -2,7 +2,7 @@
 network's masks, on one or more lists.
 
 Reads CAM files and masks, the ground truth of the lists and the class list; prints the table and writes it as Markdown, and all numbers
-as JSON. {list} in a folder's name stands for the list's.
+as JSON. {list} in a folder's name stands for the list's, without the N of NAME:N.
 
     python stage_table.py --lists train val --seed_dir results/cpn/cam_{list} --irn_dir results/irn/mask_{list} --out results/stages
 
@@ -23,7 +23,7 @@ from tool.flags import AUTO, add_seed_crf_flags, seed_crf
 from tool.seed import CRF_THRESHOLD
 from voc12.auto_threshold import choose_threshold
 from voc12.constants import DATA_HELP, MASK_DIR
-from voc12.lists import load_class_list, load_ids
+from voc12.lists import LIST_HELP, list_stem, list_title, load_class_list, load_ids
 
 VOC12_ROOT = "data/VOCdevkit/VOC2012"
 SEED_DIR = "results/cpn/cam_{list}"
@@ -42,7 +42,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data = parser.add_argument_group("data")
     data.add_argument("--voc12_root", default=VOC12_ROOT, help="data set folder in VOC layout (default %(default)s)")
-    data.add_argument("--lists", nargs="+", default=("train", "val"), help="list files, or their names (default train val)")
+    data.add_argument("--lists", nargs="+", default=("train", "val"), help=f"each a {LIST_HELP} (default train val)")
     data.add_argument("--seed_dir", default=SEED_DIR, help="folder of CAM files (default %(default)s)")
     data.add_argument("--aff_dir", help="folder of AffinityNet's masks (default: no row)")
     data.add_argument("--irn_dir", help="folder of IRN's masks (default: no row)")
@@ -65,7 +65,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def _folder(template: str, list_name: str) -> Path:
-    return Path(template.replace("{list}", Path(list_name).stem))
+    return Path(template.replace("{list}", list_stem(list_name)))
 
 
 def evaluate_list(args: argparse.Namespace, name: str, classes: Sequence[str]) -> dict[str, Evaluation]:
@@ -119,7 +119,7 @@ def main(args: argparse.Namespace) -> None:
         for flag, what in FOLDERS.items():
             if folder := getattr(args, flag):
                 require_dir(_folder(folder, name), f"folder of {what}", f"check --{flag}")
-    table = {Path(name).stem: evaluate_list(args, name, classes) for name in args.lists}
+    table = {list_title(name): evaluate_list(args, name, classes) for name in args.lists}
     text = markdown(table, args.absent)
     print(text, end="")
     with atomic_write(f"{args.out}.md", "w") as file:

@@ -34,7 +34,7 @@ from voc12.constants import DATA_HELP
 from voc12.dataset import epoch_loader
 from voc12.expansion_data import AFFINITY_STRIDE, AffTrainSet
 from voc12.expansion_labels import AffinityScores, make_labels
-from voc12.lists import load_class_list, load_ids
+from voc12.lists import LIST_HELP, load_class_list, load_ids
 
 VOC12_ROOT = "data/VOCdevkit/VOC2012"
 CAM_DIR = "results/cpn/cam_train_aug"
@@ -58,9 +58,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--preset", choices=PRESETS, default="seam", help="whose settings are the defaults (default %(default)s)")
     data = parser.add_argument_group("data")
     data.add_argument("--voc12_root", default=VOC12_ROOT, help="data set folder in VOC layout (default %(default)s)")
-    data.add_argument(
-        "--train_list", default="train_aug", help="list file, or its name in ImageSets/Segmentation (default %(default)s)"
-    )
+    data.add_argument("--train_list", default="train_aug", help=f"{LIST_HELP} (default %(default)s)")
     data.add_argument("--cam_dir", default=CAM_DIR, help="folder of CAM files, any format (default %(default)s)")
     data.add_argument("--num_workers", type=int, default=8, help="loader and CRF processes (default %(default)s)")
     data.add_argument(

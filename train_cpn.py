@@ -52,7 +52,7 @@ from tool.transforms import TrainTransform
 from voc12.constants import DATA_HELP, MASK_DIR
 from voc12.dataset import InferenceSet, TrainSet, epoch_loader
 from voc12.labels import load_labels, require_positive
-from voc12.lists import image_path, load_class_list, load_ids, mask_path
+from voc12.lists import LIST_HELP, image_path, load_class_list, load_ids, mask_path
 
 VOC12_ROOT = "data/VOCdevkit/VOC2012"
 WEIGHTS = "weights/ilsvrc-cls_rna-a1_cls1000_ep-0001.params"
@@ -76,9 +76,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     data = parser.add_argument_group("data")
     data.add_argument("--voc12_root", default=VOC12_ROOT, help="data set folder in VOC layout (default %(default)s)")
-    data.add_argument(
-        "--train_list", default="train_aug", help="list file, or its name in ImageSets/Segmentation (default %(default)s)"
-    )
+    data.add_argument("--train_list", default="train_aug", help=f"{LIST_HELP} (default %(default)s)")
     data.add_argument("--val_list", default="val", help="list for validation, or 'none' (default %(default)s)")
     data.add_argument("--labels", default="auto", help="image labels: auto, npy, xml, mask, or a .npy file (default %(default)s)")
     data.add_argument("--num_workers", type=int, default=8, help="loader processes (default %(default)s)")

@@ -38,7 +38,7 @@ from tool.training_flags import add_machine_flags, add_session_flags, session_se
 from tool.transforms import JITTER, PairTransform
 from voc12.constants import DATA_HELP
 from voc12.dataset import InferenceSet, round_loader
-from voc12.lists import image_path, load_class_list, load_ids, mask_path
+from voc12.lists import LIST_HELP, image_path, load_class_list, load_ids, mask_path
 from voc12.seg_data import SegTrainSet, find_masks
 
 VOC12_ROOT = "data/VOCdevkit/VOC2012"
@@ -52,9 +52,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data = parser.add_argument_group("data")
     data.add_argument("--voc12_root", default=VOC12_ROOT, help="data set folder in VOC layout (default %(default)s)")
-    data.add_argument(
-        "--train_list", default="train_aug", help="list file, or its name in ImageSets/Segmentation (default %(default)s)"
-    )
+    data.add_argument("--train_list", default="train_aug", help=f"{LIST_HELP} (default %(default)s)")
     data.add_argument(
         "--mask_dir", default=MASK_DIR, help="folder of training masks <id>.png; 255 is ignored (default %(default)s)"
     )

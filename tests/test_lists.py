@@ -9,6 +9,8 @@ from voc12.constants import CLASSES
 from voc12.lists import (
     derive_train_aug,
     image_path,
+    list_stem,
+    list_title,
     load_class_list,
     load_ids,
     mask_path,
@@ -135,6 +137,14 @@ def test_a_part_of_a_list_is_evenly_spread(root):
         load_ids(root, "long:11")
     with pytest.raises(InputError, match="image list not found: neither long:0 nor "):
         load_ids(root, "long:0")
+
+
+@pytest.mark.parametrize(
+    ("name", "stem", "title"),
+    [("val", "val", "val"), ("lists/val.txt", "val", "val"), ("lists/val.txt:50", "val", "val:50"), ("val:50", "val", "val:50")],
+)
+def test_a_list_has_a_title(name, stem, title):
+    assert (list_stem(name), list_title(name)) == (stem, title)
 
 
 def test_load_ids_derives_no_other_list(root):

@@ -74,3 +74,9 @@ def test_segmentation_has_a_row(pets_root, folders, tmp_path):
 def test_missing_masks_of_a_list_are_named(pets_root, folders, tmp_path):
     with pytest.raises(InputError, match=r"folder of AffinityNet masks not found: .*aff_train; check --aff_dir"):
         _table(pets_root, folders, tmp_path / "table", "--lists", "train", "--aff_dir", f"{folders}/aff_{{list}}")
+
+
+def test_a_part_of_a_list_is_in_the_whole_lists_folder(pets_root, folders, tmp_path):
+    text, numbers = _table(pets_root, folders, tmp_path / "table", "--lists", "train:2", "val")
+    assert text.splitlines()[0] == "| mIoU (%), threshold | train:2 (2 images) | val (2 images) |"
+    assert numbers["rows"][0]["list"] == "train:2"

@@ -25,6 +25,7 @@ from voc12.constants import (
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")  # VOC has .jpg only; the rest is for own images
 TRAIN_AUG = "train_aug"
+LIST_HELP = "list file, its name in ImageSets/Segmentation, or NAME:N for N of its images, evenly spread"
 
 
 def read_list(path: str | Path) -> list[str]:
@@ -58,15 +59,34 @@ def resolve_list(voc12_root: str | Path, name: str | Path) -> Path:
     raise InputError(f"image list not found: neither {name} nor {in_folder} is a file; {DATA_HELP}")
 
 
+def split_part(name: str | Path) -> tuple[str, int | None]:
+    """("val", 200) for "val:200", ("val", None) for "val"."""
+    if part := re.fullmatch(r"(.+):([1-9]\d*)", str(name)):
+        return part[1], int(part[2])
+    return str(name), None
+
+
+def list_stem(name: str | Path) -> str:
+    """What files of the whole list are named after: "val" for "lists/val.txt:200"."""
+    return Path(split_part(name)[0]).stem
+
+
+def list_title(name: str | Path) -> str:
+    """What numbers of the list are headed with: "val:200" for "lists/val.txt:200"."""
+    count = split_part(name)[1]
+    return list_stem(name) + ("" if count is None else f":{count}")
+
+
 def load_ids(voc12_root: str | Path, name: str | Path) -> list[str]:
     """The image ids of the list `name` (see resolve_list); train_aug without a file is derived from the masks on disk.
 
     "NAME:200" means 200 of its images, evenly spread over the list. Raises InputError when it has fewer.
     """
-    if part := re.fullmatch(r"(.+):([1-9]\d*)", str(name)):
-        ids, count = load_ids(voc12_root, part[1]), int(part[2])
+    whole, count = split_part(name)
+    if count is not None:
+        ids = load_ids(voc12_root, whole)
         if count > len(ids):
-            raise InputError(f"{name} asks for {count} images, the list {part[1]} has {len(ids)}")
+            raise InputError(f"{name} asks for {count} images, the list {whole} has {len(ids)}")
         return [ids[index * len(ids) // count] for index in range(count)]
     try:
         path = resolve_list(voc12_root, name)
