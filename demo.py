@@ -24,6 +24,7 @@ from tool.cam_file import find_cam, load_cam
 from tool.crf import CRF_SETTINGS, SeedCrf, threshold_label
 from tool.errors import run_script
 from tool.files import atomic_write, write_json
+from tool.flags import non_negative_int, positive_int
 from tool.images import read_image, read_mask, write_image
 from tool.overlay import contact_sheet, mask_overlay, overlay
 from tool.seed import CRF_THRESHOLD
@@ -53,15 +54,24 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default=DATA, help="folder of the sample data set (default %(default)s)")
     parser.add_argument("--out", default=OUT, help="folder for weights, CAM files, table and pictures (default %(default)s)")
-    parser.add_argument("--images", type=int, default=400, help="training images of the sample (default %(default)s)")
-    parser.add_argument("--val_images", type=int, default=100, help="validation images of the sample (default %(default)s)")
+    parser.add_argument("--images", type=positive_int, default=400, help="training images of the sample (default %(default)s)")
     parser.add_argument(
-        "--start_epoches", type=int, default=5, help="epochs of the plain CAM from which both start (default %(default)s)"
+        "--val_images", type=positive_int, default=100, help="validation images of the sample (default %(default)s)"
     )
-    parser.add_argument("--max_epoches", type=int, default=2, help="epochs of each method after that (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the trainings; the data set's is always 0 (default %(default)s)")
-    parser.add_argument("--num_workers", type=int, default=2, help="loader processes (default %(default)s)")
-    parser.add_argument("--sheet_images", type=int, default=8, help="rows of the contact sheet (default %(default)s)")
+    parser.add_argument(
+        "--start_epoches",
+        type=positive_int,
+        default=5,
+        help="epochs of the plain CAM from which both start (default %(default)s)",
+    )
+    parser.add_argument(
+        "--max_epoches", type=positive_int, default=2, help="epochs of each method after that (default %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=non_negative_int, default=0, help="of the trainings, not of the data (default %(default)s)"
+    )
+    parser.add_argument("--num_workers", type=non_negative_int, default=2, help="loader processes (default %(default)s)")
+    parser.add_argument("--sheet_images", type=positive_int, default=8, help="rows of the contact sheet (default %(default)s)")
     return parser.parse_args(argv)
 
 

@@ -29,7 +29,7 @@ from tool.cam_file import CamFile, find_cam, load_cam, require_made_for
 from tool.crf import SeedCrf
 from tool.errors import InputError, run_script
 from tool.files import git_commit, require_dir, write_json
-from tool.flags import AUTO, add_seed_crf_flags, auto_or_number, bool_flag, seed_crf
+from tool.flags import AUTO, add_seed_crf_flags, auto_or_number, bool_flag, non_negative_int, seed_crf
 from tool.images import read_image, read_mask, read_mask_meta
 from tool.metrics import Scores, ThresholdSweep, confusion_matrix, iou_table
 from tool.plots import plot_threshold_curve
@@ -62,7 +62,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--type", choices=("npy", "png"), default="npy", help="npy: CAM files .npz or .npy; png: label maps (default %(default)s)"
     )
     data.add_argument(
-        "--num_workers", type=int, default=min(8, os.cpu_count() or 1), help="reading processes (default %(default)s)"
+        "--num_workers",
+        type=non_negative_int,
+        default=min(8, os.cpu_count() or 1),
+        help="reading processes (default %(default)s)",
     )
 
     evaluation = parser.add_argument_group("evaluation")

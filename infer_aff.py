@@ -24,7 +24,7 @@ from tool.crf import prepend_background
 from tool.device import KEEP_SMALL, PRECISIONS, autocast, choose_device
 from tool.errors import run_script
 from tool.files import file_digest, require_dir
-from tool.flags import bool_flag
+from tool.flags import bool_flag, non_negative_int, positive_number
 from tool.images import write_mask
 from tool.seed import MASK_UNITS
 from tool.shards import is_main, shard, share_note
@@ -60,7 +60,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--voc12_root", default=VOC12_ROOT, help="data set folder in VOC layout (default %(default)s)")
     data.add_argument("--infer_list", default="train", help=f"{LIST_HELP} (default %(default)s)")
     data.add_argument("--cam_dir", default=CAM_DIR, help="folder of CAM files, any format (default %(default)s)")
-    data.add_argument("--num_workers", type=int, default=8, help="loader processes (default %(default)s)")
+    data.add_argument("--num_workers", type=non_negative_int, default=8, help="loader processes (default %(default)s)")
 
     model = parser.add_argument_group("model")
     model.add_argument(
@@ -73,9 +73,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     walk.add_argument(
         "--preset", choices=PRESETS, help="whose settings are the defaults (default: the training's; seam for released weights)"
     )
-    walk.add_argument("--alpha", type=float, help="background score (1 - max CAM) ** alpha (default 6 seam, 16 psa)")
-    walk.add_argument("--beta", type=float, help="power of the affinity (default 8)")
-    walk.add_argument("--logt", type=int, help="the walk takes 2 ** this many steps (default 6 seam, 8 psa)")
+    walk.add_argument("--alpha", type=positive_number, help="background score (1 - max CAM) ** alpha (default 6 seam, 16 psa)")
+    walk.add_argument("--beta", type=positive_number, help="power of the affinity (default 8)")
+    walk.add_argument("--logt", type=non_negative_int, help="the walk takes 2 ** this many steps (default 6 seam, 8 psa)")
 
     output = parser.add_argument_group("output")
     output.add_argument("--out_mask", default=OUT_MASK, help="folder for the pseudo masks (default %(default)s)")

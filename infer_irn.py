@@ -23,7 +23,7 @@ from tool.cam_file import CamFile, save_cam
 from tool.device import KEEP_SMALL, PRECISIONS, autocast, choose_device
 from tool.errors import run_script
 from tool.files import file_digest, require_dir
-from tool.flags import bool_flag
+from tool.flags import bool_flag, non_negative_int, positive_int, positive_number, unit_number
 from tool.images import write_image, write_mask
 from tool.irn_pictures import boundary_picture, displacement_picture
 from tool.seed import MASK_UNITS, REFINED_STAGE, WALK_STAGE
@@ -49,25 +49,29 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--voc12_root", default=VOC12_ROOT, help="data set folder in VOC layout (default %(default)s)")
     data.add_argument("--infer_list", default="train", help=f"{LIST_HELP} (default %(default)s)")
     data.add_argument("--cam_dir", default=CAM_DIR, help="folder of CAM files, any format (default %(default)s)")
-    data.add_argument("--num_workers", type=int, default=8, help="loader processes (default %(default)s)")
+    data.add_argument("--num_workers", type=non_negative_int, default=8, help="loader processes (default %(default)s)")
 
     model = parser.add_argument_group("model")
     model.add_argument(
         "--weights", default=WEIGHTS, help="weights of train_irn.py, or the released res50_irn.pth (default %(default)s)"
     )
     model.add_argument(
-        "--crop_size", type=int, help="side that images are padded to, pixels (default: the training crop's, by the weights)"
+        "--crop_size",
+        type=positive_int,
+        help="side that images are padded to, pixels (default: the training crop's, by the weights)",
     )
     model.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of convolutions (default %(default)s)")
     model.add_argument("--device", default="auto", help="auto, cuda, cuda:N, mps or cpu (default %(default)s)")
 
     walk = parser.add_argument_group("walk")
-    walk.add_argument("--radius", type=int, default=5, help="of neighbours, in cells of 4 pixels (default %(default)s)")
-    walk.add_argument("--beta", type=float, default=10, help="power of the affinity (default %(default)s)")
-    walk.add_argument("--exp_times", type=int, default=8, help="the walk takes 2 ** this many steps (default %(default)s)")
+    walk.add_argument("--radius", type=positive_int, default=5, help="of neighbours, in cells of 4 pixels (default %(default)s)")
+    walk.add_argument("--beta", type=positive_number, default=10, help="power of the affinity (default %(default)s)")
+    walk.add_argument(
+        "--exp_times", type=non_negative_int, default=8, help="the walk takes 2 ** this many steps (default %(default)s)"
+    )
     walk.add_argument(
         "--bg_threshold",
-        type=float,
+        type=unit_number,
         default=RELEASED_BG_THRESHOLD,
         help="background score, where 1 is the image's highest after the walk (default %(default)s, as released, for a plain CAM's "
         "peaked maps; refined CAMs need a higher one)",

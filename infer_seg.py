@@ -27,7 +27,7 @@ from tool.crf import CrfSettings, crf_probabilities, named_settings
 from tool.device import KEEP_SMALL, PRECISIONS, autocast, choose_device
 from tool.errors import InputError, run_script
 from tool.files import file_digest, require_dir
-from tool.flags import add_crf_flags, bool_flag
+from tool.flags import add_crf_flags, bool_flag, non_negative_int, positive_number
 from tool.images import read_image, read_mask, read_mask_meta, write_image, write_mask
 from tool.overlay import mask_overlay
 from tool.pool import background_calls
@@ -55,14 +55,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--infer_list", default="val", help=f"{LIST_HELP} (default %(default)s)")
     data.add_argument("--image", nargs="+", metavar="FILE", help="photographs to do instead of a list")
     data.add_argument(
-        "--num_workers", type=int, default=8, help="loader processes, and as many for the CRF (default %(default)s)"
+        "--num_workers", type=non_negative_int, default=8, help="loader processes, and as many for the CRF (default %(default)s)"
     )
 
     model = parser.add_argument_group("model")
     model.add_argument("--weights", default=WEIGHTS, help="weights of train_seg.py (default %(default)s)")
     model.add_argument(
         "--scales",
-        type=float,
+        type=positive_number,
         nargs="+",
         default=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75),
         help="image scales (default 0.5 0.75 1.0 1.25 1.5 1.75)",

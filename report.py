@@ -23,6 +23,7 @@ from tool import page, report_page
 from tool.cam_file import find_cam, load_cam
 from tool.errors import InputError, run_script
 from tool.files import atomic_write, git_commit, require_dir
+from tool.flags import non_negative_int, positive_int
 from tool.images import read_image, read_mask
 from tool.metrics import confusion_matrix, iou_table
 from tool.overlay import mask_overlay, overlay
@@ -47,7 +48,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     data = parser.add_argument_group("data")
     data.add_argument("--voc12_root", default=VOC12_ROOT, help="data set folder in VOC layout (default %(default)s)")
     data.add_argument("--list", default="val", help=f"{LIST_HELP} (default %(default)s)")
-    data.add_argument("--num_workers", type=int, default=min(8, os.cpu_count() or 1), help="processes (default %(default)s)")
+    data.add_argument(
+        "--num_workers", type=non_negative_int, default=min(8, os.cpu_count() or 1), help="processes (default %(default)s)"
+    )
 
     stages = parser.add_argument_group("stages, at least one of the first five")
     stages.add_argument("--cam_dir", help="folder of CAM files, plain")
@@ -61,7 +64,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     output.add_argument("--out", default=OUT, help="the page (default %(default)s)")
     output.add_argument("--title", help="heading (default: the session's name, or the list's)")
     output.add_argument(
-        "--limit", type=int, default=60, help="images of the gallery, evenly spread from worst to best (default 60)"
+        "--limit", type=positive_int, default=60, help="images of the gallery, evenly spread from worst to best (default 60)"
     )
     output.add_argument(
         "--absent",

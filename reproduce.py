@@ -28,7 +28,7 @@ import train_irn
 import train_seg
 from tool.errors import InputError, run_script
 from tool.files import atomic_write
-from tool.flags import positive_int
+from tool.flags import non_negative_int, positive_int
 from tool.result_table import LEGEND, Measurement, Row, csv_text, html, markdown
 from tool.steps import Runner, Step, commits, digest, execute, seconds
 from tool.trainer import FREE_SETTINGS
@@ -164,7 +164,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", choices=TABLES, required=True, help="which table")
     parser.add_argument("--data", choices=PRESETS, default="sample", help="settings by data set (default %(default)s)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2), help="training seeds (default 0 1 2)")
+    parser.add_argument("--seeds", type=non_negative_int, nargs="+", default=(0, 1, 2), help="training seeds (default 0 1 2)")
     parser.add_argument("--voc12_root", help="data set folder in VOC layout (default: the preset's; photos has none)")
     parser.add_argument(
         "--backbones", nargs="+", metavar="NAME[:STRIDE]", help="rows of the table of backbones (default: the preset's)"
@@ -189,7 +189,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="'FLAGS'",
         help="flags that every training of CAM networks gets after the preset's, e.g. '--max_epoches 6 --precision bf16'",
     )
-    parser.add_argument("--num_workers", type=int, default=min(8, os.cpu_count() or 1), help="processes (default %(default)s)")
+    parser.add_argument(
+        "--num_workers", type=non_negative_int, default=min(8, os.cpu_count() or 1), help="processes (default %(default)s)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cuda, cuda:N, mps or cpu (default %(default)s)")
     parser.add_argument("--results", default=RESULTS, help="where sessions go (default %(default)s)")
     parser.add_argument("--out", default=OUT, help="folder for the tables (default %(default)s)")

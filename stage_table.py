@@ -19,7 +19,7 @@ from pathlib import Path
 from evaluation_cam import Evaluation, evaluate_cams, evaluate_masks, results
 from tool.errors import run_script
 from tool.files import atomic_write, require_dir, write_json
-from tool.flags import AUTO, add_seed_crf_flags, seed_crf
+from tool.flags import AUTO, add_seed_crf_flags, non_negative_int, seed_crf
 from tool.seed import CRF_THRESHOLD
 from voc12.auto_threshold import choose_threshold
 from voc12.constants import DATA_HELP, MASK_DIR
@@ -47,7 +47,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--aff_dir", help="folder of AffinityNet's masks (default: no row)")
     data.add_argument("--irn_dir", help="folder of IRN's masks (default: no row)")
     data.add_argument("--seg_dir", help="folder of infer_seg.py's masks (default: no row)")
-    data.add_argument("--num_workers", type=int, default=min(8, os.cpu_count() or 1), help="processes (default %(default)s)")
+    data.add_argument(
+        "--num_workers", type=non_negative_int, default=min(8, os.cpu_count() or 1), help="processes (default %(default)s)"
+    )
 
     evaluation = parser.add_argument_group("evaluation")
     evaluation.add_argument(

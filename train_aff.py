@@ -24,7 +24,7 @@ from tool.distributed import barrier, join, mean_over_ranks
 from tool.errors import InputError, run_script
 from tool.expansion_losses import affinity_net_loss
 from tool.files import git_commit, require_dir
-from tool.flags import add_crf_flags
+from tool.flags import add_crf_flags, non_negative_int, non_negative_number, positive_int, positive_number
 from tool.run_log import RunLog
 from tool.schedule import RELEASED_MOMENTUM, build_optimizer
 from tool.shards import is_main
@@ -60,20 +60,23 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--voc12_root", default=VOC12_ROOT, help="data set folder in VOC layout (default %(default)s)")
     data.add_argument("--train_list", default="train_aug", help=f"{LIST_HELP} (default %(default)s)")
     data.add_argument("--cam_dir", default=CAM_DIR, help="folder of CAM files, any format (default %(default)s)")
-    data.add_argument("--num_workers", type=int, default=8, help="loader and CRF processes (default %(default)s)")
+    data.add_argument("--num_workers", type=non_negative_int, default=8, help="loader and CRF processes (default %(default)s)")
     data.add_argument(
-        "--crop_size", type=int, default=448, help="side of the training crop, pixels, a multiple of 8 (default %(default)s)"
+        "--crop_size",
+        type=positive_int,
+        default=448,
+        help="side of the training crop, pixels, a multiple of 8 (default %(default)s)",
     )
 
     labels = parser.add_argument_group("CRF scores, of which labels are made")
     labels.add_argument("--label_dir", help="folder for them, to share between sessions (default labels in the session's folder)")
     labels.add_argument(
         "--low_alpha",
-        type=float,
+        type=positive_number,
         default=4,
         help="background (1 - max CAM) ** alpha where classes are sure (default %(default)s)",
     )
-    labels.add_argument("--high_alpha", type=float, help="the same where background is sure (default 24 seam, 32 psa)")
+    labels.add_argument("--high_alpha", type=positive_number, help="the same where background is sure (default 24 seam, 32 psa)")
     add_crf_flags(labels, default="seam")
 
     model = parser.add_argument_group("model")
@@ -87,16 +90,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
     optimisation = parser.add_argument_group("optimisation")
     optimisation.add_argument(
-        "--batch_size", type=int, default=8, help="images a step, of all processes together (default %(default)s)"
+        "--batch_size", type=positive_int, default=8, help="images a step, of all processes together (default %(default)s)"
     )
-    optimisation.add_argument("--max_epoches", type=int, default=8, help="epochs (default %(default)s)")
+    optimisation.add_argument("--max_epoches", type=positive_int, default=8, help="epochs (default %(default)s)")
     optimisation.add_argument(
-        "--lr", type=float, help="learning rate of pretrained weights; new layers take 10x (default 0.01 seam, 0.1 psa)"
+        "--lr", type=positive_number, help="learning rate of pretrained weights; new layers take 10x (default 0.01 seam, 0.1 psa)"
     )
-    optimisation.add_argument("--wt_dec", type=float, default=5e-4, help="weight decay (default %(default)s)")
+    optimisation.add_argument("--wt_dec", type=non_negative_number, default=5e-4, help="weight decay (default %(default)s)")
     optimisation.add_argument(
         "--momentum",
-        type=float,
+        type=non_negative_number,
         default=RELEASED_MOMENTUM,
         help="SGD momentum; the released code's slip makes it %(default)s (default)",
     )

@@ -28,7 +28,16 @@ from tool.device import choose_device
 from tool.distributed import gather, join
 from tool.errors import InputError, run_script
 from tool.files import git_commit, require_dir
-from tool.flags import bool_flag, named_number
+from tool.flags import (
+    at_least,
+    bool_flag,
+    named_number,
+    non_negative_int,
+    non_negative_number,
+    positive_int,
+    positive_number,
+    share,
+)
 from tool.images import read_image, read_mask
 from tool.losses import (
     cam_losses,
@@ -79,11 +88,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--train_list", default="train_aug", help=f"{LIST_HELP} (default %(default)s)")
     data.add_argument("--val_list", default="val", help="list for validation, or 'none' (default %(default)s)")
     data.add_argument("--labels", default="auto", help="image labels: auto, npy, xml, mask, or a .npy file (default %(default)s)")
-    data.add_argument("--num_workers", type=int, default=8, help="loader processes (default %(default)s)")
-    data.add_argument("--crop_size", type=int, default=448, help="side of the training crop, pixels (default %(default)s)")
+    data.add_argument("--num_workers", type=non_negative_int, default=8, help="loader processes (default %(default)s)")
+    data.add_argument(
+        "--crop_size", type=positive_int, default=448, help="side of the training crop, pixels (default %(default)s)"
+    )
     data.add_argument(
         "--resize_long",
-        type=int,
+        type=positive_int,
         nargs=2,
         default=(448, 768),
         metavar=("MIN", "MAX"),
@@ -130,7 +141,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
     patches = parser.add_argument_group("complementary patches (cpn)")
     patches.add_argument("--patch", choices=STRATEGIES, default="superpixel", help="what is hidden (default %(default)s)")
-    patches.add_argument("--superpixels", type=int, default=300, help="segments asked of SLIC per crop (default %(default)s)")
+    patches.add_argument(
+        "--superpixels", type=at_least(2), default=300, help="segments asked of SLIC per crop (default %(default)s)"
+    )
     patches.add_argument(
         "--slic_input",
         choices=SLIC_INPUTS,
@@ -147,9 +160,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--superpixel_cache", help="folder of the kept superpixels, for any number of sessions (default <results>/superpixels)"
     )
     patches.add_argument(
-        "--grid_sizes", type=int, nargs="+", default=(224, 448), help="cell sides, one drawn per image, pixels (default 224 448)"
+        "--grid_sizes",
+        type=positive_int,
+        nargs="+",
+        default=(224, 448),
+        help="cell sides, one drawn per image, pixels (default 224 448)",
     )
-    patches.add_argument("--hide_ratio", type=float, default=0.5, help="share to hide, in (0, 1) (default %(default)s)")
+    patches.add_argument("--hide_ratio", type=share, default=0.5, help="share to hide, in (0, 1) (default %(default)s)")
     patches.add_argument(
         "--draw",
         choices=DRAWS,
@@ -159,25 +176,27 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
     optimisation = parser.add_argument_group("optimisation")
     optimisation.add_argument(
-        "--batch_size", type=int, default=4, help="images a step, of all processes together (default %(default)s)"
+        "--batch_size", type=positive_int, default=4, help="images a step, of all processes together (default %(default)s)"
     )
-    optimisation.add_argument("--max_epoches", type=int, default=8, help="epochs (default %(default)s)")
-    optimisation.add_argument("--lr", type=float, default=0.01, help="learning rate of pretrained weights (default %(default)s)")
+    optimisation.add_argument("--max_epoches", type=positive_int, default=8, help="epochs (default %(default)s)")
+    optimisation.add_argument(
+        "--lr", type=positive_number, default=0.01, help="learning rate of pretrained weights (default %(default)s)"
+    )
     optimisation.add_argument(
         "--new_layer_factor",
-        type=float,
+        type=non_negative_number,
         default=NEW_LAYER_FACTOR,
         help="new layers take this times --lr (default %(default)s)",
     )
     optimisation.add_argument(
         "--refinement_factor",
-        type=float,
+        type=non_negative_number,
         help="PCM's and PRCM's layers take this times --lr, 0 leaves them as they start (default --new_layer_factor)",
     )
-    optimisation.add_argument("--wt_dec", type=float, default=5e-4, help="weight decay (default %(default)s)")
+    optimisation.add_argument("--wt_dec", type=non_negative_number, default=5e-4, help="weight decay (default %(default)s)")
     optimisation.add_argument(
         "--momentum",
-        type=float,
+        type=non_negative_number,
         default=RELEASED_MOMENTUM,
         help="SGD momentum; the released code's slip makes it %(default)s (default)",
     )
@@ -194,7 +213,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     output = parser.add_argument_group("output")
     add_session_flags(output, "cpn")
     output.add_argument(
-        "--val_scale", type=float, default=1.0, help="image scale of the quick validation CAMs (default %(default)s)"
+        "--val_scale", type=positive_number, default=1.0, help="image scale of the quick validation CAMs (default %(default)s)"
     )
     parser.set_defaults(**PRESETS[parser.parse_known_args(argv)[0].preset])
     return parser.parse_args(argv)

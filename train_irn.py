@@ -24,7 +24,7 @@ from tool.distributed import barrier, join, mean_over_ranks
 from tool.errors import InputError, run_script
 from tool.expansion_losses import irn_loss
 from tool.files import git_commit, require_dir
-from tool.flags import add_crf_flags
+from tool.flags import add_crf_flags, non_negative_int, non_negative_number, positive_int, positive_number, unit_number
 from tool.run_log import RunLog
 from tool.schedule import poly_sgd
 from tool.shards import is_main
@@ -51,13 +51,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--voc12_root", default=VOC12_ROOT, help="data set folder in VOC layout (default %(default)s)")
     data.add_argument("--train_list", default="train_aug", help=f"{LIST_HELP} (default %(default)s)")
     data.add_argument("--cam_dir", default=CAM_DIR, help="folder of CAM files, any format (default %(default)s)")
-    data.add_argument("--num_workers", type=int, default=8, help="loader and label processes (default %(default)s)")
+    data.add_argument("--num_workers", type=non_negative_int, default=8, help="loader and label processes (default %(default)s)")
     data.add_argument(
-        "--crop_size", type=int, default=512, help="side of the training crop, pixels, a multiple of 16 (default %(default)s)"
+        "--crop_size",
+        type=positive_int,
+        default=512,
+        help="side of the training crop, pixels, a multiple of 16 (default %(default)s)",
     )
     data.add_argument(
         "--scale",
-        type=float,
+        type=positive_number,
         nargs=2,
         default=(0.5, 1.5),
         metavar=("MIN", "MAX"),
@@ -67,10 +70,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     labels = parser.add_argument_group("confident labels")
     labels.add_argument("--label_dir", help="folder for them, to share between sessions (default labels in the session's folder)")
     labels.add_argument(
-        "--fg_threshold", type=float, default=0.30, help="unit CAM score over which a class is sure (default %(default)s)"
+        "--fg_threshold", type=unit_number, default=0.30, help="unit CAM score over which a class is sure (default %(default)s)"
     )
     labels.add_argument(
-        "--bg_threshold", type=float, default=0.05, help="unit CAM score under which background is sure (default %(default)s)"
+        "--bg_threshold",
+        type=unit_number,
+        default=0.05,
+        help="unit CAM score under which background is sure (default %(default)s)",
     )
     add_crf_flags(labels, default="irn")
 
@@ -86,20 +92,25 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
     optimisation = parser.add_argument_group("optimisation")
     optimisation.add_argument(
-        "--batch_size", type=int, default=32, help="images a step, of all processes together (default %(default)s)"
+        "--batch_size", type=positive_int, default=32, help="images a step, of all processes together (default %(default)s)"
     )
-    optimisation.add_argument("--max_epoches", type=int, default=3, help="epochs (default %(default)s)")
+    optimisation.add_argument("--max_epoches", type=positive_int, default=3, help="epochs (default %(default)s)")
     optimisation.add_argument(
-        "--lr", type=float, default=0.1, help="learning rate of the boundary branch; displacement takes 10x (default %(default)s)"
+        "--lr",
+        type=positive_number,
+        default=0.1,
+        help="learning rate of the boundary branch; displacement takes 10x (default %(default)s)",
     )
-    optimisation.add_argument("--wt_dec", type=float, default=1e-4, help="weight decay (default %(default)s)")
+    optimisation.add_argument("--wt_dec", type=non_negative_number, default=1e-4, help="weight decay (default %(default)s)")
     optimisation.add_argument(
         "--momentum",
-        type=float,
+        type=non_negative_number,
         default=RELEASED_MOMENTUM,
         help="SGD momentum; the released code's slip makes it %(default)s (default)",
     )
-    optimisation.add_argument("--radius", type=int, default=10, help="of pairs, in cells of 4 pixels (default %(default)s)")
+    optimisation.add_argument(
+        "--radius", type=positive_int, default=10, help="of pairs, in cells of 4 pixels (default %(default)s)"
+    )
     add_machine_flags(optimisation)
 
     add_session_flags(parser.add_argument_group("output"), "irn")

@@ -26,6 +26,7 @@ from tool.device import autocast, choose_device
 from tool.distributed import gather, join, mean_over_ranks
 from tool.errors import InputError, run_script
 from tool.files import git_commit, require_dir
+from tool.flags import non_negative_int, non_negative_number, positive_int, positive_number
 from tool.images import read_image, read_mask
 from tool.losses import segmentation_loss
 from tool.metrics import confusion_matrix, iou_table
@@ -57,12 +58,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--mask_dir", default=MASK_DIR, help="folder of training masks <id>.png; 255 is ignored (default %(default)s)"
     )
     data.add_argument("--val_list", default="val", help="list with real masks, validated while training; none: not (default val)")
-    data.add_argument("--val_scale", type=float, default=1.0, help="image scale of the validation (default %(default)s)")
-    data.add_argument("--num_workers", type=int, default=8, help="loader processes (default %(default)s)")
-    data.add_argument("--crop_size", type=int, default=448, help="side of the training crop, pixels (default %(default)s)")
+    data.add_argument(
+        "--val_scale", type=positive_number, default=1.0, help="image scale of the validation (default %(default)s)"
+    )
+    data.add_argument("--num_workers", type=non_negative_int, default=8, help="loader processes (default %(default)s)")
+    data.add_argument(
+        "--crop_size", type=positive_int, default=448, help="side of the training crop, pixels (default %(default)s)"
+    )
     data.add_argument(
         "--scale",
-        type=float,
+        type=positive_number,
         nargs=2,
         default=(0.5, 1.5),
         metavar=("MIN", "MAX"),
@@ -77,7 +82,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="resnet38, efficientnet_lite0, resnet50 or another timm model (default %(default)s)",
     )
     model.add_argument("--output_stride", type=int, choices=STRIDES, help="of the features (default 8 resnet38, 16 timm)")
-    model.add_argument("--head_channels", type=int, help="width of the head (default 512 deeplabv1, 256 others)")
+    model.add_argument("--head_channels", type=positive_int, help="width of the head (default 512 deeplabv1, 256 others)")
     model.add_argument(
         "--weights",
         help="ImageNet weights: a file (ResNet38's, or the timm model's; torchvision's fit its ResNets), 'imagenet' for a timm backbone, "
@@ -86,20 +91,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
     optimisation = parser.add_argument_group("optimisation")
     optimisation.add_argument(
-        "--batch_size", type=int, default=10, help="images a step, of all processes together (default %(default)s)"
+        "--batch_size", type=positive_int, default=10, help="images a step, of all processes together (default %(default)s)"
     )
-    optimisation.add_argument("--max_iterations", type=int, default=20000, help="steps (default %(default)s)")
+    optimisation.add_argument("--max_iterations", type=positive_int, default=20000, help="steps (default %(default)s)")
     optimisation.add_argument(
-        "--val_every", type=int, default=1000, help="steps from one validation to the next (default %(default)s)"
+        "--val_every", type=positive_int, default=1000, help="steps from one validation to the next (default %(default)s)"
     )
     optimisation.add_argument(
         "--lr",
-        type=float,
+        type=positive_number,
         default=1e-3,
         help=f"learning rate of the backbone; the head takes {NEW_LAYER_FACTOR}x (default %(default)s)",
     )
-    optimisation.add_argument("--wt_dec", type=float, default=5e-4, help="weight decay (default %(default)s)")
-    optimisation.add_argument("--momentum", type=float, default=0.9, help="SGD momentum (default %(default)s)")
+    optimisation.add_argument("--wt_dec", type=non_negative_number, default=5e-4, help="weight decay (default %(default)s)")
+    optimisation.add_argument("--momentum", type=non_negative_number, default=0.9, help="SGD momentum (default %(default)s)")
     add_machine_flags(optimisation)
 
     add_session_flags(parser.add_argument_group("output"), "seg")

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from network.resnet38 import ResNet38
 from tool.cam import EPS, cam_prior
+from tool.errors import InputError
 
 REFINEMENTS = ("pcm+prcm", "pcm", "prcm", "none")
 PRCM_KEYS = ("released", "transposed")
@@ -180,12 +181,13 @@ def build_cpn(
     refinement:    one of REFINEMENTS; SEAM's network is "pcm"
     prcm:          one of PRCM_KEYS
     pretrained:    ImageNet weights for a timm backbone; ResNet38's come from a file (network.weights.load_weights)
+    Raises ValueError for num_classes, refinement and prcm that it does not know, InputError for a stride that the backbone has not.
     """
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least 1, not {num_classes}")
     if backbone == "resnet38":
-        if output_stride not in (None, 8):
-            raise ValueError(f"resnet38 has output stride 8, not {output_stride}")
+        if output_stride not in (None, ResNet38.stride):
+            raise InputError(f"--backbone resnet38 has output stride {ResNet38.stride}, not {output_stride}")
         return CPNResNet38(num_classes, refinement, prcm)
     from network.cpn_timm import CPNTimm  # timm brings torchvision: 0.2 GiB that ResNet38 has no use for
 

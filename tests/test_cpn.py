@@ -20,6 +20,7 @@ from network.cpn import (
 )
 from tests.reference import PARITY, load_arrays, relative_error
 from tool.cam import EPS, cam_prior
+from tool.errors import InputError
 
 
 def _random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -321,7 +322,6 @@ def test_class_count_is_an_argument(num_classes):
     ("arguments", "message"),
     [
         ({"num_classes": 0}, "num_classes must be at least 1, not 0"),
-        ({"output_stride": 16}, "resnet38 has output stride 8, not 16"),
         ({"refinement": "pam"}, "refinement 'pam' is not in"),
         ({"prcm": "mixed"}, "or prcm 'mixed' not in"),
     ],
@@ -329,6 +329,11 @@ def test_class_count_is_an_argument(num_classes):
 def test_impossible_arguments_are_refused(arguments, message):
     with torch.device("meta"), pytest.raises(ValueError, match=message):
         build_cpn(**arguments)
+
+
+def test_resnet38_has_one_stride():
+    with torch.device("meta"), pytest.raises(InputError, match="--backbone resnet38 has output stride 8, not 16"):
+        build_cpn(output_stride=16)
 
 
 def test_a_timm_networks_embedding_starts_as_an_isometry_of_the_released_size():

@@ -4,7 +4,13 @@ import argparse
 
 import pytest
 
-from tool.flags import bool_flag, named_number
+import demo
+import infer_cam
+import make_crf
+import train_cpn
+import train_irn
+import train_seg
+from tool.flags import at_least, auto_or_number, bool_flag, named_number, non_negative_number, positive_number, share, unit_number
 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False), ("1", True), ("0", False), ("YES", True)])
@@ -42,3 +48,49 @@ def test_named_number_refuses_the_rest(text):
     with pytest.raises(argparse.ArgumentTypeError) as error:
         named_number(text)
     assert str(error.value) == f"{text!r} is not NAME=NUMBER"
+
+
+@pytest.mark.parametrize(
+    ("kind", "taken", "refused", "wanted"),
+    [
+        (at_least(1), ["1", "448"], ["0", "-1", "1.5", "", "x"], "a whole number from 1 up"),
+        (at_least(0), ["0", "7"], ["-1", "0.5"], "a whole number from 0 up"),
+        (positive_number, ["0.5", "1e-3"], ["0", "-1", "nan", "inf", "x"], "a number over 0"),
+        (non_negative_number, ["0", "2.5"], ["-0.1", "nan", "inf"], "a number from 0 up"),
+        (unit_number, ["0", "1", "0.25"], ["25", "-0.1", "nan"], "a number in 0..1"),
+        (share, ["0.5"], ["0", "1", "nan"], "a number between 0 and 1"),
+        (auto_or_number, ["0.3", "1"], ["42", "best", "nan"], "a number in 0..1 or auto"),
+    ],
+)
+def test_numbers_in_a_range(kind, taken, refused, wanted):
+    assert [kind(text) for text in taken] == [float(text) for text in taken]
+    for text in refused:
+        with pytest.raises(argparse.ArgumentTypeError) as error:
+            kind(text)
+        assert str(error.value) == f"expected {wanted}, got {text!r}"
+
+
+def test_auto_is_no_number():
+    assert auto_or_number("auto") == "auto"
+
+
+@pytest.mark.parametrize(
+    ("script", "flags"),
+    [
+        *(
+            (train_cpn, flags)
+            for flags in ("--hide_ratio 1", "--superpixels 1", "--grid_sizes 56 0", "--batch_size 0", "--accum 0")
+        ),
+        *((train_cpn, flags) for flags in ("--max_epoches 0", "--log_every 0", "--num_workers -1", "--crop_size 0", "--lr nan")),
+        (train_irn, "--bg_threshold 25"),
+        (train_seg, "--max_iterations 0"),
+        (infer_cam, "--scales 0.5 0"),
+        (make_crf, "--crf_threshold 42"),
+        (demo, "--sheet_images 0"),
+    ],
+)
+def test_scripts_refuse_numbers_that_make_no_sense(script, flags, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        script.parse_args(flags.split())
+    assert stopped.value.code == 2
+    assert f"argument {flags.split()[0]}: expected " in capsys.readouterr().err

@@ -23,14 +23,12 @@ def bool_flag(text: str) -> bool:
     raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
 
 
-def positive_int(text: str) -> int:
-    """A whole number from 1 up; raises argparse.ArgumentTypeError for any other text."""
-    return _number(text, int, "a whole number from 1 up", lambda value: value >= 1)
+def at_least(low: int) -> Callable[[str], int]:
+    """A type for whole numbers from low up; it raises argparse.ArgumentTypeError for any other text."""
+    return lambda text: _number(text, int, f"a whole number from {low} up", lambda value: value >= low)
 
 
-def count(text: str) -> int:
-    """A whole number from 0 up; raises argparse.ArgumentTypeError for any other text."""
-    return _number(text, int, "a whole number from 0 up", lambda value: value >= 0)
+positive_int, non_negative_int = at_least(1), at_least(0)
 
 
 def positive_number(text: str) -> float:
@@ -38,9 +36,19 @@ def positive_number(text: str) -> float:
     return _number(text, float, "a number over 0", lambda value: 0 < value < math.inf)
 
 
+def non_negative_number(text: str) -> float:
+    """A finite number from 0 up; raises argparse.ArgumentTypeError for any other text."""
+    return _number(text, float, "a number from 0 up", lambda value: 0 <= value < math.inf)
+
+
 def unit_number(text: str) -> float:
     """A number in 0..1; raises argparse.ArgumentTypeError for any other text."""
     return _number(text, float, "a number in 0..1", lambda value: 0 <= value <= 1)
+
+
+def share(text: str) -> float:
+    """A number between 0 and 1, neither of them; raises argparse.ArgumentTypeError for any other text."""
+    return _number(text, float, "a number between 0 and 1", lambda value: 0 < value < 1)
 
 
 def _number(text: str, kind: Callable[[str], Any], wanted: str, fits: Callable[[Any], bool]) -> Any:
@@ -54,11 +62,8 @@ AUTO = "auto"
 
 
 def auto_or_number(text: str) -> float | str:
-    """AUTO, or a number; raises argparse.ArgumentTypeError for any other text."""
-    try:
-        return text if text == AUTO else float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a number or {AUTO}, got {text!r}") from None
+    """AUTO, or a number in 0..1; raises argparse.ArgumentTypeError for any other text."""
+    return text if text == AUTO else _number(text, float, f"a number in 0..1 or {AUTO}", lambda value: 0 <= value <= 1)
 
 
 def named_number(text: str) -> tuple[str, float]:
@@ -99,7 +104,9 @@ def add_seed_crf_flags(group: argparse._ArgumentGroup, default: str | None, thre
         type=auto_or_number,
         help=f"score of the background in the CRF, unit scale, or auto: chosen without masks (default {threshold_default})",
     )
-    background.add_argument("--crf_alpha", type=float, help="score the background (1 - max CAM) ** alpha instead (default: not)")
+    background.add_argument(
+        "--crf_alpha", type=positive_number, help="score the background (1 - max CAM) ** alpha instead (default: not)"
+    )
 
 
 def seed_crf(args: argparse.Namespace, bg_threshold: float | None = None) -> SeedCrf:

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from tool.device import PRECISIONS
-from tool.flags import bool_flag
+from tool.flags import bool_flag, non_negative_int, non_negative_number, positive_int
 from tool.trainer import RESUME_CHOICES
 
 RESULTS = "results"
@@ -13,12 +13,12 @@ RESULTS = "results"
 def add_machine_flags(optimisation: argparse._ArgumentGroup) -> None:
     """--accum, --precision, --seed, --deterministic and --device."""
     optimisation.add_argument(
-        "--accum", type=int, default=1, help="pieces a batch is computed in, to save memory (default %(default)s)"
+        "--accum", type=positive_int, default=1, help="pieces a batch is computed in, to save memory (default %(default)s)"
     )
     optimisation.add_argument(
         "--precision", choices=PRECISIONS, default="fp32", help="of convolutions; losses stay fp32 (default %(default)s)"
     )
-    optimisation.add_argument("--seed", type=int, default=0, help="of everything random (default %(default)s)")
+    optimisation.add_argument("--seed", type=non_negative_int, default=0, help="of everything random (default %(default)s)")
     optimisation.add_argument(
         "--deterministic",
         type=bool_flag,
@@ -43,9 +43,12 @@ def add_session_flags(output: argparse._ArgumentGroup, session_name: str) -> Non
         help="continue a session that has a checkpoint, or start over (default %(default)s)",
     )
     output.add_argument(
-        "--save_minutes", type=float, default=15, help="minutes between checkpoints inside an epoch (default %(default)s)"
+        "--save_minutes",
+        type=non_negative_number,
+        default=15,
+        help="minutes between checkpoints inside an epoch (default %(default)s)",
     )
-    output.add_argument("--log_every", type=int, default=20, help="iterations between log lines (default %(default)s)")
+    output.add_argument("--log_every", type=positive_int, default=20, help="iterations between log lines (default %(default)s)")
 
 
 def session_settings(args: argparse.Namespace) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from tqdm import tqdm
 
 from tool.errors import InputError, run_script
 from tool.files import atomic_write, require_file
+from tool.flags import non_negative_int
 from tool.images import write_mask
 from voc12.constants import ANNOTATION_DIR, CLASSES, IMAGE_DIR, LABEL_FILE, LIST_DIR, MASK_DIR
 from voc12.labels import load_labels, save_labels
@@ -88,7 +89,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--keep_archives", action="store_true", help="do not delete the archives that this run downloads beside --voc12_root"
     )
     data.add_argument(
-        "--expect", type=int, default=TRAIN_AUG_COUNT, help="images that train_aug must have, 0 for any (default: %(default)s)"
+        "--expect",
+        type=non_negative_int,
+        default=TRAIN_AUG_COUNT,
+        help="images that train_aug must have, 0 for any (default: %(default)s)",
     )
     return parser.parse_args(argv)
 

@@ -38,6 +38,7 @@ from tqdm import tqdm
 
 from tool.errors import InputError, run_script
 from tool.files import atomic_write, write_json
+from tool.flags import non_negative_int, positive_int
 from tool.images import read_mask, write_mask
 from voc12.constants import CLASSES, IGNORE_LABEL, IMAGE_DIR, LABEL_FILE, LIST_DIR, MASK_DIR
 from voc12.labels import save_labels
@@ -66,14 +67,14 @@ CREDIT = (
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data = parser.add_argument_group("data")
-    data.add_argument("--images", type=int, default=400, help="training images (default %(default)s)")
-    data.add_argument("--val_images", type=int, default=100, help="validation images (default %(default)s)")
-    data.add_argument("--size", type=int, default=224, help="longer side of the images, pixels (default %(default)s)")
-    data.add_argument("--seed", type=int, default=0, help="of everything random (default %(default)s)")
+    data.add_argument("--images", type=positive_int, default=400, help="training images (default %(default)s)")
+    data.add_argument("--val_images", type=positive_int, default=100, help="validation images (default %(default)s)")
+    data.add_argument("--size", type=positive_int, default=224, help="longer side of the images, pixels (default %(default)s)")
+    data.add_argument("--seed", type=non_negative_int, default=0, help="of everything random (default %(default)s)")
     output = parser.add_argument_group("output")
     output.add_argument("--out", type=Path, default=OUT, help="folder to make (default %(default)s)")
     output.add_argument("--overwrite", action="store_true", help="replace a sample data set of other settings in --out")
-    output.add_argument("--num_workers", type=int, help="processes (default: one per core)")
+    output.add_argument("--num_workers", type=non_negative_int, help="processes (default: one per core)")
     return parser.parse_args(argv)
 
 
