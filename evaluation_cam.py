@@ -440,8 +440,6 @@ def chosen_thresholds(args: argparse.Namespace, after_crf: bool) -> tuple[float,
         return (CRF_THRESHOLD,)
     if args.t in (None, AUTO) or args.curve:
         return THRESHOLDS
-    if not 0 <= args.t <= 1:
-        raise InputError(f"--t {args.t} is not in 0..1; it is a score, on the {args.t_scale} scale, not a percentage")
     return (args.t if args.t_scale == "unit" else 2 * args.t,)
 
 

@@ -31,6 +31,7 @@ from voc12.constants import BACKGROUND
 WEIGHTS = "results/seg/seg.pth"
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
 SIZE_STEP = 32  # every map then has sides that its stride divides, see exact_padding
+SIZE_STEPS = (2, 128)  # fewest and most: sides of 64 to 4096 pixels
 TRACED_SIZE = (2, 3, 96, 128)
 CHECKED_SIZES = ((1, 3, 128, 96), (2, 3, 224, 160))
 TOLERANCE = 1e-4  # of the largest logit
@@ -66,7 +67,7 @@ def exact_padding(_side: Any, kernel_size: int, stride: int, dilation: int) -> i
 
 def trace(net: Portable) -> ExportedProgram:
     """The network as a graph for any batch, and height and width that are multiples of SIZE_STEP."""
-    height, width = (SIZE_STEP * Dim(name, min=2, max=128) for name in ("rows", "columns"))
+    height, width = (SIZE_STEP * Dim(name, min=SIZE_STEPS[0], max=SIZE_STEPS[1]) for name in ("rows", "columns"))
     shapes = {"image": {0: Dim("batch", min=1, max=1024), 2: height, 3: width}}
     with patch.object(timm.layers.padding, "get_same_padding", exact_padding):
         return torch.export.export(net, (torch.rand(TRACED_SIZE),), dynamic_shapes=shapes)
@@ -111,19 +112,21 @@ def main(args: argparse.Namespace) -> None:
     """Write the network in the formats asked for."""
     net, config, classes = load_seg(args.weights)
     net = Portable(net).eval()
+    smallest, largest = (SIZE_STEP * steps for steps in SIZE_STEPS)
     meta = {
         "classes": [BACKGROUND, *classes],
-        "input": f"image (B, 3, H, W), float32 RGB in 0..1, H and W multiples of {SIZE_STEP}",
+        "input": f"image (B, 3, H, W), float32 RGB in 0..1, H and W multiples of {SIZE_STEP} from {smallest} to {largest}",
         "output": "logits (B, K, H, W), float32; argmax over K is the mask value",
         "network": config,
         "weights": file_digest(args.weights),
     }
     out = args.out or str(Path(args.weights).with_suffix(""))
     program = trace(net)
-    for name in args.export:
-        content, run = {"onnx": to_onnx, "torch": to_torch}[name](program, meta)
-        difference, logit = largest_difference(net, run)
+    exported = {name: {"onnx": to_onnx, "torch": to_torch}[name](program, meta) for name in args.export}
+    checked = {name: largest_difference(net, run) for name, (_, run) in exported.items()}
+    for name, (content, _) in exported.items():
         path = f"{out}{SUFFIXES[name]}"
+        difference, logit = checked[name]
         with atomic_write(path) as file:
             file.write(content)
         print(f"{path}: {len(content) / 1e6:.1f} MB, largest difference {difference:.2g}, largest logit {logit:.2g}")

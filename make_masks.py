@@ -93,8 +93,6 @@ def main(args: argparse.Namespace) -> None:
     if threshold == AUTO:
         threshold = choose_threshold(root, ids, args.cam_dir, args.num_workers, args.seed_dir)
         print(f"background threshold chosen without masks: {threshold:.2f}")
-    if not 0 <= threshold <= 1:
-        raise InputError(f"--t {threshold} is not in 0..1; it is a score on the unit scale, not a percentage")
     meta = {"stage": STAGE, "units": MASK_UNITS, "threshold": threshold, "classes": list(classes)}
     make = MaskMaker(root, Path(args.out_mask), classes, meta, args.overwrite)
     pool_map(make, shard(items), args.num_workers, "masks")

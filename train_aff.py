@@ -27,6 +27,7 @@ from tool.files import git_commit, require_dir
 from tool.flags import add_crf_flags, non_negative_int, non_negative_number, positive_int, positive_number
 from tool.run_log import RunLog
 from tool.schedule import RELEASED_MOMENTUM, build_optimizer
+from tool.seed import find_seeds
 from tool.shards import is_main
 from tool.trainer import TrainingRun, seed_everything
 from tool.training_flags import add_machine_flags, add_session_flags, session_settings
@@ -148,6 +149,7 @@ def main(args: argparse.Namespace) -> None:
     ids = load_ids(root, args.train_list)
     if len(ids) < args.batch_size:
         raise InputError(f"{args.train_list} has {len(ids)} images, fewer than --batch_size {args.batch_size}; lower it")
+    find_seeds(args.cam_dir, ids)  # names those that are missing before anything is written
 
     # ============ network, optimiser ============
     net = build_network(args.backbone, args.weights)
@@ -155,21 +157,7 @@ def main(args: argparse.Namespace) -> None:
     steps_per_epoch = len(ids) // args.batch_size
     optimizer, schedule = build_optimizer(net, args.lr, args.wt_dec, args.momentum, args.max_epoches * steps_per_epoch)
 
-    # ============ labels ============
-    scores = AffinityScores(
-        voc12_root=root,
-        cam_dir=Path(args.cam_dir),
-        label_dir=Path(args.label_dir or folder / "labels"),
-        classes=classes,
-        low_alpha=args.low_alpha,
-        high_alpha=args.high_alpha,
-        crf=named_settings(args.crf, **dict(args.crf_set)),
-    )
-    make_labels(scores, ids, args.num_workers)
-    barrier()
-    train_set = AffTrainSet(root, ids, scores.path, net.mean, net.std, args.seed, args.crop_size)
-
-    # ============ loop ============
+    # ============ session ============
     run = TrainingRun(
         net=net,
         optimizer=optimizer,
@@ -187,6 +175,22 @@ def main(args: argparse.Namespace) -> None:
         log_every=args.log_every,
     )
     run.resume(args.resume)
+
+    # ============ labels ============
+    scores = AffinityScores(
+        voc12_root=root,
+        cam_dir=Path(args.cam_dir),
+        label_dir=Path(args.label_dir or folder / "labels"),
+        classes=classes,
+        low_alpha=args.low_alpha,
+        high_alpha=args.high_alpha,
+        crf=named_settings(args.crf, **dict(args.crf_set)),
+    )
+    make_labels(scores, ids, args.num_workers)
+    barrier()
+    train_set = AffTrainSet(root, ids, scores.path, net.mean, net.std, args.seed, args.crop_size)
+
+    # ============ loop ============
     run.train(
         epoch_loader(train_set, args.batch_size, args.seed, args.num_workers, pin_memory=device.type == "cuda"),
         lambda batch: train_step(net, batch),

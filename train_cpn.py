@@ -66,7 +66,6 @@ from voc12.lists import LIST_HELP, image_path, load_class_list, load_ids, mask_p
 VOC12_ROOT = "data/VOCdevkit/VOC2012"
 WEIGHTS = "weights/ilsvrc-cls_rna-a1_cls1000_ep-0001.params"
 
-METHODS = ("cpn", "seam", "cam")
 # Defaults that --preset changes. "best" is the best found with EfficientNet-Lite0 on 790 photographs (docs/LOG.md, 2026-11-24): short
 # trainings, crop 224. Nothing is known of it at the paper's size.
 PRESETS = {
@@ -102,7 +101,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
 
     model = parser.add_argument_group("model")
-    model.add_argument("--method", choices=METHODS, default="cpn", help="what to train (default %(default)s)")
+    model.add_argument("--method", choices=STEPS, default="cpn", help="what to train (default %(default)s)")
     model.add_argument(
         "--backbone", default="resnet38", help="resnet38, efficientnet_lite0 or a timm model (default %(default)s)"
     )
@@ -303,6 +302,8 @@ class Validation:
         self.root = Path(args.voc12_root)
         ids = shard(load_ids(self.root, args.val_list))
         self.has_masks = (self.root / MASK_DIR).is_dir()
+        for name in ids if self.has_masks else ():
+            mask_path(self.root, name)  # a missing one is found now, not after the first epoch
         labels = load_labels(self.root, ids, classes, args.labels)
         paths = [image_path(self.root, name) for name in ids]
         data = InferenceSet(ids, paths, labels, [args.val_scale], net.mean, net.std)

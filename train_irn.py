@@ -27,6 +27,7 @@ from tool.files import git_commit, require_dir
 from tool.flags import add_crf_flags, non_negative_int, non_negative_number, positive_int, positive_number, unit_number
 from tool.run_log import RunLog
 from tool.schedule import poly_sgd
+from tool.seed import find_seeds
 from tool.shards import is_main
 from tool.trainer import TrainingRun, ignore_signals, seed_everything, to_device
 from tool.training_flags import add_machine_flags, add_session_flags, session_settings
@@ -171,6 +172,7 @@ def main(args: argparse.Namespace) -> None:
     ids = load_ids(root, args.train_list)
     if len(ids) < args.batch_size:
         raise InputError(f"{args.train_list} has {len(ids)} images, fewer than --batch_size {args.batch_size}; lower it")
+    find_seeds(args.cam_dir, ids)  # names those that are missing before anything is written
 
     # ============ network, optimiser ============
     net = build_irn(args.backbone, args.weights)
@@ -179,21 +181,7 @@ def main(args: argparse.Namespace) -> None:
     groups = parameter_groups(net, args.lr, args.wt_dec)
     optimizer, schedule = poly_sgd(groups, args.momentum, args.max_epoches * steps_per_epoch)
 
-    # ============ labels ============
-    labels = ConfidentLabels(
-        voc12_root=root,
-        cam_dir=Path(args.cam_dir),
-        label_dir=Path(args.label_dir or folder / "labels"),
-        classes=classes,
-        fg_threshold=args.fg_threshold,
-        bg_threshold=args.bg_threshold,
-        crf=named_settings(args.crf, **dict(args.crf_set)),
-    )
-    make_labels(labels, ids, args.num_workers)
-    barrier()
-    train_set = IrnTrainSet(root, ids, labels.path, net.mean, net.std, args.seed, args.crop_size, tuple(args.scale))
-
-    # ============ loop ============
+    # ============ session ============
     run = TrainingRun(
         net=net,
         optimizer=optimizer,
@@ -211,6 +199,22 @@ def main(args: argparse.Namespace) -> None:
         log_every=args.log_every,
     )
     run.resume(args.resume)
+
+    # ============ labels ============
+    labels = ConfidentLabels(
+        voc12_root=root,
+        cam_dir=Path(args.cam_dir),
+        label_dir=Path(args.label_dir or folder / "labels"),
+        classes=classes,
+        fg_threshold=args.fg_threshold,
+        bg_threshold=args.bg_threshold,
+        crf=named_settings(args.crf, **dict(args.crf_set)),
+    )
+    make_labels(labels, ids, args.num_workers)
+    barrier()
+    train_set = IrnTrainSet(root, ids, labels.path, net.mean, net.std, args.seed, args.crop_size, tuple(args.scale))
+
+    # ============ loop ============
     run.train(
         epoch_loader(train_set, args.batch_size, args.seed, args.num_workers, pin_memory=device.type == "cuda"),
         lambda batch: train_step(net, batch, args.radius, num_labels=len(classes) + 1),

@@ -133,8 +133,7 @@ class ResNet38(nn.Module):
         """conv4 (B, 512, h, w), conv5 (B, 1024, h, w) and conv6 (B, 4096, h, w), all after batch norm and ReLU, h = ceil(H / 8)."""
         with torch.no_grad():  # the frozen stem needs no graph
             x = self.b2_2(self.b2_1(self.b2(self.conv1a(x))))
-        early = (self.b3, self.b3_1, self.b3_2, self.b4, self.b4_1, self.b4_2, self.b4_3, self.b4_4, self.b4_5)
-        for block in early:
+        for block in self._blocks_3_and_4():
             x = self._run(block, x)
         x, conv4 = self._run(self.b5, x, True)
         x = self._run(self.b5_2, self._run(self.b5_1, x))
@@ -158,26 +157,16 @@ class ResNet38(nn.Module):
             return head(F.relu(self.bn7(self.b7(x)), inplace=True))
 
         x = in_bands(stem, x, halo=1 + self.b2.halo, widest=self.b2.widest, stride=self.b2.stride)
-        blocks = (
-            self.b2_1,
-            self.b2_2,
-            self.b3,
-            self.b3_1,
-            self.b3_2,
-            self.b4,
-            self.b4_1,
-            self.b4_2,
-            self.b4_3,
-            self.b4_4,
-            self.b4_5,
-        )
-        for block in blocks:
+        for block in (self.b2_1, self.b2_2, *self._blocks_3_and_4()):
             x = in_bands(block, x, block.halo, block.widest, block.stride)
         x, conv4 = in_bands(lambda x: self.b5(x, True), x, self.b5.halo, self.b5.widest)
         for block in (self.b5_1, self.b5_2):
             x = in_bands(block, x, block.halo, block.widest)
         x, conv5 = in_bands(lambda x: self.b6(x, True), x, self.b6.halo, self.b6.widest)
         return {"conv4": conv4, "conv5": conv5, "conv6": in_bands(top, x, self.b7.halo, self.b7.widest)}
+
+    def _blocks_3_and_4(self) -> tuple[nn.Module, ...]:
+        return (self.b3, self.b3_1, self.b3_2, self.b4, self.b4_1, self.b4_2, self.b4_3, self.b4_4, self.b4_5)
 
     def _run(self, block: nn.Module, x: Tensor, return_activation: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         if self.checkpointing and torch.is_grad_enabled():

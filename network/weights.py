@@ -17,6 +17,7 @@ WEIGHTS_HELP = (
     "get ilsvrc-cls_rna-a1_cls1000_ep-0001.params (or its .pth conversion) as README.md describes, and set --weights FILE; "
     "--weights none starts from random numbers; --backbone efficientnet_lite0 brings its own weights"
 )
+TIMM_WEIGHTS_HELP = "give a trained network of the same backbone, 'imagenet' for what timm has, or 'none' for random numbers"
 # Methods that make no CAM; network/expansion_weights.py and network/seg_weights.py read them.
 EXPANSIONS = {"irn": "IRN", "aff": "AffinityNet", "seg": "a segmentation network"}
 NOT_IN_FILE = ("num_batches_tracked",)  # a counter that MXNet files lack and frozen batch norm never reads
@@ -74,13 +75,14 @@ def load_backbone_weights(net: nn.Module, path: str | Path) -> list[str]:
     net: a CPN network, AffinityNet or ResNet38, whose new_modules() need not be in the file; every convolution and batch norm of the
     backbone must. Raises InputError naming what is missing.
     """
-    require_file(path, "ResNet38 weights", WEIGHTS_HELP)
+    what, hint = ("ResNet38 weights", WEIGHTS_HELP) if isinstance(net, ResNet38) else ("weights", TIMM_WEIGHTS_HELP)
+    require_file(path, what, hint)
     if Path(path).suffix == ".params":
         if not isinstance(net, ResNet38):
             raise InputError(f"--weights {path}: .params files are for --backbone resnet38; others take imagenet, none or a .pth")
         state = resnet38_state_dict(read_mxnet_params(path))
     else:
-        state = load_torch(path, "ResNet38 weights", WEIGHTS_HELP)
+        state = load_torch(path, what, hint)
         state = state.get("state_dict", state)
     own = net.state_dict()
     heads = {name for name, module in net.named_children() if module in net.new_modules()}

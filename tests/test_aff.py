@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from network.aff import AffinityNetTimm, build_affinity_net, feature_affinity
+from tests.pairs import pair_indices
 from tests.reference import PARITY, formula_tensor, load_arrays, relative_error
-from tool.affinity import pair_indices, pair_labels, pair_offsets
+from tool.affinity import pair_labels, pair_offsets
 from tool.expansion_losses import affinity_net_loss
 from tool.walk import pool_scores
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from tests.pairs import pair_indices
 from tests.reference import load_arrays, relative_error
 from tool.affinity import (
     affinity_labels,
     fitting_radius,
     irn_offsets,
-    pair_indices,
     pair_labels,
     pair_maps,
     pair_offsets,

@@ -52,7 +52,7 @@ def test_interrupt_is_status_130(capsys):
     assert _exit(capsys, _raise(KeyboardInterrupt())) == (130, "interrupted\n")
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
 def test_a_disk_that_cannot_be_written_is_one_line_and_status_2(capsys, number):
     error = OSError(number, "Reason", "out/a.npz")
     assert _exit(capsys, _raise(error)) == (
@@ -60,6 +60,14 @@ def test_a_disk_that_cannot_be_written_is_one_line_and_status_2(capsys, number):
         "error: cannot write out/a.npz: Reason; free space or choose another folder\n",
     )
     assert _exit(capsys, _raise(OSError(number, "Reason")))[1].startswith("error: cannot write the output: Reason;")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
+def test_a_path_without_permission_is_named_whether_read_or_written(capsys, number):
+    assert _exit(capsys, _raise(OSError(number, "Reason", "a.jpg"))) == (
+        2,
+        "error: no permission for a.jpg: Reason; change it, or give another path\n",
+    )
 
 
 @pytest.mark.parametrize("error", [ValueError("bug"), OSError(errno.EBADF, "bug"), RuntimeError("bug")])

@@ -388,11 +388,10 @@ def test_masks_without_any_class_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("threshold", ["-0.1", "1.5", "46", "nan"])
-def test_thresholds_out_of_range_are_refused(small, threshold):
-    root, predict_dir = small
-    assert _error(root, predict_dir, f"--t={threshold}") == (
-        f"--t {float(threshold)} is not in 0..1; it is a score, on the unit scale, not a percentage"
-    )
+def test_thresholds_out_of_range_are_refused(threshold, capsys):
+    with pytest.raises(SystemExit):
+        parse_args([f"--t={threshold}"])
+    assert f"argument --t: expected a score in 0..1 or auto, got '{threshold}'" in capsys.readouterr().err
 
 
 def test_a_failed_run_leaves_no_output_and_prints_one_line(small, capsys):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.pairs import pair_indices
 from tests.reference import load_arrays, relative_error
-from tool.affinity import PairLabels, irn_offsets, pair_indices, pair_paths, path_affinity
+from tool.affinity import PairLabels, irn_offsets, pair_paths, path_affinity
 from tool.expansion_losses import affinity_net_loss, irn_loss, pair_displacement
 
 

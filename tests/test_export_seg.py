@@ -64,6 +64,11 @@ def test_a_network_that_differs_is_not_written(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"the exported network differs by .* from the trained one; nothing is written"):
         main(parse_args(["--weights", str(weights), "--export", "torch"]))
     assert [path.name for path in tmp_path.iterdir()] == ["seg.pth"]
+    exact = export_seg.Portable(export_seg.load_seg(weights)[0]).eval()
+    monkeypatch.setattr(export_seg, "to_onnx", lambda program, meta: (b"", exact))  # the first format is right, the second is not
+    with pytest.raises(InputError, match="nothing is written"):
+        main(parse_args(["--weights", str(weights)]))
+    assert [path.name for path in tmp_path.iterdir()] == ["seg.pth"]
 
 
 @given(

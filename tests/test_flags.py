@@ -59,7 +59,7 @@ def test_named_number_refuses_the_rest(text):
         (non_negative_number, ["0", "2.5"], ["-0.1", "nan", "inf"], "a number from 0 up"),
         (unit_number, ["0", "1", "0.25"], ["25", "-0.1", "nan"], "a number in 0..1"),
         (share, ["0.5"], ["0", "1", "nan"], "a number between 0 and 1"),
-        (auto_or_number, ["0.3", "1"], ["42", "best", "nan"], "a number in 0..1 or auto"),
+        (auto_or_number, ["0.3", "1"], ["42", "best", "nan"], "a score in 0..1 or auto"),
     ],
 )
 def test_numbers_in_a_range(kind, taken, refused, wanted):

@@ -175,3 +175,14 @@ def test_photograph_gets_an_overlay(masks, weights, pets_root, tmp_path, capsys)
     names = ("background", *PETS)
     assert all(f"{names[label]} {100 * (mask == label).mean():.0f} %" in line for label in np.unique(mask))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photo.jpg", "photo_seg.png"]
+
+
+def test_photographs_are_shared_among_processes(weights, pets_root, tmp_path, monkeypatch):
+    photographs = [
+        shutil.copy(image_path(pets_root, name), tmp_path / f"{index}.jpg")
+        for index, name in enumerate(load_ids(pets_root, "val"))
+    ]
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    _infer("--weights", weights, "--image", *photographs)
+    assert [path.name for path in tmp_path.glob("*.png")] == ["1_seg.png"]

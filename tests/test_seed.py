@@ -58,7 +58,7 @@ def test_image_without_classes_has_its_image_size_in_every_format(tmp_path):
             {"meta": {"classes": ["dog", "cat", "owl"]}},
             "was made for other classes than cat, dog, owl; check --voc12_root and the class",
         ),
-        ({"keys": np.array([3, 0])}, r"has class number 3, the class list 0\.\.2; check --voc12_root and --cam_dir"),
+        ({"keys": np.array([3, 0])}, r"has class number 3, the class list 0\.\.2; check --voc12_root and the folder"),
         (
             {"cam": np.zeros((2, 8, 6), dtype=np.float32), "size": (8, 6)},
             r"is of size \(8, 6\), its image \(6, 8\) \(height, width\)",

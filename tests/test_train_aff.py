@@ -127,6 +127,16 @@ def test_a_step_lowers_the_loss(backbone):
     assert after < losses["loss"]
 
 
+def test_other_settings_are_refused_before_labels_are_made(command, tmp_path, monkeypatch):
+    flags = [*command, "--results", str(tmp_path)]
+    monkeypatch.setattr(train_aff, "TrainingRun", partial(TrainingRun, stop_after=1))
+    with pytest.raises(SystemExit):
+        main(parse_args(flags))
+    monkeypatch.setattr(train_aff, "make_labels", lambda *_: pytest.fail("labels were made"))
+    with pytest.raises(InputError, match="was started with --lr"):
+        main(parse_args([*flags, "--lr", "0.5"]))
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -134,7 +144,7 @@ def test_a_step_lowers_the_loss(backbone):
         (["--batch_size", "6"], "train has 5 images, fewer than --batch_size 6; lower it"),
         (["--backbone", "resnet38", "--weights", "imagenet"], "--weights imagenet: get ilsvrc-cls_rna-a1_cls1000"),
         (["--backbone", "resnet38", "--weights", "missing.params"], "ResNet38 weights not found: missing.params; get ilsvrc"),
-        (["--weights", "missing.pth"], "ResNet38 weights not found: missing.pth"),
+        (["--weights", "missing.pth"], "^weights not found: missing.pth; give a trained network"),
         (["--cam_dir", "nowhere"], "5 of 5 images have no CAM file in nowhere, first 2007_000000; run infer_cam.py for them"),
     ],
 )

@@ -33,6 +33,7 @@ from tool.trainer import TrainingRun
 from train_cpn import compile_training, main, parse_args, train_cpn_step, train_seam_step, weigh_losses
 from voc12.constants import BACKGROUND, CLASSES, DATA_HELP, IMAGE_DIR, LABEL_FILE
 from voc12.labels import save_labels
+from voc12.lists import load_ids
 
 REPOSITORY = Path(train_cpn.__file__).resolve().parent
 SMALL = ("--backbone", "resnet10t", "--weights", "none", "--val_list", "none")
@@ -473,3 +474,12 @@ def test_validation_finds_the_best_threshold_of_unit_cams(pets_root, tmp_path, s
     assert measures["val_miou_cam"] == pytest.approx(miou.max())
     assert measures["val_threshold_cam"] == int(miou.argmax()) / 100
     assert measures["val_loss_cls"] == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def test_a_missing_validation_mask_is_named_before_the_training(pets_root, tmp_path, small_net):
+    shutil.copytree(pets_root, tmp_path / "pets")
+    name = load_ids(pets_root, "val")[1]
+    (tmp_path / "pets" / "SegmentationClassAug" / f"{name}.png").unlink()
+    args = _args(tmp_path / "pets", tmp_path, "--val_list", "val", "--labels", "npy")
+    with pytest.raises(InputError, match=name):
+        train_cpn.Validation(args, small_net, PETS, torch.device("cpu"))

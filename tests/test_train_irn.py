@@ -147,6 +147,16 @@ def test_labels_go_to_the_session_and_are_used_again(command, cam_dir, tmp_path,
     assert read_mask_meta(labels / next(iter(inodes[0])))["stage"] == "irn_label"
 
 
+def test_other_settings_are_refused_before_labels_are_made(command, tmp_path, monkeypatch):
+    flags = [*command, "--results", str(tmp_path)]
+    monkeypatch.setattr(train_irn, "TrainingRun", partial(TrainingRun, stop_after=1))
+    with pytest.raises(SystemExit):
+        main(parse_args(flags))
+    monkeypatch.setattr(train_irn, "make_labels", lambda *_: pytest.fail("labels were made"))
+    with pytest.raises(InputError, match="was started with --lr"):
+        main(parse_args([*flags, "--lr", "0.5"]))
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -193,16 +203,16 @@ def test_backbone_from_the_package_takes_a_step(pets_root):
     assert all(parameter.grad.abs().sum() > 0 for group in optimizer.param_groups for parameter in group["params"])
 
 
-def test_failed_download_says_what_to_put_where(monkeypatch):
+def test_failed_download_says_what_to_put_where(monkeypatch, tmp_path):
     def offline(*_args, **_kwargs):
         raise OSError("no connection")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: "hub")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     name = torchvision.models.ResNet50_Weights.IMAGENET1K_V1.url
     with pytest.raises(InputError) as error:
         build_irn("resnet50", "imagenet")
-    place = "hub/checkpoints/resnet50-0676ba61.pth"
+    place = tmp_path / "checkpoints" / "resnet50-0676ba61.pth"
     expected = (
         f"cannot download ImageNet weights of resnet50: no connection; put {name} at {place}, or give its path by --weights FILE"
     )

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.pairs import pair_indices
 from tests.reference import load_arrays, relative_error
-from tool.affinity import fitting_radius, irn_offsets, pair_indices, pair_maps, pair_offsets, path_cells
+from tool.affinity import fitting_radius, irn_offsets, pair_maps, pair_offsets, path_cells
 from tool.crf import prepend_background
 from tool.walk import (
     affinity_walk,

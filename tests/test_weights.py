@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from network.cpn import build_cpn
-from network.weights import WEIGHTS_HELP, load_backbone_weights, load_network, save_network
+from network.weights import TIMM_WEIGHTS_HELP, WEIGHTS_HELP, load_backbone_weights, load_network, save_network
 from tests.conftest import PETS
 from tool.checkpoint import save_torch
 from tool.errors import InputError
@@ -177,6 +177,9 @@ def test_backbone_weights_leave_the_new_layers_and_name_what_is_not_used(tmp_pat
 def test_missing_backbone_weights_say_where_to_get_them(tmp_path, small_net):
     with pytest.raises(InputError) as error:
         load_backbone_weights(small_net, tmp_path / "no.params")
+    assert str(error.value) == f"weights not found: {tmp_path / 'no.params'}; {TIMM_WEIGHTS_HELP}"
+    with torch.device("meta"), pytest.raises(InputError) as error:
+        load_backbone_weights(build_cpn(), tmp_path / "no.params")
     assert str(error.value) == f"ResNet38 weights not found: {tmp_path / 'no.params'}; {WEIGHTS_HELP}"
 
 

@@ -77,12 +77,6 @@ def pair_values(maps: Tensor, offsets: list[Offset], radius: int) -> Tensor:
     return torch.cat([sources[..., :0, :], *(shifted(maps, o, radius).flatten(-2).unsqueeze(-2) for o in offsets)], dim=-2)
 
 
-def pair_indices(offsets: list[Offset], radius: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Cell numbers of the sources (S,) and of the destinations (P, S) on a map of size (H, W)."""
-    cells = torch.arange(size[0] * size[1]).view(size)
-    return shifted(cells, (0, 0), radius).flatten(), pair_values(cells, offsets, radius)
-
-
 def path_affinity(edge: Tensor, radius: int) -> Tensor:
     """Affinity of every pair, 1 - the strongest boundary on its path; (B, P, S) in IRN's order.
 

@@ -10,13 +10,12 @@ UNWRITABLE = (
     errno.EDQUOT,
     errno.EFBIG,
     errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
     errno.ENOTDIR,
     errno.EEXIST,
     errno.EISDIR,
     errno.ENAMETOOLONG,
 )
+FORBIDDEN = (errno.EACCES, errno.EPERM)  # to read as well as to write
 
 
 class InputError(Exception):
@@ -38,6 +37,10 @@ def run_script(main: Callable, parse_args: Callable) -> None:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except OSError as error:
+        if error.errno in FORBIDDEN:
+            sys.exit(
+                _report(f"no permission for {error.filename or 'a file'}: {error.strerror}; change it, or give another path")
+            )
         if error.errno not in UNWRITABLE:
             raise
         sys.exit(_report(f"cannot write {error.filename or 'the output'}: {error.strerror}; free space or choose another folder"))

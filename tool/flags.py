@@ -63,7 +63,7 @@ AUTO = "auto"
 
 def auto_or_number(text: str) -> float | str:
     """AUTO, or a number in 0..1; raises argparse.ArgumentTypeError for any other text."""
-    return text if text == AUTO else _number(text, float, f"a number in 0..1 or {AUTO}", lambda value: 0 <= value <= 1)
+    return text if text == AUTO else _number(text, float, f"a score in 0..1 or {AUTO}", lambda value: 0 <= value <= 1)
 
 
 def named_number(text: str) -> tuple[str, float]:

@@ -29,7 +29,7 @@ def find_seeds(cam_dir: str | Path, ids: Sequence[str]) -> list[Path]:
         masks = any((cam_dir / f"{name}.png").is_file() for name in missing)
         raise InputError(
             f"{len(missing)} of {len(ids)} images have no CAM file in {cam_dir}, first {missing[0]}; "
-            + ("it holds masks: give the folder of CAM files" if masks else "run infer_cam.py for them, or check --cam_dir")
+            + ("it holds masks: give the folder of CAM files" if masks else "run infer_cam.py for them, or check the folder")
         )
     return [find_cam(cam_dir, name) for name in ids]
 
@@ -48,7 +48,7 @@ def load_seed(
     require_made_for(cam_file.meta, classes, str(path))
     if (number := cam_file.keys.max(initial=-1)) >= len(classes):
         raise InputError(
-            f"{path} has class number {number}, the class list 0..{len(classes) - 1}; check --voc12_root and --cam_dir"
+            f"{path} has class number {number}, the class list 0..{len(classes) - 1}; check --voc12_root and the folder"
         )
     if len(cam_file.keys) and tuple(cam_file.size) != tuple(size):  # without classes the released format has no size
         raise InputError(

@@ -33,7 +33,7 @@ from tool.shards import is_main, rank, world_size
 CHECKPOINT = "checkpoint.pth"
 RESUME_CHOICES = ("auto", "never")
 # Settings that may differ between a run and its continuation: they change how fast it goes or what it prints, not what it computes.
-FREE_SETTINGS = ("num_workers", "device", "save_minutes", "log_every", "resume", "stop_after", "superpixel_cache")
+FREE_SETTINGS = ("num_workers", "device", "save_minutes", "log_every", "resume", "superpixel_cache")
 RANK_SEED_STEP = 100_003  # between the dropout seeds of two ranks
 
 

@@ -59,13 +59,20 @@ def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.nd
     return cut_window(image, random_window(image.shape, size, rng), size)
 
 
+def import_jitter() -> type:
+    """torchvision's ColorJitter. Importing it takes 0.2 GiB and a second, which inference need not spend; data sets that jitter call this
+    when they are made, or every loader's worker would spend it each epoch.
+    """
+    from torchvision.transforms import ColorJitter
+
+    return ColorJitter
+
+
 def colour_jitter(image: np.ndarray, jitter: Sequence[float], rng: np.random.Generator) -> np.ndarray:
     """torchvision's ColorJitter(*jitter) of a uint8 image, at random by a torch seed that rng draws."""
-    from torchvision.transforms import ColorJitter  # 0.2 GiB and a second, which inference need not spend
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(2**63)))
-        return np.array(ColorJitter(*jitter)(Image.fromarray(image)))
+        return np.array(import_jitter()(*jitter)(Image.fromarray(image)))
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,10 @@ class PairTransform:
     scale: tuple[float, float] = (0.5, 1.5)
     jitter: tuple[float, float, float, float] | None = None
 
+    def __post_init__(self) -> None:
+        if self.jitter is not None:
+            import_jitter()
+
     def __call__(self, image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """uint8 RGB (H, W, 3) and labels (H, W) -> normalised crop (S, S, 3) and its labels (S, S).
 
@@ -138,6 +149,9 @@ class TrainTransform:
     crop_size: int = 448
     resize_long: tuple[int, int] = (448, 768)
     jitter: tuple[float, float, float, float] = JITTER
+
+    def __post_init__(self) -> None:
+        import_jitter()
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """uint8 RGB (H, W, 3) -> normalised float32 crop (crop_size, crop_size, 3); see with_view."""

@@ -62,7 +62,9 @@ def _evidence(files: tuple[Path, Path]) -> Evidence | None:
     photograph, cam_path = files
     cam_file = load_cam(cam_path)
     if cam_file.meta.get("stage") == WALK_STAGE:
-        raise InputError(f"{cam_path} is of stage {WALK_STAGE}, where auto needs the seeds; set --seed_dir SEEDS")
+        raise InputError(
+            f"{cam_path} is of stage {WALK_STAGE}, where auto needs the seeds; evaluation_cam.py has --seed_dir for them"
+        )
     if not len(cam_file.keys):
         return None
     image = read_image(photograph)

@@ -18,6 +18,7 @@ from tool.transforms import (
     PairTransform,
     colour_jitter,
     cut_window,
+    import_jitter,
     normalise,
     random_crop,
     to_tensor,
@@ -105,6 +106,7 @@ class AffTrainSet(Dataset):
     ) -> None:
         self.voc12_root, self.ids, self.score_path = Path(voc12_root), list(ids), score_path
         self.mean, self.std, self.seed, self.crop_size = mean, std, seed, crop_size
+        import_jitter()
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -17,7 +17,8 @@ from voc12.constants import IGNORE_LABEL
 from voc12.lists import image_path
 
 MASK_HELP = (
-    "give the folder of a mask <id>.png for each image, of infer_irn.py, infer_aff.py, make_crf.py --out_mask or the data set"
+    "give the folder of a mask <id>.png for each image, of infer_irn.py, infer_aff.py, make_masks.py, make_crf.py --out_mask or the data "
+    "set"
 )
 
 
@@ -33,7 +34,7 @@ def find_masks(mask_dir: str | Path, ids: Sequence[str], classes: Sequence[str])
         cams = any((folder / f"{name}.{suffix}").is_file() for name in missing for suffix in ("npz", "npy"))
         raise InputError(
             f"{len(missing)} of {len(ids)} images have no mask in --mask_dir {folder}, first {missing[0]}; "
-            + ("it holds CAM files: make masks of them, make_crf.py --out_mask" if cams else MASK_HELP)
+            + ("it holds CAM files: make masks of them, make_masks.py or make_crf.py --out_mask" if cams else MASK_HELP)
         )
     stages = set()
     for path in tqdm(paths, desc="masks", unit="img", leave=False, dynamic_ncols=True):
