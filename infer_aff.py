@@ -20,15 +20,16 @@ from tqdm import tqdm
 from network.aff import AffinityNet, AffinityNetTimm
 from network.expansion_weights import load_affinity_net
 from tool.affinity import fitting_radius
-from tool.crf import prepend_background
+from tool.crf import prepend_background, threshold_alpha
 from tool.device import KEEP_SMALL, PRECISIONS, autocast, choose_device
 from tool.errors import run_script
 from tool.files import file_digest, require_dir
-from tool.flags import bool_flag, non_negative_int, positive_number
+from tool.flags import AUTO, auto_or_positive, bool_flag, non_negative_int, positive_number
 from tool.images import write_mask
 from tool.seed import MASK_UNITS
 from tool.shards import is_main, shard, share_note
 from tool.walk import affinity_walk, pool_scores, scores_to_label, upsample_scores
+from voc12.auto_threshold import choose_threshold
 from voc12.constants import DATA_HELP
 from voc12.expansion_data import AFFINITY_STRIDE, SeedSet
 from voc12.lists import LIST_HELP, load_class_list, load_ids
@@ -73,7 +74,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     walk.add_argument(
         "--preset", choices=PRESETS, help="whose settings are the defaults (default: the training's; seam for released weights)"
     )
-    walk.add_argument("--alpha", type=positive_number, help="background score (1 - max CAM) ** alpha (default 6 seam, 16 psa)")
+    walk.add_argument(
+        "--alpha",
+        type=auto_or_positive,
+        help="background score (1 - max CAM) ** alpha, or auto: from a threshold chosen without masks (default 6 seam, 16 psa)",
+    )
     walk.add_argument("--beta", type=positive_number, help="power of the affinity (default 8)")
     walk.add_argument("--logt", type=non_negative_int, help="the walk takes 2 ** this many steps (default 6 seam, 8 psa)")
 
@@ -86,7 +91,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def chosen_walk(args: argparse.Namespace, trained_with: str | None) -> Walk:
-    """The preset's walk with what the flags set; trained_with: the preset of the weights, if they say."""
+    """The preset's walk with what the flags set, --alpha a number; trained_with: the preset of the weights, if they say."""
     preset = vars(PRESETS[args.preset or trained_with or "seam"])
     return Walk(**{name: value if getattr(args, name) is None else getattr(args, name) for name, value in preset.items()})
 
@@ -116,13 +121,17 @@ def main(args: argparse.Namespace) -> None:
     net, config = load_affinity_net(args.weights)
     net.to(device, memory_format=torch.channels_last)
     walk_device = torch.device("cpu") if device.type == "mps" else device  # the walk needs float64
-    walk = chosen_walk(args, config["preset"])
 
     # ============ data ============
     root = require_dir(args.voc12_root, "--voc12_root", DATA_HELP)
     classes = load_class_list(root)
     every = load_ids(root, args.infer_list)
     ids = shard(every)
+    if args.alpha == AUTO:
+        threshold = choose_threshold(root, every, args.cam_dir, args.num_workers)
+        args.alpha = threshold_alpha(threshold)
+        print(f"background threshold chosen without masks: {threshold:.2f}, --alpha {args.alpha:.3g}")
+    walk = chosen_walk(args, config["preset"])
     meta = {
         "stage": STAGE,
         "units": MASK_UNITS,

@@ -14,6 +14,7 @@ from tool.crf import (
     crf_labels,
     crf_probabilities,
     prepend_background,
+    threshold_alpha,
     threshold_label,
 )
 from tool.errors import InputError
@@ -103,3 +104,9 @@ def test_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
     with pytest.raises(InputError, match="the dense CRF needs pydensecrf; run `pip install pydensecrf2`"):
         crf_probabilities(IMAGE, np.ones((2, 12, 15)), CRF_SETTINGS["seam"])
+
+
+@pytest.mark.parametrize("threshold", [0.05, 0.25, 0.53, 0.9])
+def test_the_alpha_of_a_threshold_makes_background_equal_a_map_there(threshold):
+    background, score = prepend_background(np.full((1, 1, 1), threshold), threshold_alpha(threshold)).ravel()
+    assert background == pytest.approx(score)

@@ -10,7 +10,17 @@ import make_crf
 import train_cpn
 import train_irn
 import train_seg
-from tool.flags import at_least, auto_or_number, bool_flag, named_number, non_negative_number, positive_number, share, unit_number
+from tool.flags import (
+    at_least,
+    auto_or_number,
+    auto_or_positive,
+    bool_flag,
+    named_number,
+    non_negative_number,
+    positive_number,
+    share,
+    unit_number,
+)
 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False), ("1", True), ("0", False), ("YES", True)])
@@ -60,6 +70,7 @@ def test_named_number_refuses_the_rest(text):
         (unit_number, ["0", "1", "0.25"], ["25", "-0.1", "nan"], "a number in 0..1"),
         (share, ["0.5"], ["0", "1", "nan"], "a number between 0 and 1"),
         (auto_or_number, ["0.3", "1"], ["42", "best", "nan"], "a score in 0..1 or auto"),
+        (auto_or_positive, ["6", "0.85"], ["0", "best", "inf"], "a number over 0 or auto"),
     ],
 )
 def test_numbers_in_a_range(kind, taken, refused, wanted):
@@ -71,7 +82,7 @@ def test_numbers_in_a_range(kind, taken, refused, wanted):
 
 
 def test_auto_is_no_number():
-    assert auto_or_number("auto") == "auto"
+    assert auto_or_number("auto") == auto_or_positive("auto") == "auto"
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,11 @@ from tests.conftest import PETS
 from tests.reference import load_arrays
 from tests.seeds import seed_of, write_seeds
 from tool.cam_file import CamFile, save_cam
+from tool.crf import threshold_alpha
 from tool.errors import InputError
 from tool.images import read_image, read_mask, read_mask_meta
 from tool.transforms import normalise, to_tensor
+from voc12.auto_threshold import choose_threshold
 from voc12.lists import image_path, load_ids
 
 
@@ -92,6 +94,13 @@ def test_released_files_give_the_same_masks(masks, pets_root, weights, tmp_path)
     folder = write_seeds(pets_root, tmp_path / "cam", "released")
     for path in _infer(pets_root, weights, folder, tmp_path / "mask").iterdir():
         np.testing.assert_array_equal(read_mask(path), read_mask(masks / path.name))
+
+
+def test_alpha_of_a_threshold_chosen_without_masks(pets_root, weights, cam_dir, tmp_path, capsys):
+    out = _infer(pets_root, weights, cam_dir, tmp_path / "mask", "--alpha", "auto")
+    threshold = choose_threshold(pets_root, load_ids(pets_root, "train"), cam_dir)
+    assert f"background threshold chosen without masks: {threshold:.2f}" in capsys.readouterr().out
+    assert {read_mask_meta(path)["alpha"] for path in out.iterdir()} == {threshold_alpha(threshold)}
 
 
 def test_image_without_classes_is_background(pets_root, weights, tmp_path):

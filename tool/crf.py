@@ -3,6 +3,7 @@
 Images are (H, W, 3) uint8 RGB, maps (n, H, W), label maps (H, W).
 """
 
+import math
 from dataclasses import dataclass, fields, replace
 from types import ModuleType
 
@@ -146,6 +147,14 @@ def prepend_background(cam: np.ndarray, alpha: float) -> np.ndarray:
     The maximum is 0 at least, as the released code takes it over the zero maps of absent classes too: background is 1 without maps.
     """
     return np.concatenate([(1 - cam.max(axis=0, keepdims=True, initial=0)) ** alpha, cam])
+
+
+def threshold_alpha(threshold: float) -> float:
+    """The alpha whose background (1 - m) ** alpha equals a map's score m just at this threshold, 0 < threshold < 1.
+
+    0.22 is SEAM's 6, 0.53 is 0.84: alphas for one kind of maps say nothing about another, the thresholds they stand for do.
+    """
+    return math.log(threshold) / math.log(1 - threshold)
 
 
 def alpha_scores(image: np.ndarray, cam: np.ndarray, alpha: float, settings: CrfSettings = CRF_SETTINGS["seam"]) -> np.ndarray:

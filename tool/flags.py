@@ -66,6 +66,11 @@ def auto_or_number(text: str) -> float | str:
     return text if text == AUTO else _number(text, float, f"a score in 0..1 or {AUTO}", lambda value: 0 <= value <= 1)
 
 
+def auto_or_positive(text: str) -> float | str:
+    """AUTO, or a finite number over 0; raises argparse.ArgumentTypeError for any other text."""
+    return text if text == AUTO else _number(text, float, f"a number over 0 or {AUTO}", lambda value: 0 < value < math.inf)
+
+
 def named_number(text: str) -> tuple[str, float]:
     """NAME=NUMBER -> (name, number); raises argparse.ArgumentTypeError for any other text."""
     name, _, value = text.partition("=")
