@@ -21,7 +21,7 @@ import train_cpn
 import train_irn
 from evaluation_cam import Evaluation, evaluate_cams
 from tool.cam_file import find_cam, load_cam
-from tool.crf import CRF_SETTINGS, SeedCrf, threshold_label
+from tool.crf import CRF_SETTINGS, SeedCrf, threshold_mask
 from tool.errors import run_script
 from tool.files import atomic_write, write_json
 from tool.flags import non_negative_int, positive_int
@@ -156,8 +156,7 @@ def sheet(args: argparse.Namespace, folders: dict[str, Path], walked: Path, stag
         row += [overlay(image, load_cam(find_cam(folder, name)).cam.max(axis=0)) for folder in folders.values()]
         for folder, background in masks:
             cam = load_cam(find_cam(folder, name))
-            values = np.concatenate([[0], cam.keys + 1]).astype(np.uint8)
-            row.append(mask_overlay(image, values[threshold_label(cam.cam, background)]))
+            row.append(mask_overlay(image, threshold_mask(cam.cam, cam.keys, background)))
         rows.append(row)
     names = list(METHODS.values())
     return contact_sheet(

@@ -17,10 +17,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tool.cam_file import save_cam
-from tool.crf import SeedCrf, threshold_label
+from tool.crf import SeedCrf, threshold_mask
 from tool.errors import InputError, run_script
 from tool.files import require_dir
 from tool.flags import AUTO, add_seed_crf_flags, bool_flag, non_negative_int, seed_crf
@@ -104,8 +102,7 @@ class Refinement:
         seed = load_seed(cam_path, image.shape[:2], self.classes)
         refined = crf_seed(image, seed, self.how, made_from(self.cam_meta, cam_path, seed))
         if self.out_mask is not None:
-            values = np.concatenate([[0], seed.keys + 1])
-            mask = values[threshold_label(refined.cam, CRF_THRESHOLD)]
+            mask = threshold_mask(refined.cam, refined.keys, CRF_THRESHOLD)
             write_mask(self.out_mask / f"{name}.png", mask, made_from(self.mask_meta, cam_path, seed))
         save_cam(self.out_cam, refined)
 

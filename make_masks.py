@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from tool.crf import threshold_label
+from tool.crf import threshold_mask
 from tool.errors import InputError, run_script
 from tool.files import require_dir
 from tool.flags import AUTO, auto_or_number, bool_flag, non_negative_int
@@ -77,8 +75,8 @@ class MaskMaker:
             return
         size = read_image(image_path(self.voc12_root, name)).shape[:2]
         cam_file = load_seed(cam_path, size, self.classes, stages=None)
-        values = np.concatenate([[0], cam_file.keys + 1])
-        write_mask(path, values[threshold_label(cam_file.cam, self.meta["threshold"])], made_from(self.meta, cam_path, cam_file))
+        mask = threshold_mask(cam_file.cam, cam_file.keys, self.meta["threshold"])
+        write_mask(path, mask, made_from(self.meta, cam_path, cam_file))
 
 
 def main(args: argparse.Namespace) -> None:

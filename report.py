@@ -10,7 +10,6 @@ Class scores, confusion and the order of the gallery are those of the last stage
 """
 
 import argparse
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +20,9 @@ import numpy as np
 from evaluation_cam import Evaluation, evaluate_cams, evaluate_masks
 from tool import page, report_page
 from tool.cam_file import find_cam, load_cam
+from tool.crf import threshold_mask
 from tool.errors import InputError, run_script
-from tool.files import atomic_write, git_commit, require_dir
+from tool.files import atomic_write, git_commit, read_json_lines, require_dir
 from tool.flags import non_negative_int, positive_int
 from tool.images import read_image, read_mask
 from tool.metrics import confusion_matrix, iou_table
@@ -120,8 +120,7 @@ def training_curves(session: Path) -> dict[str, list[tuple[float, float]]]:
     if not log.is_file():
         raise InputError(f"no log.jsonl in {session}; check --session_dir")
     curves: dict[str, dict[int, float]] = {}
-    for line in log.read_text(encoding="utf-8").splitlines():
-        entry = json.loads(line)
+    for entry in read_json_lines(log):
         for name, value in entry.items() if entry.get("kind") == "train" else ():
             if name.startswith("loss"):
                 curves.setdefault(name, {})[entry["step"]] = value
@@ -144,7 +143,7 @@ class Gallery:
         cam = load_cam(find_cam(folder, name))
         if not len(cam.keys):
             return np.zeros(read_mask(mask_path(self.voc12_root, name)).shape, dtype=np.uint8)
-        return np.where(cam.cam.max(axis=0) > threshold, cam.keys[cam.cam.argmax(axis=0)] + 1, 0).astype(np.uint8)
+        return threshold_mask(cam.cam, cam.keys, threshold)
 
     def score(self, name: str) -> float:
         """mIoU of the last stage on the image, percent, over the classes in its mask or label map."""

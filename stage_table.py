@@ -21,6 +21,7 @@ from tool.errors import run_script
 from tool.files import atomic_write, require_dir, write_json
 from tool.flags import AUTO, add_seed_crf_flags, non_negative_int, seed_crf
 from tool.seed import CRF_THRESHOLD
+from tool.training_flags import session_settings
 from voc12.auto_threshold import choose_threshold
 from voc12.constants import DATA_HELP, MASK_DIR
 from voc12.lists import LIST_HELP, list_stem, list_title, load_class_list, load_ids
@@ -127,8 +128,7 @@ def main(args: argparse.Namespace) -> None:
     with atomic_write(f"{args.out}.md", "w") as file:
         file.write(text)
     rows = [{"row": stage} | results(value, name, args.absent) for name in table for stage, value in table[name].items()]
-    settings = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(args).items()}
-    write_json(f"{args.out}.json", {"settings": settings, "rows": rows})
+    write_json(f"{args.out}.json", {"settings": session_settings(args), "rows": rows})
     print(f"table: {args.out}.md, numbers: {args.out}.json")
 
 

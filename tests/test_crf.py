@@ -16,6 +16,7 @@ from tool.crf import (
     prepend_background,
     threshold_alpha,
     threshold_label,
+    threshold_mask,
 )
 from tool.errors import InputError
 
@@ -93,6 +94,8 @@ def test_image_without_classes_is_background():
 def test_threshold_wins_ties():
     cam = np.array([[[0.3, 0.31, 0.2]], [[0.1, 0.31, 0.9]]], dtype=np.float32)
     assert threshold_label(cam, 0.30).tolist() == [[0, 1, 2]]
+    mask = threshold_mask(cam, np.array([7, 3]), 0.30)
+    assert (mask.tolist(), mask.dtype) == ([[0, 8, 4]], np.uint8)
 
 
 def test_image_of_another_size_is_named():

@@ -9,7 +9,16 @@ import pytest
 
 from tool import files
 from tool.errors import InputError
-from tool.files import atomic_write, file_digest, git_commit, require_dir, require_file, write_json
+from tool.files import (
+    append_json_line,
+    atomic_write,
+    file_digest,
+    git_commit,
+    read_json_lines,
+    require_dir,
+    require_file,
+    write_json,
+)
 
 
 def test_text_and_bytes_are_written_and_folders_made(tmp_path):
@@ -82,6 +91,25 @@ def test_require_returns_the_path_or_names_it(tmp_path, require, there):
         with pytest.raises(InputError) as error:
             require(tmp_path / wrong, "data", "get it")
         assert str(error.value) == f"data not found: {tmp_path / wrong}; get it"
+
+
+# ============ JSON lines ============
+def test_lines_that_a_killed_writer_left_are_passed_over(tmp_path):
+    path = tmp_path / "log.jsonl"
+    append_json_line(path, {"step": 1, "path": tmp_path})
+    with path.open("a") as file:
+        file.write('{"step": 2, "lo')
+    assert read_json_lines(path) == [{"step": 1, "path": str(tmp_path)}]
+    append_json_line(path, {"step": 3})
+    assert [entry["step"] for entry in read_json_lines(path)] == [1, 3]
+    assert path.read_text().count("\n") == 3
+
+
+def test_a_file_without_a_whole_line_is_named(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b"\xff\xd8\n3\n")
+    with pytest.raises(InputError, match=r"log\.jsonl has no line that is a JSON object"):
+        read_json_lines(path)
 
 
 # ============ git_commit ============

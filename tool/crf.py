@@ -119,6 +119,16 @@ def threshold_label(cam: np.ndarray, threshold: float) -> np.ndarray:
     return prepend_threshold(cam, threshold).argmax(axis=0)
 
 
+def mask_values(keys: np.ndarray) -> np.ndarray:
+    """(1 + n,) uint8, what labels 0..n of an image with classes keys (n,) are in a mask: 0 background, key + 1 a class."""
+    return np.concatenate([[0], np.asarray(keys) + 1]).astype(np.uint8)
+
+
+def threshold_mask(cam: np.ndarray, keys: np.ndarray, threshold: float) -> np.ndarray:
+    """The mask (H, W), uint8, of unit maps (n, H, W) of classes keys (n,) against a constant background score."""
+    return mask_values(keys)[threshold_label(cam, threshold)]
+
+
 def confident_label(
     image: np.ndarray,
     cam: np.ndarray,
@@ -133,7 +143,7 @@ def confident_label(
     A class where thresholding at fg_threshold and then the label CRF say so; background where neither that nor the same at
     bg_threshold finds a class. Source: released IRN, step/cam_to_ir_label.py.
     """
-    values = np.concatenate([[0], np.asarray(keys) + 1]).astype(np.uint8)
+    values = mask_values(keys)
     foreground, candidates = (
         values[crf_labels(image, threshold_label(cam, threshold), len(values), settings).argmax(axis=0)]
         for threshold in (fg_threshold, bg_threshold)

@@ -72,6 +72,32 @@ def write_json(path: str | Path, value: Any) -> None:
         file.write("\n")
 
 
+def append_json_line(path: str | Path, entry: dict[str, Any]) -> None:
+    """Append entry as a line of JSON, what JSON lacks as text; on a line of its own also after one that a killed writer left unfinished."""
+    with naming(path), Path(path).open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+        file.write(json.dumps(entry, default=str).encode() + b"\n")
+
+
+def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
+    """The objects of a file that has one a line, without lines that a killed writer has left unfinished.
+
+    Raises InputError naming the file when no line of it is whole.
+    """
+    lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    entries = []
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            entries.append(json.loads(line))
+    entries = [entry for entry in entries if isinstance(entry, dict)]
+    if lines and not entries:
+        raise InputError(f"{path} has no line that is a JSON object; is it another file?")
+    return entries
+
+
 def require_dir(path: str | Path, name: str, hint: str) -> Path:
     """Return path if it is a folder, else raise InputError naming it (`name`: what it is, `hint`: what to do)."""
     path = Path(path)

@@ -1,6 +1,5 @@
 """The log of a run: JSON lines beside TensorBoard events."""
 
-import json
 import platform
 import sys
 import time
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tool.files import git_commit, naming
+from tool.files import append_json_line, git_commit
 from tool.shards import is_main
 
 
@@ -52,8 +51,7 @@ class RunLog:
         if self._board is None:
             return
         entry = {"kind": kind, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")} | fields
-        with naming(self._path), self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry, default=str) + "\n")
+        append_json_line(self._path, entry)
 
     def scalars(self, values: dict[str, float], step: int) -> None:
         """TensorBoard scalars at an iteration."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tool.errors import InputError
-from tool.files import git_commit
+from tool.files import append_json_line, git_commit, read_json_lines
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = "steps.jsonl"
@@ -122,8 +122,7 @@ class Runner:
             status = self.execute(step.words)
         finally:
             entry = {"output": str(step.output), "seconds": time.time() - start, "status": status, "commit": git_commit()}
-            with (step.folder / RECORD).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry | {"command": step.command}) + "\n")
+            append_json_line(step.folder / RECORD, entry | {"command": step.command})
         if status != 0:
             raise InputError(f"`{step.command}` failed with exit status {status}; its message stands above")
         if not step.output.exists():
@@ -152,7 +151,7 @@ def commits(step: Step) -> list[str]:
 def _runs(step: Step) -> list[dict]:
     """The records of the step's own runs: several steps may fill one folder, each with another list."""
     path = step.folder / RECORD
-    entries = map(json.loads, path.read_text(encoding="utf-8").splitlines()) if path.is_file() else ()
+    entries = read_json_lines(path) if path.is_file() else ()
     return [entry for entry in entries if _without_machine(entry["command"]) == _without_machine(step.command)]
 
 
