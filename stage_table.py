@@ -19,9 +19,8 @@ from pathlib import Path
 from evaluation_cam import Evaluation, evaluate_cams, evaluate_masks, results
 from tool.errors import run_script
 from tool.files import atomic_write, require_dir, write_json
-from tool.flags import AUTO, add_seed_crf_flags, non_negative_int, seed_crf
+from tool.flags import AUTO, add_seed_crf_flags, non_negative_int, seed_crf, session_settings
 from tool.seed import CRF_THRESHOLD
-from tool.training_flags import session_settings
 from voc12.auto_threshold import choose_threshold
 from voc12.constants import DATA_HELP, MASK_DIR
 from voc12.lists import LIST_HELP, list_stem, list_title, load_class_list, load_ids

@@ -25,12 +25,11 @@ from tool.errors import InputError, run_script
 from tool.expansion_losses import affinity_net_loss
 from tool.files import git_commit, require_dir
 from tool.flags import add_crf_flags, non_negative_int, non_negative_number, positive_int, positive_number
-from tool.run_log import RunLog
 from tool.schedule import RELEASED_MOMENTUM, build_optimizer
 from tool.seed import find_seeds
 from tool.shards import is_main
-from tool.trainer import TrainingRun, seed_everything
-from tool.training_flags import add_machine_flags, add_session_flags, session_settings
+from tool.trainer import seed_everything
+from tool.training_flags import add_machine_flags, add_session_flags, begin_session
 from voc12.constants import DATA_HELP
 from voc12.dataset import epoch_loader
 from voc12.expansion_data import AFFINITY_STRIDE, AffTrainSet
@@ -141,7 +140,6 @@ def main(args: argparse.Namespace) -> None:
     device = choose_device(args.device)
     join(device)
     folder = Path(args.results) / args.session_name
-    settings = session_settings(args)
 
     # ============ data ============
     root = require_dir(args.voc12_root, "--voc12_root", DATA_HELP)
@@ -158,23 +156,9 @@ def main(args: argparse.Namespace) -> None:
     optimizer, schedule = build_optimizer(net, args.lr, args.wt_dec, args.momentum, args.max_epoches * steps_per_epoch)
 
     # ============ session ============
-    run = TrainingRun(
-        net=net,
-        optimizer=optimizer,
-        schedule=schedule,
-        device=device,
-        folder=folder,
-        settings=settings,
-        defaults=session_settings(parse_args(["--preset", args.preset])),
-        log=RunLog(folder),
-        epochs=args.max_epoches,
-        steps_per_epoch=steps_per_epoch,
-        precision=args.precision,
-        accumulate=args.accum,
-        save_minutes=args.save_minutes,
-        log_every=args.log_every,
+    run = begin_session(
+        args, parse_args(["--preset", args.preset]), net, optimizer, schedule, device, args.max_epoches, steps_per_epoch
     )
-    run.resume(args.resume)
 
     # ============ labels ============
     scores = AffinityScores(
@@ -202,7 +186,7 @@ def main(args: argparse.Namespace) -> None:
         return
     path = folder / f"{args.session_name}.pth"
     config = {"method": "aff", "backbone": args.backbone, "preset": args.preset}
-    save_network(path, net, config, classes, {"settings": settings, "iterations": run.step, "commit": git_commit()})
+    save_network(path, net, config, classes, {"settings": run.settings, "iterations": run.step, "commit": git_commit()})
     run.log.line("end", step=run.step, weights=str(path))
     run.log.close()
     print(f"weights: {path}")

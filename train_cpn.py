@@ -52,11 +52,10 @@ from tool.metrics import ThresholdSweep, iou_table
 from tool.overlay import cam_panel
 from tool.patches import DRAWS, SLIC_INPUTS, STRATEGIES, PatchMask, cp_pair
 from tool.region_cache import RegionCache
-from tool.run_log import RunLog
 from tool.schedule import NEW_LAYER_FACTOR, RELEASED_MOMENTUM, build_optimizer
 from tool.shards import is_main, shard
-from tool.trainer import TrainingRun, ignore_signals, seed_everything
-from tool.training_flags import add_machine_flags, add_session_flags, session_settings
+from tool.trainer import ignore_signals, seed_everything
+from tool.training_flags import add_machine_flags, add_session_flags, begin_session
 from tool.transforms import TrainTransform
 from voc12.constants import DATA_HELP, MASK_DIR
 from voc12.dataset import InferenceSet, TrainSet, epoch_loader
@@ -353,7 +352,6 @@ def main(args: argparse.Namespace) -> None:
     device = choose_device(args.device)
     join(device)
     folder = Path(args.results) / args.session_name
-    settings = session_settings(args)
 
     # ============ data ============
     root = require_dir(args.voc12_root, "--voc12_root", DATA_HELP)
@@ -405,23 +403,9 @@ def main(args: argparse.Namespace) -> None:
     validation = Validation(args, net, classes, device) if args.val_list != "none" else None
 
     # ============ loop ============
-    run = TrainingRun(
-        net=net,
-        optimizer=optimizer,
-        schedule=schedule,
-        device=device,
-        folder=folder,
-        settings=settings,
-        defaults=session_settings(parse_args(["--preset", args.preset])),
-        log=RunLog(folder),
-        epochs=args.max_epoches,
-        steps_per_epoch=steps_per_epoch,
-        precision=args.precision,
-        accumulate=args.accum,
-        save_minutes=args.save_minutes,
-        log_every=args.log_every,
+    run = begin_session(
+        args, parse_args(["--preset", args.preset]), net, optimizer, schedule, device, args.max_epoches, steps_per_epoch
     )
-    run.resume(args.resume)
 
     def losses_of(batch: dict[str, Tensor]) -> dict[str, Tensor]:
         return weigh_losses(STEPS[args.method](net, batch), dict(args.loss_weights))
@@ -444,7 +428,7 @@ def main(args: argparse.Namespace) -> None:
     if not is_main():
         return
     path = folder / f"{args.session_name}.pth"
-    save_network(path, net, config, classes, {"settings": settings, "iterations": run.step, "commit": git_commit()})
+    save_network(path, net, config, classes, {"settings": run.settings, "iterations": run.step, "commit": git_commit()})
     run.log.line("end", step=run.step, weights=str(path))
     run.log.close()
     print(f"weights: {path}")

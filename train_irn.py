@@ -25,12 +25,11 @@ from tool.errors import InputError, run_script
 from tool.expansion_losses import irn_loss
 from tool.files import git_commit, require_dir
 from tool.flags import add_crf_flags, non_negative_int, non_negative_number, positive_int, positive_number, unit_number
-from tool.run_log import RunLog
 from tool.schedule import poly_sgd
 from tool.seed import find_seeds
 from tool.shards import is_main
-from tool.trainer import TrainingRun, ignore_signals, seed_everything, to_device
-from tool.training_flags import add_machine_flags, add_session_flags, session_settings
+from tool.trainer import ignore_signals, seed_everything, to_device
+from tool.training_flags import add_machine_flags, add_session_flags, begin_session
 from voc12.constants import DATA_HELP
 from voc12.dataset import epoch_loader
 from voc12.expansion_data import IrnTrainSet, TopLeftCrops
@@ -164,7 +163,6 @@ def main(args: argparse.Namespace) -> None:
     device = choose_device(args.device)
     join(device)
     folder = Path(args.results) / args.session_name
-    settings = session_settings(args)
 
     # ============ data ============
     root = require_dir(args.voc12_root, "--voc12_root", DATA_HELP)
@@ -182,23 +180,7 @@ def main(args: argparse.Namespace) -> None:
     optimizer, schedule = poly_sgd(groups, args.momentum, args.max_epoches * steps_per_epoch)
 
     # ============ session ============
-    run = TrainingRun(
-        net=net,
-        optimizer=optimizer,
-        schedule=schedule,
-        device=device,
-        folder=folder,
-        settings=settings,
-        defaults=session_settings(parse_args([])),
-        log=RunLog(folder),
-        epochs=args.max_epoches,
-        steps_per_epoch=steps_per_epoch,
-        precision=args.precision,
-        accumulate=args.accum,
-        save_minutes=args.save_minutes,
-        log_every=args.log_every,
-    )
-    run.resume(args.resume)
+    run = begin_session(args, parse_args([]), net, optimizer, schedule, device, args.max_epoches, steps_per_epoch)
 
     # ============ labels ============
     labels = ConfidentLabels(
@@ -227,7 +209,7 @@ def main(args: argparse.Namespace) -> None:
     set_mean_shift(net, TopLeftCrops(root, ids, net.mean, net.std, args.crop_size), device, args)
     path = folder / f"{args.session_name}.pth"
     config = {"method": "irn", "backbone": args.backbone, "crop_size": args.crop_size}
-    save_network(path, net, config, classes, {"settings": settings, "iterations": run.step, "commit": git_commit()})
+    save_network(path, net, config, classes, {"settings": run.settings, "iterations": run.step, "commit": git_commit()})
     run.log.line("end", step=run.step, weights=str(path))
     run.log.close()
     print(f"weights: {path}")

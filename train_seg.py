@@ -31,11 +31,10 @@ from tool.images import read_image, read_mask
 from tool.losses import segmentation_loss
 from tool.metrics import confusion_matrix, iou_table
 from tool.overlay import mask_overlay
-from tool.run_log import RunLog
 from tool.schedule import NEW_LAYER_FACTOR, parameter_groups, poly_sgd
 from tool.shards import is_main, shard
-from tool.trainer import TrainingRun, ignore_signals, seed_everything
-from tool.training_flags import add_machine_flags, add_session_flags, session_settings
+from tool.trainer import ignore_signals, seed_everything
+from tool.training_flags import add_machine_flags, add_session_flags, begin_session
 from tool.transforms import JITTER, PairTransform
 from voc12.constants import DATA_HELP
 from voc12.dataset import InferenceSet, round_loader
@@ -206,7 +205,6 @@ def main(args: argparse.Namespace) -> None:
     device = choose_device(args.device)
     join(device)
     folder = Path(args.results) / args.session_name
-    settings = session_settings(args)
 
     # ============ data ============
     root = require_dir(args.voc12_root, "--voc12_root", DATA_HELP)
@@ -227,26 +225,11 @@ def main(args: argparse.Namespace) -> None:
     validation = Validation(args, net, len(classes) + 1, device) if args.val_list != "none" else None
 
     # ============ loop ============
-    run = TrainingRun(
-        net=net,
-        optimizer=optimizer,
-        schedule=schedule,
-        device=device,
-        folder=folder,
-        settings=settings,
-        defaults=session_settings(parse_args([])),
-        log=RunLog(folder),
-        epochs=args.max_iterations // iterations,  # rounds, from one validation to the next
-        steps_per_epoch=iterations,
-        precision=args.precision,
-        accumulate=args.accum,
-        save_minutes=args.save_minutes,
-        log_every=args.log_every,
-    )
-    run.resume(args.resume)
+    rounds = args.max_iterations // iterations  # from one validation to the next
+    run = begin_session(args, parse_args([]), net, optimizer, schedule, device, rounds, iterations)
 
     def save(path: Path, measures: dict) -> None:
-        training = {"settings": settings, "mask_stages": stages, "iterations": run.step, "commit": git_commit()}
+        training = {"settings": run.settings, "mask_stages": stages, "iterations": run.step, "commit": git_commit()}
         save_network(path, net, config, classes, training | measures)
 
     best = BestWeights(folder / f"{args.session_name}_best.pth", run.step, save)

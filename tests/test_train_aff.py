@@ -9,6 +9,7 @@ import torch
 import train_aff
 from network.expansion_weights import load_affinity_net
 from tests.seeds import write_seeds
+from tool import training_flags
 from tool.affinity import fitting_radius
 from tool.checkpoint import load_torch
 from tool.errors import InputError
@@ -70,7 +71,7 @@ def test_log_has_the_losses_by_name(session):
 
 def test_half_precision_trains(session, command, tmp_path, monkeypatch):
     """bf16 convolutions, float32 losses: the first loss is that of float32 to two digits."""
-    monkeypatch.setattr(train_aff, "TrainingRun", partial(TrainingRun, stop_after=1))
+    monkeypatch.setattr(training_flags, "TrainingRun", partial(TrainingRun, stop_after=1))
     with pytest.raises(SystemExit):
         main(parse_args([*command, "--results", str(tmp_path), "--precision", "bf16"]))
     first = [
@@ -84,10 +85,10 @@ def test_half_precision_trains(session, command, tmp_path, monkeypatch):
 def test_stopped_run_goes_on_bit_for_bit(session, command, tmp_path, monkeypatch):
     flags = [*command, "--results", str(tmp_path)]
     for stop in (1, 3):
-        monkeypatch.setattr(train_aff, "TrainingRun", partial(TrainingRun, stop_after=stop))
+        monkeypatch.setattr(training_flags, "TrainingRun", partial(TrainingRun, stop_after=stop))
         with pytest.raises(SystemExit):
             main(parse_args(flags))
-    monkeypatch.setattr(train_aff, "TrainingRun", TrainingRun)
+    monkeypatch.setattr(training_flags, "TrainingRun", TrainingRun)
     main(parse_args(flags))
     whole, pieces = (load_torch(folder / "aff.pth")["state_dict"] for folder in (session, tmp_path / "aff"))
     for name, value in whole.items():
@@ -97,7 +98,7 @@ def test_stopped_run_goes_on_bit_for_bit(session, command, tmp_path, monkeypatch
 def test_scores_go_to_the_session(command, tmp_path, monkeypatch):
     place = command.index("--label_dir")
     flags = [*command[:place], *command[place + 2 :], "--results", str(tmp_path), "--preset", "psa"]
-    monkeypatch.setattr(train_aff, "TrainingRun", partial(TrainingRun, stop_after=1))
+    monkeypatch.setattr(training_flags, "TrainingRun", partial(TrainingRun, stop_after=1))
     with pytest.raises(SystemExit):
         main(parse_args(flags))
     files = sorted((tmp_path / "aff" / "labels").iterdir())
@@ -129,7 +130,7 @@ def test_a_step_lowers_the_loss(backbone):
 
 def test_other_settings_are_refused_before_labels_are_made(command, tmp_path, monkeypatch):
     flags = [*command, "--results", str(tmp_path)]
-    monkeypatch.setattr(train_aff, "TrainingRun", partial(TrainingRun, stop_after=1))
+    monkeypatch.setattr(training_flags, "TrainingRun", partial(TrainingRun, stop_after=1))
     with pytest.raises(SystemExit):
         main(parse_args(flags))
     monkeypatch.setattr(train_aff, "make_labels", lambda *_: pytest.fail("labels were made"))

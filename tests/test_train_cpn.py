@@ -23,6 +23,7 @@ from network.cpn import build_cpn
 from network.weights import WEIGHTS_HELP, load_network
 from tests.conftest import PETS
 from tests.synthetic import write_voc_tree
+from tool import training_flags
 from tool.cam_file import load_cam
 from tool.checkpoint import load_torch
 from tool.errors import InputError
@@ -274,7 +275,7 @@ def test_stopped_and_resumed_training_ends_like_a_whole_one_bit_for_bit(pets_roo
     flags = (*SMALL[:-2], "--val_list", "val", "--method", method, "--max_epoches", 2)
     main(_args(pets_root, tmp_path, *flags, name="whole"))
     for stop in (1, 2, 3):
-        monkeypatch.setattr(train_cpn, "TrainingRun", functools.partial(TrainingRun, stop_after=stop))
+        monkeypatch.setattr(training_flags, "TrainingRun", functools.partial(TrainingRun, stop_after=stop))
         with pytest.raises(SystemExit) as exit:
             main(_args(pets_root, tmp_path, *flags, name="parts"))
         assert exit.value.code == 0

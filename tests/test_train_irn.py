@@ -10,6 +10,7 @@ import torchvision
 import train_irn
 from network.expansion_weights import build_irn, load_irn
 from tests.seeds import seed_of, write_seeds
+from tool import training_flags
 from tool.cam_file import save_cam
 from tool.checkpoint import load_torch
 from tool.errors import InputError
@@ -108,7 +109,7 @@ def test_mean_shift_is_the_mean_displacement_over_full_batches(session, pets_roo
 
 def test_half_precision_trains(session, command, tmp_path, monkeypatch):
     """bf16 convolutions, float32 losses: the first loss is that of float32 to two digits."""
-    monkeypatch.setattr(train_irn, "TrainingRun", partial(TrainingRun, stop_after=1))
+    monkeypatch.setattr(training_flags, "TrainingRun", partial(TrainingRun, stop_after=1))
     with pytest.raises(SystemExit):
         main(parse_args([*command, "--results", str(tmp_path), "--precision", "bf16"]))
     first = [
@@ -122,10 +123,10 @@ def test_half_precision_trains(session, command, tmp_path, monkeypatch):
 def test_stopped_run_goes_on_bit_for_bit(session, command, tmp_path, monkeypatch):
     flags = [*command, "--results", str(tmp_path)]
     for stop in (1, 3):
-        monkeypatch.setattr(train_irn, "TrainingRun", partial(TrainingRun, stop_after=stop))
+        monkeypatch.setattr(training_flags, "TrainingRun", partial(TrainingRun, stop_after=stop))
         with pytest.raises(SystemExit):
             main(parse_args(flags))
-    monkeypatch.setattr(train_irn, "TrainingRun", TrainingRun)
+    monkeypatch.setattr(training_flags, "TrainingRun", TrainingRun)
     main(parse_args(flags))
     whole, pieces = (load_torch(folder / "irn.pth")["state_dict"] for folder in (session, tmp_path / "irn"))
     for name, value in whole.items():
@@ -135,7 +136,7 @@ def test_stopped_run_goes_on_bit_for_bit(session, command, tmp_path, monkeypatch
 def test_labels_go_to_the_session_and_are_used_again(command, cam_dir, tmp_path, monkeypatch):
     place = command.index("--label_dir")
     flags = [*command[:place], *command[place + 2 :], "--results", str(tmp_path), "--max_epoches", "1"]
-    monkeypatch.setattr(train_irn, "TrainingRun", partial(TrainingRun, stop_after=1))
+    monkeypatch.setattr(training_flags, "TrainingRun", partial(TrainingRun, stop_after=1))
     labels = tmp_path / "irn" / "labels"
     inodes = []
     for _ in range(2):
@@ -149,7 +150,7 @@ def test_labels_go_to_the_session_and_are_used_again(command, cam_dir, tmp_path,
 
 def test_other_settings_are_refused_before_labels_are_made(command, tmp_path, monkeypatch):
     flags = [*command, "--results", str(tmp_path)]
-    monkeypatch.setattr(train_irn, "TrainingRun", partial(TrainingRun, stop_after=1))
+    monkeypatch.setattr(training_flags, "TrainingRun", partial(TrainingRun, stop_after=1))
     with pytest.raises(SystemExit):
         main(parse_args(flags))
     monkeypatch.setattr(train_irn, "make_labels", lambda *_: pytest.fail("labels were made"))

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import evaluation_cam
-import train_seg
 from infer_seg import main as infer_main
 from infer_seg import parse_args as infer_args
 from network.seg_weights import load_seg
 from tests.conftest import PETS
 from tests.seeds import write_seeds
+from tool import training_flags
 from tool.checkpoint import load_torch
 from tool.errors import InputError
 from tool.images import read_mask, write_mask
@@ -96,10 +96,10 @@ def test_stopped_run_goes_on_bit_for_bit(session, command, tmp_path, monkeypatch
     """Stopped inside both rounds; five images and batches of two mean that a round begins inside an epoch over the data."""
     flags = [*command, "--results", str(tmp_path)]
     for stop in (1, 3):
-        monkeypatch.setattr(train_seg, "TrainingRun", partial(TrainingRun, stop_after=stop))
+        monkeypatch.setattr(training_flags, "TrainingRun", partial(TrainingRun, stop_after=stop))
         with pytest.raises(SystemExit):
             main(parse_args(flags))
-    monkeypatch.setattr(train_seg, "TrainingRun", TrainingRun)
+    monkeypatch.setattr(training_flags, "TrainingRun", TrainingRun)
     main(parse_args(flags))
     for name in ("seg.pth", "seg_best.pth"):
         whole, pieces = (load_torch(folder / name)["state_dict"] for folder in (session, tmp_path / "seg"))

@@ -80,6 +80,11 @@ def named_number(text: str) -> tuple[str, float]:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=NUMBER") from None
 
 
+def session_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The flags by name, as a session's log and checkpoint hold them: tuples as lists, which is what JSON gives back."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(args).items()}
+
+
 def add_crf_flags(group: argparse._ArgumentGroup, default: str | None, extra: tuple[str, ...] = ()) -> None:
     """--crf and --crf_set, from which tool.crf.named_settings(args.crf, **dict(args.crf_set)) makes settings; extra: more values of
     --crf, for the script to understand.

@@ -1,11 +1,17 @@
-"""Flags that all trainers have."""
+"""Flags that all trainers have, and the session that they ask for."""
 
 import argparse
-from typing import Any
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from tool.device import PRECISIONS
-from tool.flags import bool_flag, non_negative_int, non_negative_number, positive_int
-from tool.trainer import RESUME_CHOICES
+from tool.flags import bool_flag, non_negative_int, non_negative_number, positive_int, session_settings
+from tool.run_log import RunLog
+from tool.trainer import RESUME_CHOICES, TrainingRun
 
 RESULTS = "results"
 
@@ -51,6 +57,36 @@ def add_session_flags(output: argparse._ArgumentGroup, session_name: str) -> Non
     output.add_argument("--log_every", type=positive_int, default=20, help="iterations between log lines (default %(default)s)")
 
 
-def session_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """The flags by name, as a session's log and checkpoint hold them: tuples as lists, which is what JSON gives back."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(args).items()}
+def begin_session(
+    args: argparse.Namespace,
+    defaults: argparse.Namespace,
+    net: nn.Module,
+    optimizer: Optimizer,
+    schedule: LRScheduler,
+    device: torch.device,
+    epochs: int,
+    steps_per_epoch: int,
+) -> TrainingRun:
+    """The training that the flags of add_machine_flags and add_session_flags ask for, begun or continued from its checkpoint.
+
+    defaults: the script's flags where none is given, but for the preset. Raises InputError for a session with other settings.
+    """
+    folder = Path(args.results) / args.session_name
+    run = TrainingRun(
+        net=net,
+        optimizer=optimizer,
+        schedule=schedule,
+        device=device,
+        folder=folder,
+        settings=session_settings(args),
+        defaults=session_settings(defaults),
+        log=RunLog(folder),
+        epochs=epochs,
+        steps_per_epoch=steps_per_epoch,
+        precision=args.precision,
+        accumulate=args.accum,
+        save_minutes=args.save_minutes,
+        log_every=args.log_every,
+    )
+    run.resume(args.resume)
+    return run
