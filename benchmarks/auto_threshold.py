@@ -136,7 +136,8 @@ def crf_agreement(pictures: Pictures, _evidence: Evidence) -> float:
 
 METHODS = {
     "auto": lambda _, evidence: evidence.threshold(),
-    "information * (contrast - 0.7)": of_curve(lambda evidence: evidence.mean_information() * (evidence.contrast() - OFFSET)),
+    "information * (contrast - 0.3)": of_curve(lambda evidence: evidence.agreement - OFFSET * evidence.information),
+    "the same of all together, 0.7": of_curve(lambda evidence: evidence.mean_information() * (evidence.contrast() - 0.7)),
     "information of colour": of_curve(Evidence.mean_information),
     "contrast of outlines": of_curve(Evidence.contrast),
     "Otsu": of_histogram(filters.threshold_otsu),

@@ -87,6 +87,7 @@ def test_evidence_adds_up(small):
     assert isinstance(total, Evidence)
     assert np.allclose(total.mean_information(), (one.information + other.information) / 2)
     assert np.allclose(one.information, other.information)  # a picture upside down has the same
+    assert np.allclose(total.agreement, one.information * one.contrast() + other.information * other.contrast())
 
 
 def test_a_photograph_of_one_colour_decides_nothing():

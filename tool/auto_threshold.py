@@ -6,7 +6,8 @@ A mask that is right separates colours, and its outline runs where the photograp
 - contrast: the photograph's gradient on the outline, against its mean over the photograph
 
 Refined CAMs follow edges: where information is highest, contrast is 1.2 and more. Information alone chooses too low there, since the map
-itself follows colours; contrast alone too high. The threshold with the highest information * (contrast - OFFSET) is taken.
+itself follows colours; contrast alone too high. The threshold with the highest information * (contrast - OFFSET) is taken, the product
+formed in each photograph and then added up: a contrast of all outlines together is that of a few photographs with long and strong ones.
 
 Plain CAMs, smooth discs, do not: contrast is about 1 there, and says nothing. Information chooses too low, Otsu's threshold of the
 scores too high; their mean is taken.
@@ -23,7 +24,7 @@ from skimage.filters import threshold_otsu
 THRESHOLDS = np.arange(1, 100) / 100
 SIDE = 200  # pixels of the longer side that photographs and maps are reduced to
 COLOUR_BINS = 8  # a channel of Lab
-OFFSET = 0.7
+OFFSET = 0.3
 FOLLOWS_EDGES = 1.1  # contrast from which on a map counts as one that follows edges
 
 
@@ -32,6 +33,7 @@ class Evidence:
     """Sums over photographs; they add up with `+`. T: THRESHOLDS.
 
     information: (T,) nats
+    agreement:   (T,) nats, information * contrast of each photograph
     gradient:    (T,) of the pixels on the outline, where 1 is the mean of each photograph
     outline:     (T,) pixels
     scores:      (T + 1,) pixels between the thresholds
@@ -39,6 +41,7 @@ class Evidence:
     """
 
     information: np.ndarray
+    agreement: np.ndarray
     gradient: np.ndarray
     outline: np.ndarray
     scores: np.ndarray
@@ -47,6 +50,7 @@ class Evidence:
     def __add__(self, other: "Evidence") -> "Evidence":
         return Evidence(
             self.information + other.information,
+            self.agreement + other.agreement,
             self.gradient + other.gradient,
             self.outline + other.outline,
             self.scores + other.scores,
@@ -63,10 +67,9 @@ class Evidence:
 
     def threshold(self) -> float:
         """The threshold to take, unit scale, one of THRESHOLDS."""
-        information, contrast = self.mean_information(), self.contrast()
-        peak = _highest(information)
-        if contrast[peak] >= FOLLOWS_EDGES:
-            return float(THRESHOLDS[_highest(information * (contrast - OFFSET))])
+        peak = _highest(self.information)
+        if self.contrast()[peak] >= FOLLOWS_EDGES:
+            return float(THRESHOLDS[_highest(self.agreement - OFFSET * self.information)])
         otsu = threshold_otsu(hist=(self.scores, np.append(THRESHOLDS, 1) - 0.005))
         return float(THRESHOLDS[(peak + int(otsu * 100)) // 2])
 
@@ -85,9 +88,10 @@ def image_evidence(image: np.ndarray, cam: np.ndarray) -> Evidence:
     size = [max(2, round(side * scale)) for side in image.shape[1::-1]]
     lab = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB)
     score = cv2.resize(cam.max(axis=0), size, interpolation=cv2.INTER_AREA)
+    information = _information(score, _colours(lab))
     gradient, outline = _outline(score, _gradient(lab))
     scores = np.bincount(_exceeded(score), minlength=len(THRESHOLDS) + 1)
-    return Evidence(_information(score, _colours(lab)), gradient, outline, scores, 1)
+    return Evidence(information, information * gradient / np.maximum(outline, 1), gradient, outline, scores, 1)
 
 
 def _exceeded(score: np.ndarray) -> np.ndarray:
