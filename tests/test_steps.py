@@ -71,15 +71,20 @@ def test_dry_run_prints_and_runs_nothing(tmp_path, capsys):
 
 def test_times_add_up_over_the_chain_and_over_stops(tmp_path):
     last = _chain(tmp_path)
-    train, _, evaluate = last.chain()
+    train, cams, evaluate = last.chain()
+    cams.output.mkdir()
     entries = [
-        {"command": f"{train.command} --num_workers 2", "seconds": 10, "commit": "aaa"},
-        {"command": f"{train.command} --device cpu --num_workers 1", "seconds": 5, "commit": "bbb"},
-        {"command": evaluate.command, "seconds": 1, "commit": "bbb"},
-        {"command": f"{evaluate.command} --list other", "seconds": 100, "commit": "ccc"},  # fills the same folder
+        (train, f"{train.command} --seed 0", 10, "aaa"),  # another table may spell the same training otherwise
+        (train, train.command, 5, "bbb"),
+        (cams, f"{cams.command} --device cpu --num_workers 1", 2, "bbb"),
+        (cams, f"{cams.command} --infer_list other", 100, "ccc"),  # fills the same folder
+        (evaluate, evaluate.command, 1, "bbb"),
     ]
-    (tmp_path / RECORD).write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-    assert seconds(last) == 16
+    lines = [
+        {"output": str(step.output), "command": text, "seconds": time, "commit": commit} for step, text, time, commit in entries
+    ]
+    (tmp_path / RECORD).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert seconds(last) == 18
     assert commits(last) == ["aaa", "bbb"]
     assert seconds(_chain(tmp_path / "new")) == 0
 

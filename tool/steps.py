@@ -149,9 +149,14 @@ def commits(step: Step) -> list[str]:
 
 
 def _runs(step: Step) -> list[dict]:
-    """The records of the step's own runs: several steps may fill one folder, each with another list."""
+    """The records of the step's own runs, whatever else was said in its command. Several steps may fill one folder, each with another
+    list: there the command decides.
+    """
     path = step.folder / RECORD
     entries = read_json_lines(path) if path.is_file() else ()
+    entries = [entry for entry in entries if entry["output"] == str(step.output)]
+    if not step.output.is_dir():
+        return entries
     return [entry for entry in entries if _without_machine(entry["command"]) == _without_machine(step.command)]
 
 
