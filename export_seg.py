@@ -1,8 +1,8 @@
 """Export a network of train_seg.py for use without this repository: ONNX for onnxruntime and others, torch.export's .pt2 for torch.
 
 Reads the trained weights; writes <out>.onnx and <out>.pt2. Both map RGB in 0..1, (B, 3, H, W), to logits (B, K, H, W), background first,
-for any B and for H and W that are multiples of 32; normalisation is inside. Class names go with them: metadata of the ONNX file,
-meta.json in the .pt2. Each is run before it is written, and its largest difference to the network itself is printed.
+for B up to 1024 and for H and W that are multiples of 32 from 64 to 4096; normalisation is inside. Class names go with them: metadata of
+the ONNX file, meta.json in the .pt2. Each is run before it is written, and its largest difference to the network itself is printed.
 
     python export_seg.py --weights results/seg/seg.pth
 """

@@ -29,6 +29,7 @@ from tool.distributed import gather, join
 from tool.errors import InputError, run_script
 from tool.files import git_commit, require_dir
 from tool.flags import (
+    MinMax,
     at_least,
     bool_flag,
     named_number,
@@ -58,7 +59,7 @@ from tool.trainer import ignore_signals, seed_everything
 from tool.training_flags import add_machine_flags, add_session_flags, begin_session
 from tool.transforms import TrainTransform
 from voc12.constants import DATA_HELP, MASK_DIR
-from voc12.dataset import InferenceSet, TrainSet, epoch_loader
+from voc12.dataset import InferenceSet, TrainSet, epoch_loader, require_every
 from voc12.labels import load_labels, require_positive
 from voc12.lists import LIST_HELP, image_path, load_class_list, load_ids, mask_path
 
@@ -92,6 +93,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     data.add_argument(
         "--resize_long",
+        action=MinMax,
         type=positive_int,
         nargs=2,
         default=(448, 768),
@@ -299,10 +301,11 @@ class Validation:
     def __init__(self, args: argparse.Namespace, net: CPNHead, classes: tuple[str, ...], device: torch.device) -> None:
         self.net, self.device, self.classes = net, device, classes
         self.root = Path(args.voc12_root)
-        ids = shard(load_ids(self.root, args.val_list))
+        every = load_ids(self.root, args.val_list)
         self.has_masks = (self.root / MASK_DIR).is_dir()
-        for name in ids if self.has_masks else ():
-            mask_path(self.root, name)  # a missing one is found now, not after the first epoch
+        for find in (image_path, mask_path) if self.has_masks else (image_path,):
+            require_every(find, self.root, every)
+        ids = shard(every)
         labels = load_labels(self.root, ids, classes, args.labels)
         paths = [image_path(self.root, name) for name in ids]
         data = InferenceSet(ids, paths, labels, [args.val_scale], net.mean, net.std)

@@ -24,7 +24,7 @@ from tool.distributed import barrier, join, mean_over_ranks
 from tool.errors import InputError, run_script
 from tool.expansion_losses import irn_loss
 from tool.files import git_commit, require_dir
-from tool.flags import add_crf_flags, non_negative_int, non_negative_number, positive_int, positive_number, unit_number
+from tool.flags import MinMax, add_crf_flags, non_negative_int, non_negative_number, positive_int, positive_number, unit_number
 from tool.schedule import poly_sgd
 from tool.seed import find_seeds
 from tool.shards import is_main
@@ -60,6 +60,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     data.add_argument(
         "--scale",
+        action=MinMax,
         type=positive_number,
         nargs=2,
         default=(0.5, 1.5),

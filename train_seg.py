@@ -1,8 +1,8 @@
 """Train a segmentation network, DeepLab, on pseudo masks, or on real ones for the fully supervised ceiling.
 
 Reads photographs and image lists in VOC layout, and a mask <id>.png for each training image from any folder: infer_irn.py's,
-infer_aff.py's, make_crf.py's or the data set's. Writes results/<session_name>/ with the weights <session_name>.pth after the last iteration
-and <session_name>_best.pth at the best validation, a checkpoint to continue from, log.jsonl and TensorBoard events.
+infer_aff.py's, make_masks.py's, make_crf.py's or the data set's. Writes results/<session_name>/ with the weights <session_name>.pth after
+the last iteration and <session_name>_best.pth at the best validation, a checkpoint to continue from, log.jsonl and TensorBoard events.
 
     python train_seg.py --voc12_root data/VOCdevkit/VOC2012 --mask_dir results/irn/mask_train_aug \\
         --weights weights/ilsvrc-cls_rna-a1_cls1000_ep-0001.params
@@ -26,18 +26,18 @@ from tool.device import autocast, choose_device
 from tool.distributed import gather, join, mean_over_ranks
 from tool.errors import InputError, run_script
 from tool.files import git_commit, require_dir
-from tool.flags import non_negative_int, non_negative_number, positive_int, positive_number
+from tool.flags import MinMax, non_negative_int, non_negative_number, positive_int, positive_number
 from tool.images import read_image, read_mask
 from tool.losses import segmentation_loss
 from tool.metrics import confusion_matrix, iou_table
 from tool.overlay import mask_overlay
 from tool.schedule import NEW_LAYER_FACTOR, parameter_groups, poly_sgd
-from tool.shards import is_main, shard
+from tool.shards import batch_share, is_main, shard
 from tool.trainer import ignore_signals, seed_everything
 from tool.training_flags import add_machine_flags, add_session_flags, begin_session
 from tool.transforms import JITTER, PairTransform
 from voc12.constants import DATA_HELP
-from voc12.dataset import InferenceSet, round_loader
+from voc12.dataset import InferenceSet, require_every, round_loader
 from voc12.lists import LIST_HELP, image_path, load_class_list, load_ids, mask_path
 from voc12.seg_data import SegTrainSet, find_masks
 
@@ -66,6 +66,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     data.add_argument(
         "--scale",
+        action=MinMax,
         type=positive_number,
         nargs=2,
         default=(0.5, 1.5),
@@ -151,6 +152,17 @@ def require_rounds(args: argparse.Namespace) -> int:
     return iterations
 
 
+def require_pieces(args: argparse.Namespace) -> None:
+    """Raise InputError where a piece of a batch has one image, whose pooled features the batch norm of DeepLabv3 and v3+ cannot take."""
+    count = batch_share(args.batch_size)
+    size = -(-count // args.accum)
+    if args.arch != "deeplabv1" and 1 in (size, count % size):
+        raise InputError(
+            f"--arch {args.arch} trains on two images or more at once, --batch_size {args.batch_size} and --accum {args.accum} leave one; "
+            "raise the former or lower the latter"
+        )
+
+
 class Validation:
     """mIoU at one scale, without mirror images and CRF, over the classes that occur. A guide while training; infer_seg.py and
     evaluation_cam.py give the numbers to report. Several processes share the list.
@@ -159,7 +171,10 @@ class Validation:
     def __init__(self, args: argparse.Namespace, net: SegNet, num_labels: int, device: torch.device) -> None:
         self.net, self.num_labels, self.device, self.precision = net, num_labels, device, args.precision
         self.root = Path(args.voc12_root)
-        ids = shard(load_ids(self.root, args.val_list))
+        every = load_ids(self.root, args.val_list)
+        for find in (image_path, mask_path):
+            require_every(find, self.root, every)
+        ids = shard(every)
         self.masks = {name: mask_path(self.root, name) for name in ids}
         paths = [image_path(self.root, name) for name in ids]
         data = InferenceSet(ids, paths, None, [args.val_scale], net.mean, net.std)
@@ -201,6 +216,7 @@ def main(args: argparse.Namespace) -> None:
     """Train, and write results/<session_name>/<session_name>.pth."""
     # ============ settings ============
     iterations = require_rounds(args)
+    require_pieces(args)
     seed_everything(args.seed, args.deterministic)
     device = choose_device(args.device)
     join(device)

@@ -180,3 +180,8 @@ def test_inference_sample_is_the_image_at_every_scale(pets_root):
     np.testing.assert_array_equal(sample["scaled"][1], normalise(image, MEAN, STD).transpose(2, 0, 1))
     np.testing.assert_array_equal(sample["label"], labels[1])
     assert "label" not in InferenceSet(ids, paths, None, (1.0,), MEAN, STD)[0]
+
+
+def test_a_scale_that_leaves_nothing_of_a_side_leaves_a_pixel(pets_root):
+    path = image_path(pets_root, load_ids(pets_root, "val")[0])
+    assert InferenceSet(["a"], [path], None, (0.001,), MEAN, STD)[0]["scaled"][0].shape == (3, 1, 1)

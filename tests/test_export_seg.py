@@ -1,6 +1,7 @@
 """Exported networks: the same logits as the network's, for other sizes and batches than were traced, and what the files say."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import export_seg
-from export_seg import exact_padding, main, parse_args
+from export_seg import SIZE_STEP, SIZE_STEPS, exact_padding, main, parse_args
 from network.seg import HEADS, build_seg
 from network.seg_weights import load_seg
 from network.weights import save_network
@@ -53,6 +54,13 @@ def test_exported_networks_give_the_same_logits(arch, tmp_path, capsys):
     program = torch.export.load(tmp_path / "seg.pt2", extra_files=extra)
     torch.testing.assert_close(program.module()(unit), expected, rtol=1e-4, atol=1e-5)
     assert json.loads(extra["meta.json"])["classes"] == ["background", *PETS]
+
+
+def test_help_and_readme_name_the_sizes_that_are_traced():
+    smallest, largest = (SIZE_STEP * steps for steps in SIZE_STEPS)
+    sides = f"multiples of {SIZE_STEP} from {smallest} to {largest}"
+    assert sides in export_seg.__doc__
+    assert sides in (Path(export_seg.__file__).parent / "README.md").read_text()
 
 
 def test_a_network_that_differs_is_not_written(tmp_path, monkeypatch):

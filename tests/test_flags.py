@@ -11,6 +11,7 @@ import train_cpn
 import train_irn
 import train_seg
 from tool.flags import (
+    MinMax,
     at_least,
     auto_or_number,
     auto_or_positive,
@@ -18,6 +19,7 @@ from tool.flags import (
     named_number,
     non_negative_number,
     positive_number,
+    seed_number,
     share,
     unit_number,
 )
@@ -53,7 +55,7 @@ def test_named_number_reads_name_and_number():
     assert named_number("a=1e-3") == ("a", 0.001)
 
 
-@pytest.mark.parametrize("text", ["loss_tcp", "loss_tcp=", "a=b", "a=1=2", ""])
+@pytest.mark.parametrize("text", ["loss_tcp", "loss_tcp=", "a=b", "a=1=2", "", "a=nan", "a=-inf"])
 def test_named_number_refuses_the_rest(text):
     with pytest.raises(argparse.ArgumentTypeError) as error:
         named_number(text)
@@ -65,6 +67,7 @@ def test_named_number_refuses_the_rest(text):
     [
         (at_least(1), ["1", "448"], ["0", "-1", "1.5", "", "x"], "a whole number from 1 up"),
         (at_least(0), ["0", "7"], ["-1", "0.5"], "a whole number from 0 up"),
+        (seed_number, ["0", "4294967295"], ["-1", "4294967296"], "a whole number in 0..4294967295"),
         (positive_number, ["0.5", "1e-3"], ["0", "-1", "nan", "inf", "x"], "a number over 0"),
         (non_negative_number, ["0", "2.5"], ["-0.1", "nan", "inf"], "a number from 0 up"),
         (unit_number, ["0", "1", "0.25"], ["25", "-0.1", "nan"], "a number in 0..1"),
@@ -85,6 +88,15 @@ def test_auto_is_no_number():
     assert auto_or_number("auto") == auto_or_positive("auto") == "auto"
 
 
+def test_min_comes_before_max():
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--scale", action=MinMax, type=positive_number, nargs=2, default=(0.5, 1.5))
+    assert parser.parse_args([]).scale == (0.5, 1.5)
+    assert parser.parse_args(["--scale", "1", "1"]).scale == [1, 1]
+    with pytest.raises(argparse.ArgumentError, match=r"argument --scale: expected MIN first, got 1\.5 0\.5"):
+        parser.parse_args(["--scale", "1.5", "0.5"])
+
+
 @pytest.mark.parametrize(
     ("script", "flags"),
     [
@@ -93,7 +105,11 @@ def test_auto_is_no_number():
             for flags in ("--hide_ratio 1", "--superpixels 1", "--grid_sizes 56 0", "--batch_size 0", "--accum 0")
         ),
         *((train_cpn, flags) for flags in ("--max_epoches 0", "--log_every 0", "--num_workers -1", "--crop_size 0", "--lr nan")),
+        (train_cpn, "--resize_long 768 448"),
+        (train_cpn, "--seed 4294967296"),
         (train_irn, "--bg_threshold 25"),
+        (train_irn, "--scale 1.5 0.5"),
+        (train_seg, "--scale 1.5 0.5"),
         (train_seg, "--max_iterations 0"),
         (infer_cam, "--scales 0.5 0"),
         (make_crf, "--crf_threshold 42"),

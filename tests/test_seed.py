@@ -74,7 +74,9 @@ def test_wrong_seed_is_named(tmp_path, changes, message):
 def test_images_without_seed_are_counted(tmp_path):
     path = save_cam(tmp_path, _seed())
     assert find_seeds(tmp_path, ["a"]) == [path]
-    with pytest.raises(InputError, match=r"^2 of 3 images have no CAM file in .*, first b; run infer_cam.py for them, or check"):
+    with pytest.raises(
+        InputError, match=r"^2 of 3 images have no CAM file in .*, first b; run infer_cam.py for them, or check the folder"
+    ):
         find_seeds(tmp_path, ["a", "b", "c"])
     write_mask(tmp_path / "b.png", np.zeros(SIZE))
     with pytest.raises(InputError, match=r"^1 of 2 images have .*, first b; it holds masks: give the folder of CAM files$"):

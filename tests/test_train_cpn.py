@@ -477,10 +477,12 @@ def test_validation_finds_the_best_threshold_of_unit_cams(pets_root, tmp_path, s
     assert measures["val_loss_cls"] == pytest.approx(np.mean(losses), rel=1e-5)
 
 
-def test_a_missing_validation_mask_is_named_before_the_training(pets_root, tmp_path, small_net):
-    shutil.copytree(pets_root, tmp_path / "pets")
+@pytest.mark.parametrize(("folder", "what"), [("SegmentationClassAug", "mask of id {}"), ("JPEGImages", "no image for id {}")])
+def test_missing_validation_files_are_counted_before_the_training(pets_root, tmp_path, small_net, monkeypatch, folder, what):
+    root = shutil.copytree(pets_root, tmp_path / "pets")
     name = load_ids(pets_root, "val")[1]
-    (tmp_path / "pets" / "SegmentationClassAug" / f"{name}.png").unlink()
-    args = _args(tmp_path / "pets", tmp_path, "--val_list", "val", "--labels", "npy")
-    with pytest.raises(InputError, match=name):
+    next((root / folder).glob(f"{name}.*")).unlink()
+    args = _args(root, tmp_path, "--val_list", "val", "--labels", "npy")
+    monkeypatch.setenv("WORLD_SIZE", "2")  # the missing file is in the other's share
+    with pytest.raises(InputError, match=f"^1 of 2 validation images lack a file; the first: {what.format(name)}"):
         train_cpn.Validation(args, small_net, PETS, torch.device("cpu"))

@@ -122,6 +122,8 @@ def test_half_precision_trains_without_validation(command, tmp_path):
         (["--max_iterations", "5"], "--max_iterations 5 must be a multiple of --val_every 2, and positive"),
         (["--batch_size", "6"], "train has 5 images, fewer than --batch_size 6; lower it"),
         (["--mask_dir", "nowhere"], r"--mask_dir not found: nowhere; give the folder of a mask <id>\.png for each image"),
+        (["--accum", "2"], "--arch deeplabv3plus trains on two images or more at once, --batch_size 2 and --accum 2 leave one"),
+        (["--batch_size", "3", "--accum", "2"], "--batch_size 3 and --accum 2 leave one; raise the former or lower the latter"),
         (["--arch", "deeplabv1", "--backbone", "resnet38"], r"ResNet38 weights not found: weights/none\.params"),
     ],
 )
@@ -130,6 +132,16 @@ def test_wrong_flags_are_named(command, tmp_path, flags, message):
         flags = [*flags, "--weights", "weights/none.params"]
     with pytest.raises(InputError, match=message):
         main(parse_args([*command, "--results", str(tmp_path), *flags]))
+
+
+def test_missing_validation_masks_are_counted_before_the_training(command, pets_root, tmp_path):
+    root = shutil.copytree(pets_root, tmp_path / "pets")
+    for name in load_ids(pets_root, "val"):
+        (root / MASK_DIR / f"{name}.png").unlink()
+    with pytest.raises(
+        InputError, match=f"^2 of 2 validation images lack a file; the first: mask of id {load_ids(root, 'val')[0]}"
+    ):
+        main(parse_args([*command, "--voc12_root", str(root), "--results", str(tmp_path)]))
 
 
 def _mask_folder(pets_root, folder):
@@ -141,12 +153,16 @@ def test_wrong_mask_folders_are_named(command, pets_root, tmp_path):
     def train(folder):
         main(parse_args([*command, "--results", str(tmp_path / "results"), "--mask_dir", str(folder)]))
 
-    with pytest.raises(InputError, match=r"5 of 5 images have no mask in --mask_dir .*; it holds CAM files: make masks of them"):
+    with pytest.raises(
+        InputError, match=r"5 of 5 images have no mask in --mask_dir .*; it holds CAM files: make masks of them, make_masks\.py"
+    ):
         train(write_seeds(pets_root, tmp_path / "cam"))
     missing, name = _mask_folder(pets_root, tmp_path / "missing")
     (missing / f"{name}.png").unlink()
     with pytest.raises(InputError, match=rf"1 of 5 images have no mask in --mask_dir .*missing, first {name}; give the folder"):
         train(missing)
+    with pytest.raises(InputError, match=r"--mask_dir not found: nowhere; .* make_masks\.py"):
+        train("nowhere")
     other, name = _mask_folder(pets_root, tmp_path / "other")
     write_mask(other / f"{name}.png", read_mask(other / f"{name}.png"), {"stage": "irn_mask", "classes": ["bus"]})
     with pytest.raises(InputError, match=rf"{name}\.png was made for other classes than cat, dog, owl"):

@@ -123,6 +123,13 @@ def test_log_every_thins_the_lines_but_keeps_the_last(tmp_path):
     assert [line["step"] for line in _lines(tmp_path) if line["kind"] == "train"] == [4, 6]
 
 
+def test_what_comes_before_the_training_does_not_count_into_its_speed(tmp_path):
+    run = _run(tmp_path)
+    run._last_iteration -= 1e9  # as if labels had been made for thirty years
+    _train(run)
+    assert _lines(tmp_path)[1]["images_per_s"] > 1e-6
+
+
 @pytest.mark.parametrize("accumulate", [2, 3, 4, 9])
 def test_pieces_of_a_batch_give_the_gradient_of_the_whole(tmp_path, accumulate):
     def gradients(pieces: int) -> tuple[list[torch.Tensor], float]:

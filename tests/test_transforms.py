@@ -1,5 +1,9 @@
 """Augmentation: where pixels go, and that a generator fixes everything."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -117,6 +121,23 @@ def test_long_side_is_drawn_from_the_range_with_both_ends():
 def test_very_long_image_keeps_a_row():
     transform = TrainTransform(MEAN, STD, crop_size=16, resize_long=(16, 16))
     assert transform(_image(1, 200), np.random.default_rng(0)).shape == (16, 16, 3)
+
+
+def test_torchvision_is_there_once_a_transform_that_jitters_is_made():
+    """In a process of its own: this one has imported it. Forked workers inherit what it imports before the loader starts."""
+    code = (
+        "import sys\n"
+        "from tool.transforms import JITTER, PairTransform, TrainTransform\n"
+        "there = lambda: 'torchvision' in sys.modules\n"
+        "PairTransform((0,), (1,), 8)\n"
+        "before = there()\n"
+        "eval(sys.argv[1])\n"
+        "print(before, there())"
+    )
+    for transform in ("TrainTransform((0,), (1,))", "PairTransform((0,), (1,), 8, jitter=JITTER)"):
+        command = [sys.executable, "-c", code, transform]
+        run = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+        assert run.stdout.split() == ["False", "True"]
 
 
 # ============ PairTransform ============

@@ -31,6 +31,11 @@ def at_least(low: int) -> Callable[[str], int]:
 positive_int, non_negative_int = at_least(1), at_least(0)
 
 
+def seed_number(text: str) -> int:
+    """A seed that every generator takes, numpy's too; raises argparse.ArgumentTypeError for any other text."""
+    return _number(text, int, f"a whole number in 0..{2**32 - 1}", lambda value: 0 <= value < 2**32)
+
+
 def positive_number(text: str) -> float:
     """A finite number over 0; raises argparse.ArgumentTypeError for any other text."""
     return _number(text, float, "a number over 0", lambda value: 0 < value < math.inf)
@@ -72,12 +77,22 @@ def auto_or_positive(text: str) -> float | str:
 
 
 def named_number(text: str) -> tuple[str, float]:
-    """NAME=NUMBER -> (name, number); raises argparse.ArgumentTypeError for any other text."""
+    """NAME=NUMBER -> (name, finite number); raises argparse.ArgumentTypeError for any other text."""
     name, _, value = text.partition("=")
-    try:
-        return name, float(value)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=NUMBER") from None
+    with contextlib.suppress(ValueError):
+        if math.isfinite(float(value)):
+            return name, float(value)
+    raise argparse.ArgumentTypeError(f"{text!r} is not NAME=NUMBER")
+
+
+class MinMax(argparse.Action):
+    """Takes the two numbers of a flag MIN MAX in this order alone."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
+        """Store values; raises argparse.ArgumentError, one line on the terminal, when the first is the larger."""
+        if values[0] > values[1]:
+            raise argparse.ArgumentError(self, f"expected MIN first, got {values[0]} {values[1]}")
+        setattr(namespace, self.dest, values)
 
 
 def session_settings(args: argparse.Namespace) -> dict[str, Any]:

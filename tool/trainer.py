@@ -211,7 +211,7 @@ class TrainingRun:
         step = data_parallel(self.net, losses_of)
         # Crops are of one size, so that cuDNN's search for the fastest convolutions pays; what it finds may differ between runs.
         torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
-        self._last_save = time.monotonic()
+        self._last_save, self._last_iteration = time.monotonic(), time.perf_counter()
         with self._signals(), tqdm(total=self.max_step, initial=self.step, unit="it", dynamic_ncols=True) as bar:
             while self.epoch < self.epochs:
                 self.net.train()

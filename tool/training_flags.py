@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from tool.device import PRECISIONS
-from tool.flags import bool_flag, non_negative_int, non_negative_number, positive_int, session_settings
+from tool.flags import bool_flag, non_negative_number, positive_int, seed_number, session_settings
 from tool.run_log import RunLog
 from tool.trainer import RESUME_CHOICES, TrainingRun
 
@@ -24,7 +24,7 @@ def add_machine_flags(optimisation: argparse._ArgumentGroup) -> None:
     optimisation.add_argument(
         "--precision", choices=PRECISIONS, default="fp32", help="of convolutions; losses stay fp32 (default %(default)s)"
     )
-    optimisation.add_argument("--seed", type=non_negative_int, default=0, help="of everything random (default %(default)s)")
+    optimisation.add_argument("--seed", type=seed_number, default=0, help="of everything random (default %(default)s)")
     optimisation.add_argument(
         "--deterministic",
         type=bool_flag,

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from tool.errors import InputError
 from tool.images import read_image
 from tool.patches import PatchMask
 from tool.region_cache import RegionCache
@@ -15,6 +16,18 @@ from tool.shards import batch_share, rank
 from tool.trainer import ignore_signals
 from tool.transforms import TrainTransform, normalise, resize, to_tensor
 from voc12.lists import image_path
+
+
+def require_every(find: Callable[[Path, str], Path], voc12_root: Path, ids: Sequence[str]) -> None:
+    """Raise InputError counting the ids whose file find, image_path or mask_path, does not find, with what it says of the first."""
+    missing = []
+    for name in ids:
+        try:
+            find(voc12_root, name)
+        except InputError as error:
+            missing.append(error)
+    if missing:
+        raise InputError(f"{len(missing)} of {len(ids)} validation images lack a file; the first: {missing[0]}")
 
 
 class EpochSampler(Sampler):
@@ -158,9 +171,7 @@ class InferenceSet(Dataset):
     def __getitem__(self, index: int) -> dict:
         image = read_image(self.paths[index])
         height, width = image.shape[:2]
-        scaled = [
-            to_tensor(normalise(resize(image, round(height * scale), round(width * scale)), self.mean, self.std))
-            for scale in self.scales
-        ]
+        sizes = [[max(1, round(side * scale)) for side in (height, width)] for scale in self.scales]
+        scaled = [to_tensor(normalise(resize(image, *size), self.mean, self.std)) for size in sizes]
         sample = {"id": self.ids[index], "size": (height, width), "scaled": scaled}
         return sample if self.labels is None else sample | {"label": torch.from_numpy(self.labels[index])}
