@@ -24,7 +24,7 @@ from tool.cam_file import find_cam, load_cam
 from tool.crf import CRF_SETTINGS, SeedCrf, threshold_mask
 from tool.errors import run_script
 from tool.files import atomic_write, write_json
-from tool.flags import non_negative_int, positive_int
+from tool.flags import non_negative_int, positive_int, seed_number
 from tool.images import read_image, read_mask, write_image
 from tool.overlay import contact_sheet, mask_overlay, overlay
 from tool.seed import CRF_THRESHOLD
@@ -67,9 +67,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--max_epoches", type=positive_int, default=2, help="epochs of each method after that (default %(default)s)"
     )
-    parser.add_argument(
-        "--seed", type=non_negative_int, default=0, help="of the trainings, not of the data (default %(default)s)"
-    )
+    parser.add_argument("--seed", type=seed_number, default=0, help="of the trainings, not of the data (default %(default)s)")
     parser.add_argument("--num_workers", type=non_negative_int, default=2, help="loader processes (default %(default)s)")
     parser.add_argument("--sheet_images", type=positive_int, default=8, help="rows of the contact sheet (default %(default)s)")
     return parser.parse_args(argv)

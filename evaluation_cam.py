@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from tool.cam_file import CamFile, find_cam, load_cam, require_made_for
+from tool.cam_file import CAM_SUFFIXES, CamFile, find_cam, load_cam, require_made_for
 from tool.crf import SeedCrf
 from tool.errors import InputError, run_script
 from tool.files import git_commit, require_dir, write_json
@@ -43,7 +43,6 @@ PREDICT_DIR = "results/cpn/cam"
 LOGFILE = "evallog.txt"
 
 THRESHOLDS = tuple(i / 100 for i in range(101))
-CAM_SUFFIXES = (".npz", ".npy")
 IMAGES_PER_TASK = 32
 CRF_IMAGES_PER_TASK = 2  # about a second each
 NAMED_PROBLEMS = 10
@@ -153,6 +152,10 @@ class Evaluation:
     def best(self, absent: str = "zero") -> int:
         """The index of the threshold with the highest mIoU, the lowest of equals."""
         return int(self.scores.miou(absent).argmax())
+
+    def at(self, threshold: float) -> "Evaluation":
+        """The same at one of its thresholds alone."""
+        return replace(self, confusion=self.confusion[[self.thresholds.index(threshold)]], thresholds=(threshold,))
 
 
 def evaluate_cams(
@@ -422,22 +425,8 @@ def append_log(path: str | Path, comment: str, text: str) -> None:
         file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\t{comment}\n{text}{'=' * 37}\n")
 
 
-def is_after_crf(predict_dir: str | Path, ids: Sequence[str]) -> bool:
-    """Whether CAM files are seeds after the CRF, as make_crf.py writes them, by the first that is there."""
-    paths = (Path(predict_dir) / f"{name}{suffix}" for name in ids for suffix in CAM_SUFFIXES)
-    with contextlib.suppress(StopIteration, InputError):  # evaluate_cams counts what is missing or damaged
-        return load_cam(next(filter(Path.is_file, paths))).meta.get("stage") == CRF_STAGE
-    return False
-
-
-def chosen_thresholds(args: argparse.Namespace, after_crf: bool) -> tuple[float, ...]:
-    """The thresholds to evaluate, unit scale: --t alone, or the sweep. As released, --curve sweeps whatever --t is, and auto does.
-
-    After a CRF the one at which the maps say what the CRF decided, unless more are asked for: the best of a sweep would be a choice by
-    the masks that the CRF has not made.
-    """
-    if after_crf and args.t is None and not args.curve:
-        return (CRF_THRESHOLD,)
+def chosen_thresholds(args: argparse.Namespace) -> tuple[float, ...]:
+    """The thresholds to evaluate, unit scale: --t alone, or the sweep. As released, --curve sweeps whatever --t is, and auto does."""
     if args.t in (None, AUTO) or args.curve:
         return THRESHOLDS
     return (args.t if args.t_scale == "unit" else 2 * args.t,)
@@ -478,17 +467,16 @@ def main(args: argparse.Namespace) -> None:
         evaluation = evaluate_masks(ids, args.predict_dir, gt_dir, classes, args.num_workers)
     else:
         evaluate = partial(evaluate_cams, ids, args.predict_dir, gt_dir, classes, num_workers=args.num_workers)
-        after_crf = is_after_crf(args.predict_dir, ids)
-        if after_crf and args.t == AUTO:
-            raise InputError(f"{args.predict_dir} holds seeds after the CRF, which has decided already; leave --t auto out")
         if args.crf and args.t == AUTO and (args.crf_alpha is not None or args.crf_threshold not in (None, AUTO)):
             raise InputError("--t auto chooses the CRF's background score; give either it or --crf_threshold NUMBER, --crf_alpha")
         if args.t == AUTO or (args.crf and args.crf_threshold == AUTO):
             auto = choose_threshold(root, ids, args.predict_dir, args.num_workers, args.seed_dir)
         crf = chosen_crf(args, evaluate, auto) if args.crf else None
-        evaluation = evaluate(thresholds=chosen_thresholds(args, after_crf or crf is not None), crf=crf, voc12_root=root)
+        evaluation = evaluate(thresholds=chosen_thresholds(args), crf=crf, voc12_root=root)
         if CRF_STAGE in evaluation.stages and len(evaluation.stages) > 1:
             raise InputError(f"{args.predict_dir} mixes seeds before and after the CRF; keep them in folders of their own")
+        if CRF_STAGE in evaluation.stages and args.t is None and not args.curve:
+            evaluation = evaluation.at(CRF_THRESHOLD)  # the best of the sweep would be a choice by the masks that no CRF has made
         if crf is not None and auto is not None:
             print(f"threshold chosen without masks: {auto:.2f}, the CRF's background score")
             auto = CRF_THRESHOLD if args.t == AUTO else None

@@ -13,12 +13,14 @@ from tool.crf import (
     confident_label,
     crf_labels,
     crf_probabilities,
+    named_settings,
     prepend_background,
     threshold_alpha,
     threshold_label,
     threshold_mask,
 )
 from tool.errors import InputError
+from tool.flags import named_number
 
 IMAGE = np.random.default_rng(0).integers(0, 256, size=(12, 15, 3), dtype=np.uint8)
 
@@ -113,3 +115,12 @@ def test_missing_package_is_named(monkeypatch):
 def test_the_alpha_of_a_threshold_makes_background_equal_a_map_there(threshold):
     background, score = prepend_background(np.full((1, 1, 1), threshold), threshold_alpha(threshold)).ravel()
     assert background == pytest.approx(score)
+
+
+@pytest.mark.parametrize(
+    "number", ["gt_prob=1", "gt_prob=2", "gaussian_sxy=0", "bilateral_srgb=0", "bilateral_compat=-1", "iterations=-1"]
+)
+def test_numbers_that_make_no_sense_are_named(number):
+    name, value = named_number(number)
+    with pytest.raises(InputError, match=rf"the dense CRF cannot have {name} {value:g}; look at --crf_set"):
+        named_settings("irn", **{name: value})

@@ -34,6 +34,7 @@ from tool.files import atomic_write
 from tool.safe_pickle import NPY_MAGIC, load_pickled_npy
 
 FORMATS = ("npz", "released", "irn")
+CAM_SUFFIXES = (".npz", ".npy")  # the first is taken where both are there
 ZIP_MAGIC = b"PK\x03\x04"
 IRN_STRIDE = 4
 MAX_VALUE = 1 + 1e-5  # rounding of someone else's normalisation
@@ -92,11 +93,16 @@ def load_cam(path: str | Path) -> CamFile:
 
 def find_cam(directory: str | Path, image_id: str) -> Path:
     """The CAM file of an image: <id>.npz, else <id>.npy. Raises InputError naming both when there is neither."""
-    paths = [Path(directory) / f"{image_id}.{suffix}" for suffix in ("npz", "npy")]
+    paths = [Path(directory) / f"{image_id}{suffix}" for suffix in CAM_SUFFIXES]
     for path in paths:
         if path.is_file():
             return path
     raise InputError(f"no CAM file for {image_id}: neither {paths[0]} nor {paths[1].name} exists; run infer_cam.py for it")
+
+
+def has_cam(directory: str | Path, image_id: str) -> bool:
+    """Whether find_cam finds the CAM file of an image."""
+    return any((Path(directory) / f"{image_id}{suffix}").is_file() for suffix in CAM_SUFFIXES)
 
 
 def require_made_for(meta: dict[str, Any], classes: Sequence[str], where: str = "the CAM") -> None:

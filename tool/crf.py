@@ -55,10 +55,14 @@ MIN_PROBABILITY = 1e-5
 
 
 def named_settings(name: str, **numbers: float) -> CrfSettings:
-    """CRF_SETTINGS[name] with single numbers changed. Raises InputError for a number that does not exist."""
+    """CRF_SETTINGS[name] with single numbers changed. Raises InputError for a number that does not exist or makes no sense."""
     known = [field.name for field in fields(CrfSettings)]
     if unknown := sorted(set(numbers) - set(known)):
         raise InputError(f"the dense CRF has no setting {unknown[0]}; it has {', '.join(known)}")
+    for number, value in numbers.items():
+        width = number.endswith(("_sxy", "_srgb"))  # of a Gaussian, by which distances are divided
+        if not (0 < value < 1 if number == "gt_prob" else value > 0 if width else value >= 0):
+            raise InputError(f"the dense CRF cannot have {number} {value:g}; look at --crf_set in --help")
     if "iterations" in numbers:
         numbers["iterations"] = int(numbers["iterations"])
     return replace(CRF_SETTINGS[name], **numbers)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tool.cam_file import CamFile, find_cam, load_cam, require_made_for
+from tool.cam_file import CamFile, find_cam, has_cam, load_cam, require_made_for
 from tool.crf import SeedCrf, marginals_to_cam, seed_marginals
 from tool.errors import InputError
 from tool.files import file_digest
@@ -24,7 +24,7 @@ MASK_UNITS = "0 background, c + 1 class c, 255 unsure"
 def find_seeds(cam_dir: str | Path, ids: Sequence[str]) -> list[Path]:
     """The CAM file of each id. Raises InputError counting and naming the ids that have none."""
     cam_dir = Path(cam_dir)
-    missing = [name for name in ids if not any((cam_dir / f"{name}.{suffix}").is_file() for suffix in ("npz", "npy"))]
+    missing = [name for name in ids if not has_cam(cam_dir, name)]
     if missing:
         masks = any((cam_dir / f"{name}.png").is_file() for name in missing)
         raise InputError(

@@ -12,7 +12,7 @@ from tool.cam_file import load_cam
 from tool.errors import InputError
 from tool.images import read_image
 from tool.pool import pool_map
-from tool.seed import WALK_STAGE, find_seeds
+from tool.seed import CRF_STAGE, WALK_STAGE, find_seeds
 from voc12.lists import image_path
 
 MAX_IMAGES = 400
@@ -65,6 +65,8 @@ def _evidence(files: tuple[Path, Path]) -> Evidence | None:
         raise InputError(
             f"{cam_path} is of stage {WALK_STAGE}, where auto needs the seeds; evaluation_cam.py has --seed_dir for them"
         )
+    if cam_file.meta.get("stage") == CRF_STAGE:
+        raise InputError(f"{cam_path} is of stage {CRF_STAGE}, where the CRF has decided already; leave auto out")
     if not len(cam_file.keys):
         return None
     image = read_image(photograph)

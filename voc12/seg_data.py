@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from tool.cam_file import require_made_for
+from tool.cam_file import has_cam, require_made_for
 from tool.errors import InputError
 from tool.files import require_dir
 from tool.images import read_image, read_mask, read_mask_meta
@@ -31,7 +31,7 @@ def find_masks(mask_dir: str | Path, ids: Sequence[str], classes: Sequence[str])
     paths = [folder / f"{name}.png" for name in ids]
     missing = [path.stem for path in paths if not path.is_file()]
     if missing:
-        cams = any((folder / f"{name}.{suffix}").is_file() for name in missing for suffix in ("npz", "npy"))
+        cams = any(has_cam(folder, name) for name in missing)
         raise InputError(
             f"{len(missing)} of {len(ids)} images have no mask in --mask_dir {folder}, first {missing[0]}; "
             + ("it holds CAM files: make masks of them, make_masks.py or make_crf.py --out_mask" if cams else MASK_HELP)
