@@ -258,6 +258,7 @@ def test_lists_are_read_before_anything_runs(machine, tmp_path):
     assert machine.ran == []
 
 
-def test_photos_need_a_root(tmp_path):
-    with pytest.raises(InputError, match="--data photos needs --voc12_root"):
-        reproduce.main(reproduce.parse_args(["--table", "seeds", "--data", "photos"]))
+@pytest.mark.parametrize("data", ["photos", "photos20"])
+def test_photos_need_a_root(data):
+    with pytest.raises(InputError, match=f"--data {data} needs --voc12_root"):
+        reproduce.main(reproduce.parse_args(["--table", "seeds", "--data", data]))
