@@ -22,12 +22,15 @@ from tool.auto_threshold import OFFSET, SIDE, THRESHOLDS, Evidence, image_eviden
 from tool.cam_file import find_cam, load_cam
 from tool.crf import CRF_SETTINGS, crf_labels, named_settings, threshold_label
 from tool.errors import run_script
+from tool.flags import non_negative_int, positive_int
 from tool.images import read_image
+from voc12.auto_threshold import MAX_IMAGES
 from voc12.constants import MASK_DIR
 from voc12.lists import image_path, load_class_list, load_ids
 
 CRF_THRESHOLDS = np.arange(0.1, 0.95, 0.1)
 COLOUR_LEVELS = (0.35, 0.5)
+OFFSETS = (OFFSET, 0.7)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -36,8 +39,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("predict_dirs", nargs="+", type=Path, help="folders of CAM files")
     parser.add_argument("--voc12_root", required=True, help="data set folder in VOC layout")
     parser.add_argument("--list", default="val", help="list file, or its name (default %(default)s)")
-    parser.add_argument("--images", type=int, default=100, help="images that choose, evenly spread (default %(default)s)")
-    parser.add_argument("--num_workers", type=int, default=1, help="processes of the sweep (default %(default)s)")
+    parser.add_argument(
+        "--images", type=positive_int, default=MAX_IMAGES, help="images that choose, evenly spread (default %(default)s)"
+    )
+    parser.add_argument("--num_workers", type=non_negative_int, default=1, help="processes of the sweep (default %(default)s)")
     parser.add_argument("--crf", action="store_true", help="try the agreement with the dense CRF too")
     return parser.parse_args(argv)
 
@@ -134,10 +139,20 @@ def crf_agreement(pictures: Pictures, _evidence: Evidence) -> float:
     return float(CRF_THRESHOLDS[int(np.argmax(agreement))])
 
 
+def by_photograph(offset: float) -> Callable[[Pictures, Evidence], float]:
+    """information * (contrast - offset) formed in each photograph, as auto has it for maps that follow edges, whatever the map."""
+    return of_curve(lambda evidence: evidence.agreement - offset * evidence.information)
+
+
+def all_together(offset: float) -> Callable[[Pictures, Evidence], float]:
+    """The same with the contrast of all outlines together."""
+    return of_curve(lambda evidence: evidence.mean_information() * (evidence.contrast() - offset))
+
+
 METHODS = {
     "auto": lambda _, evidence: evidence.threshold(),
-    "information * (contrast - 0.3)": of_curve(lambda evidence: evidence.agreement - OFFSET * evidence.information),
-    "the same of all together, 0.7": of_curve(lambda evidence: evidence.mean_information() * (evidence.contrast() - 0.7)),
+    **{f"each photograph, offset {offset}": by_photograph(offset) for offset in OFFSETS},
+    **{f"all together, offset {offset}": all_together(offset) for offset in OFFSETS},
     "information of colour": of_curve(Evidence.mean_information),
     "contrast of outlines": of_curve(Evidence.contrast),
     "Otsu": of_histogram(filters.threshold_otsu),
@@ -161,7 +176,7 @@ def main(args: argparse.Namespace) -> None:
         miou = evaluate_cams(ids, folder, gt_dir, classes, num_workers=args.num_workers).scores.miou_skip
         best = int(miou.argmax())
         print(f"{folder}, {args.list}, {len(ids)} images: best {miou[best]:.2f} @ {best / 100:.2f}")
-        pictures = load_pictures(args.voc12_root, ids[:: max(1, len(ids) // args.images)], folder)
+        pictures = load_pictures(args.voc12_root, ids[:: -(-len(ids) // args.images)], folder)
         evidence = reduce(add, (image_evidence(image, cam) for image, cam in pictures))
         for name, method in methods.items():
             threshold = min(max(method(pictures, evidence), 0), 1)

@@ -9,6 +9,7 @@ from skimage.filters import threshold_otsu
 
 import evaluation_cam
 import make_crf
+from benchmarks import auto_threshold as auto_threshold_benchmark
 from tests.seeds import write_seeds
 from tool import auto_threshold
 from tool.auto_threshold import THRESHOLDS, Evidence, image_evidence
@@ -160,3 +161,20 @@ def test_no_class_no_threshold(pets_root, tmp_path):
     save_cam(tmp_path, CamFile(name, np.zeros(0, np.int64), np.zeros((0, 60, 80), np.float32), (60, 80), {}))
     with pytest.raises(InputError, match=r"none of the 1 CAM files looked at in .* has a class"):
         choose_threshold(pets_root, [name], tmp_path)
+
+
+def test_the_benchmark_sets_all_ideas_beside_the_best(pets_root, tmp_path, capsys):
+    cams = write_seeds(pets_root, tmp_path / "cam")
+    auto_threshold_benchmark.main(
+        auto_threshold_benchmark.parse_args(["--voc12_root", str(pets_root), "--list", "train", str(cams)])
+    )
+    first, *rows = capsys.readouterr().out.splitlines()
+    best = float(re.search(r"5 images: best (\d+\.\d+) @", first)[1])
+    names = list(auto_threshold_benchmark.METHODS)
+    found = {row[2:33].rstrip(): [float(number) for number in row[33:].split()] for row in rows[: len(names)]}
+    assert list(found) == names
+    assert found["auto"][0] == choose_threshold(pets_root, load_ids(pets_root, "train"), cams)
+    for _threshold, miou, distance in found.values():
+        assert distance == pytest.approx(miou - best, abs=0.011)
+        assert distance <= 0
+    assert len(rows) == 2 * len(names) + 1
