@@ -1,9 +1,12 @@
 """Files are written whole or not at all, and say where they come from."""
 
+import errno
 import hashlib
 import json
 import os
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,11 +17,14 @@ from tool.files import (
     atomic_write,
     file_digest,
     git_commit,
+    hold,
     read_json_lines,
     require_dir,
     require_file,
     write_json,
 )
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_text_and_bytes_are_written_and_folders_made(tmp_path):
@@ -139,3 +145,32 @@ def test_git_commit_says_when_tracked_files_are_changed(tmp_path, monkeypatch):
     assert git_commit() == commit
     (tmp_path / "a").write_text("2")
     assert git_commit() == f"{commit}-dirty"
+
+
+HOLDS = "import sys; from tool.files import hold; file = hold(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
+
+
+def test_a_lock_is_one_process_s_until_it_ends(tmp_path):
+    path = tmp_path / "new" / "lock"
+    command = [sys.executable, "-c", HOLDS, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(BlockingIOError):
+            hold(path)
+        waited = []
+
+        def end_the_other() -> None:
+            waited.append(True)
+            other.kill()
+
+        hold(path, end_the_other).close()
+    assert waited == [True]
+    hold(path, lambda: pytest.fail("nobody holds it")).close()
+
+
+def test_a_disk_without_locks_grants_all(tmp_path, monkeypatch):
+    def lockf(_file, _how) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(files.fcntl, "lockf", lockf)
+    hold(tmp_path / "lock").close()

@@ -3,6 +3,10 @@
 import json
 import os
 import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +18,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from tests.ranks import run_ranks
 from tool.checkpoint import load_torch
 from tool.errors import InputError
+from tool.files import read_json_lines
 from tool.run_log import RunLog
 from tool.trainer import CHECKPOINT, TrainingRun, ignore_signals, seed_everything, to_device
 
+ROOT = Path(__file__).parents[1]
 EPOCHS, STEPS = 2, 3
+RESUMES = "import sys; from pathlib import Path; from tests.test_trainer import _run; _run(Path(sys.argv[1])).resume('auto')"
 
 
 class _Net(nn.Sequential):
@@ -338,3 +345,17 @@ def test_seed_everything_fixes_torch_and_numpy():
         seed_everything(3)
         drawn.append((torch.rand(2).tolist(), np.random.rand(2).tolist()))  # noqa: NPY002
     assert drawn[0] == drawn[1]
+
+
+def test_two_processes_do_not_train_one_session(tmp_path):
+    """The second is refused while the first trains, whether there is a checkpoint yet or not, and may go on after it."""
+    run = _run(tmp_path)
+    run.resume("auto")
+    other = partial(subprocess.run, [sys.executable, "-c", RESUMES, str(tmp_path)], capture_output=True, text=True, cwd=ROOT)
+    refused = other(check=False)
+    message = f"another process is training session {tmp_path}; wait for it, or give this training another --session_name"
+    assert message in refused.stderr
+    assert len(read_json_lines(tmp_path / "log.jsonl")) == 1  # the second has left no line in it
+    run.train(_loader, _losses(run), lambda _epoch: {})
+    again = other(check=True)
+    assert f"continuing {tmp_path} at iteration {EPOCHS * STEPS}" in again.stderr + again.stdout

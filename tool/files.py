@@ -2,18 +2,20 @@
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from tool.errors import InputError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 
 @contextlib.contextmanager
@@ -57,6 +59,29 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def hold(path: str | Path, on_wait: Callable[[], None] | None = None) -> IO:
+    """Lock path for this process until the file that is returned is closed or the process ends, however it ends; its folder is made.
+
+    on_wait: called before waiting where another process has the lock; None: BlockingIOError is raised instead
+    A disk that knows no locks grants every one. Worker processes do not inherit it.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    file = Path(path).open("w")  # noqa: SIM115, the caller closes it
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:  # by platform
+        if on_wait is None:
+            file.close()
+            raise BlockingIOError(errno.EAGAIN, "held by another process", str(path)) from error
+        on_wait()
+        fcntl.lockf(file, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            file.close()
+            raise
+    return file
 
 
 def file_digest(path: str | Path) -> str:

@@ -5,7 +5,6 @@ something that needs it is missing, and its script keeps the files that are fini
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tool.errors import InputError
-from tool.files import append_json_line, git_commit, read_json_lines
+from tool.files import append_json_line, git_commit, hold, read_json_lines
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = "steps.jsonl"
@@ -132,9 +131,7 @@ class Runner:
 @contextlib.contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
     """Make the folder and wait until no other process is in this block with it: tables that are made at once share sessions."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with hold(folder / ".lock", lambda: print(f"waiting for another process that works in {folder}", flush=True)):
         yield
 
 

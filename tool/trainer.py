@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import numpy as np
 import torch
@@ -27,10 +27,12 @@ from tool.checkpoint import load_torch, save_torch
 from tool.device import autocast
 from tool.distributed import data_parallel, gather, leave, mean_over_ranks
 from tool.errors import InputError
+from tool.files import hold
 from tool.run_log import RunLog, provenance
 from tool.shards import is_main, rank, world_size
 
 CHECKPOINT = "checkpoint.pth"
+LOCK = ".training"
 RESUME_CHOICES = ("auto", "never")
 # Settings that may differ between a run and its continuation: they change how fast it goes or what it prints, not what it computes.
 FREE_SETTINGS = ("num_workers", "device", "save_minutes", "log_every", "resume", "superpixel_cache")
@@ -81,6 +83,7 @@ class TrainingRun:
     log_every: int = 20
     stop_after: int | None = None
     _stop_signal: int | None = field(default=None, init=False)
+    _lock: IO | None = field(default=None, init=False)
     _last_iteration: float = field(default_factory=time.perf_counter, init=False)
     _last_ids: list[str] = field(default_factory=list, init=False)
     _last_save: float = field(default_factory=time.monotonic, init=False)
@@ -141,8 +144,31 @@ class TrainingRun:
     def resume(self, mode: str) -> None:
         """Continue from the folder's checkpoint, if mode is "auto" and there is one; log a "start" or "resume" line.
 
-        Raises InputError when the checkpoint was made with other settings, and when some of the ranks see none.
+        The folder is this run's alone from here to the end of train(). Raises InputError when another process has it, when the
+        checkpoint was made with other settings, and when some of the ranks see none.
         """
+        self._take_folder()
+        try:
+            self._resume(mode)
+        except BaseException:
+            self._leave_folder()
+            raise
+
+    def _take_folder(self) -> None:
+        if is_main():
+            with contextlib.suppress(BlockingIOError):
+                self._lock = hold(self.folder / LOCK)
+        if any(gather(is_main() and self._lock is None)):
+            raise InputError(
+                f"another process is training session {self.folder}; wait for it, or give this training another --session_name"
+            )
+
+    def _leave_folder(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _resume(self, mode: str) -> None:
         path = self.folder / CHECKPOINT
         resumed = mode == "auto" and path.is_file()
         if len(set(gather(resumed))) > 1:
@@ -212,7 +238,11 @@ class TrainingRun:
         # Crops are of one size, so that cuDNN's search for the fastest convolutions pays; what it finds may differ between runs.
         torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
         self._last_save, self._last_iteration = time.monotonic(), time.perf_counter()
-        with self._signals(), tqdm(total=self.max_step, initial=self.step, unit="it", dynamic_ncols=True) as bar:
+        bar = tqdm(total=self.max_step, initial=self.step, unit="it", dynamic_ncols=True)
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._leave_folder)
+            stack.enter_context(self._signals())
+            stack.enter_context(bar)
             while self.epoch < self.epochs:
                 self.net.train()
                 # A run that was stopped before its epoch's validation has no iteration left to do here.
