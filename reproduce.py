@@ -16,10 +16,11 @@ import argparse
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import demo
 import train_aff
@@ -88,7 +89,7 @@ PRESETS = {
         cells=((8,), (16,), (32,), (64,), (32, 64), (8, 16, 32, 64)),
         backbones=("efficientnet_lite0", "efficientnet_lite0:8"),
         absent="skip",
-        about="the embedded sample data set, EfficientNet-Lite0, settings of demo.py, but each method from ImageNet weights",
+        about="the embedded sample data set, settings of demo.py, but each method from ImageNet weights",
     ),
     "photos": Preset(
         voc12_root=None,
@@ -109,7 +110,7 @@ PRESETS = {
         cells=((14,), (28,), (56,), (112,), (56, 112), (14, 28, 56), (14, 28, 56, 112)),
         backbones=("efficientnet_lite0", "efficientnet_lite0:8"),
         absent="skip",
-        about="VOC 2012 photographs of six animal classes (790 train, 200 val), EfficientNet-Lite0, crop 224, 3 epochs",
+        about="VOC 2012 photographs of six animal classes (790 train, 200 val)",
     ),
     "voc12": Preset(
         voc12_root=train_cpn.VOC12_ROOT,
@@ -126,14 +127,14 @@ PRESETS = {
         cells=((28,), (56,), (112,), (224,), (56, 112), (14, 28, 56, 112), (224, 448)),
         backbones=("resnet38", "resnet50:8", "efficientnet_lite0:8"),
         absent="zero",
-        about="VOC 2012, the released settings: ResNet38, crop 448, batch 4, 8 epochs",
+        about="VOC 2012, the released settings (ResNet38, crop 448, batch 4, 8 epochs)",
     ),
 }
 PRESETS["photos20"] = replace(
     PRESETS["photos"],
     train_list="train_aug",
     splits={"train": "all20_train_aug", "val": "all20_val"},
-    about="VOC 2012 photographs of all 20 classes (1,060 train, of which 311 are scored, 160 val), EfficientNet-Lite0, crop 224, 3 epochs",
+    about="VOC 2012 photographs of all 20 classes (1,060 train, of which 311 are scored, 160 val)",
 )
 
 # Section 8 of the papers' numbers (CPN table 1 and its references), ResNet38, VOC 2012, one seed each: (setting, stage, split) -> mIoU.
@@ -208,6 +209,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 # ============ commands ============
+def changed_settings(parse: Callable, flags: Sequence[str]) -> dict[str, Any]:
+    """Those of a trainer's settings that flags change from its defaults, and that may change its result."""
+    settings, defaults = vars(parse(list(flags))), vars(parse([]))
+    free = {*FREE_SETTINGS, "preset"}
+    return {key: value for key, value in settings.items() if value != defaults[key] and key not in free}
+
+
 @dataclass(frozen=True)
 class Road:
     """The commands of one data set, from training to evaluation. What a session is called follows from its settings."""
@@ -231,10 +239,7 @@ class Road:
 
         A --preset is no setting but what others default to, so that two ways to say the same share a session.
         """
-        settings, defaults = vars(parse(list(flags))), vars(parse([]))
-        free = {*FREE_SETTINGS, "preset"}
-        kept = {key: value for key, value in settings.items() if value != defaults[key] and key not in free}
-        return self.results / f"{name}_{digest(kept | {'from': made_from})}"
+        return self.results / f"{name}_{digest(changed_settings(parse, flags) | {'from': made_from})}"
 
     def _trainer(self, script: str, flags: Sequence[str], folder: Path, *needs: Step) -> Step:
         where = ["--session_name", folder.name, "--results", str(self.results), "--device", self.device]
@@ -526,12 +531,25 @@ def measure(plan: Sequence[Plan]) -> tuple[list[Row], list[str]]:
     return rows, list(commands)
 
 
-def write_table(args: argparse.Namespace, about: str, plan: Sequence[Plan]) -> str:
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """name value, name value, ... as one types them."""
+
+    def word(value: Any) -> str:
+        if isinstance(value, list | tuple):
+            return "=".join(map(word, value))
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
+    values = {name: value if isinstance(value, list | tuple) else [value] for name, value in settings.items()}
+    return ", ".join(f"{name} {' '.join(map(word, value))}" for name, value in values.items())
+
+
+def write_table(args: argparse.Namespace, preset: Preset, plan: Sequence[Plan]) -> str:
     """Write Markdown, CSV and HTML of what is there so far, and return the Markdown."""
     table = TABLES[args.table]
     rows, commands = measure(plan)
     done, wanted = sum(len(row.measurements) for row in rows), sum(len(steps) for _, steps in plan)
-    notes = [f"Data: {about}.{f' Training flags: {args.train_flags}.' if args.train_flags else ''}"]
+    settings = settings_text(changed_settings(train_cpn.parse_args, ["--train_list", preset.train_list, *preset.train.split()]))
+    notes = [f"Data: {preset.about}. CAM networks: train_cpn.py's defaults, but for {settings}, and what a row says."]
     notes += [f"Unfinished: {done} of {wanted} evaluations are there."] if done < wanted else []
     notes += [table.note, LEGEND + PUBLISHED_NOTE]
     text = markdown(table.title, notes, rows)
@@ -563,9 +581,9 @@ def main(args: argparse.Namespace) -> None:
         for steps in chosen:
             runner.make(steps[seed])
             if not args.dry_run:
-                write_table(args, preset.about, plan)
+                write_table(args, preset, plan)
     if not args.dry_run:
-        print(f"{write_table(args, preset.about, plan)}\ntable: {args.out}/{args.table}_{args.data}.md, .csv, .html")
+        print(f"{write_table(args, preset, plan)}\ntable: {args.out}/{args.table}_{args.data}.md, .csv, .html")
 
 
 if __name__ == "__main__":

@@ -131,6 +131,7 @@ def test_seeds_table(machine, tmp_path, capsys):
     text = (tmp_path / "tables" / "seeds_sample.md").read_text()
     assert text in capsys.readouterr().out
     assert "Unfinished" not in text
+    assert "CAM networks: train_cpn.py's defaults, but for val_list none, crop_size 64, resize_long 64 96, backbone" in text
     assert (tmp_path / "tables" / "seeds_sample.html").read_text().count("python train_cpn.py") == 8
 
     before = (tmp_path / "tables" / "seeds_sample.csv").read_bytes()
@@ -262,3 +263,15 @@ def test_lists_are_read_before_anything_runs(machine, tmp_path):
 def test_photos_need_a_root(data):
     with pytest.raises(InputError, match=f"--data {data} needs --voc12_root"):
         reproduce.main(reproduce.parse_args(["--table", "seeds", "--data", data]))
+
+
+def test_settings_of_a_table_are_those_in_force():
+    """A flag after another replaces it, and a --preset stands for what it sets."""
+    flags = ["--crop_size", "224", "--crop_size", "160", "--preset", "best", "--loss_weights", "loss_tcp=0"]
+    found = reproduce.changed_settings(reproduce.train_cpn.parse_args, flags)
+    text = reproduce.settings_text(found)
+    assert "crop_size 160" in text
+    assert "224" not in text
+    assert "refinement_factor 0" in text
+    assert "loss_weights loss_tcp=0" in text
+    assert "preset" not in text
