@@ -73,7 +73,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model.add_argument(
         "--refinement",
         choices=[name for name in REFINEMENTS if name != "none"],
-        help="modules that refine the CAM here, whatever refined it in training (default the same; none is --cam plain)",
+        help="modules that refine the CAM here, whatever refined it in training (default the same; none is --cam plain); with --cam "
+        "refined also on a network of --method cam, whose modules are as they start",
     )
     model.add_argument("--prcm", choices=PRCM_KEYS, help="memory order of PRCM's keys (default as in training)")
     model.add_argument(
@@ -230,9 +231,10 @@ def main(args: argparse.Namespace) -> None:
     net.to(device, memory_format=torch.channels_last)
     give_back_free_memory()
     refined = args.cam == "refined" or (args.cam == "auto" and config["method"] != "cam")
-    if refined and config["method"] == "cam":
+    if refined and config["method"] == "cam" and not args.refinement:
         raise InputError(
-            f"--cam refined: {args.weights} was trained with --method cam, its refinement is untrained; use --cam plain"
+            f"--cam refined: {args.weights} was trained with --method cam, its refinement is untrained; use --cam plain, or name the "
+            "untrained modules to use, e.g. --refinement pcm"
         )
     if not refined and (args.refinement or args.prcm):
         raise InputError("--refinement and --prcm are for refined maps; this network or --cam makes plain ones")

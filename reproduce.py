@@ -429,7 +429,10 @@ def patches_lines(road: Road, _args: argparse.Namespace) -> list[Line]:
 
 
 def prcm_lines(road: Road, _args: argparse.Namespace) -> list[Line]:
-    """The modules that refine: in training and inference, and in the inference of one and the same CPN."""
+    """The modules that refine: in training and inference, in the inference of one and the same CPN, and untrained on each method.
+
+    The last are controls: what PCM, left as it starts, does for a network that saw no patches.
+    """
     modules = {
         "none": ["--refinement", "none"],
         "PCM": ["--refinement", "pcm"],
@@ -442,6 +445,12 @@ def prcm_lines(road: Road, _args: argparse.Namespace) -> list[Line]:
     for name, flags in (modules | {"none": ["--cam", "plain"]}).items():
         if flags:
             lines.append(Line(f"CPN's weights, {name}", "seed", split, partial(road.seed, (), split, infer=tuple(flags))))
+    untrained = ("--refinement_factor", "0")
+    on_plain = partial(road.seed, ("--method", "cam"), split, infer=("--cam", "refined", "--refinement", "pcm"))
+    lines.append(Line("plain CAM, PCM untrained", "seed", split, on_plain))
+    lines += _seed_lines(road, {"SEAM, PCM untrained": ["--method", "seam", *untrained]})
+    if road.train(untrained, 0).folder != road.train((), 0).folder:
+        lines += _seed_lines(road, {"CPN, PCM + PRCM untrained": untrained})
     return lines
 
 
@@ -488,7 +497,8 @@ TABLES = {
     ),
     "prcm": Table(
         "Refinement modules",
-        "CPN with the modules in training and in inference; CPN's weights: trained with PCM + PRCM, refined by these modules alone.",
+        "CPN with the modules in training and in inference; CPN's weights: trained with PCM + PRCM, refined by these modules alone; "
+        "untrained: the modules' layers as they start, on a network of that method.",
         prcm_lines,
     ),
     "backbones": Table("Backbones", "NAME:S is output stride S.", backbones_lines),

@@ -314,8 +314,19 @@ def test_missing_data_and_weights_are_named(pets_root, weights, tmp_path):
 
 def test_untrained_refinement_is_refused(pets_root, weights, tmp_path):
     assert _error(pets_root, weights / "cam.pth", tmp_path, "--cam", "refined") == (
-        f"--cam refined: {weights / 'cam.pth'} was trained with --method cam, its refinement is untrained; use --cam plain"
+        f"--cam refined: {weights / 'cam.pth'} was trained with --method cam, its refinement is untrained; use --cam plain, or name "
+        "the untrained modules to use, e.g. --refinement pcm"
     )
+
+
+def test_named_modules_refine_the_plain_baseline_untrained(pets_root, weights, tmp_path):
+    plain = _infer(pets_root, weights / "cam.pth", tmp_path / "cam", "--cam", "refined", "--refinement", "pcm")
+    cpn = _infer(pets_root, weights / "cpn.pth", tmp_path / "cpn", "--refinement", "pcm")  # the same layers
+    for name in IDS:
+        np.testing.assert_array_equal(plain[name].cam, cpn[name].cam)
+    assert plain[IDS[0]].meta["method"] == "cam"
+    assert plain[IDS[0]].meta["stage"] == "cam_refined"
+    assert plain[IDS[0]].meta["refinement"] == "pcm"
 
 
 def test_data_of_another_class_count_is_named(voc_root, weights, tmp_path):

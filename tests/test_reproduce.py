@@ -142,11 +142,14 @@ def test_seeds_table(machine, tmp_path, capsys):
 
     # The full network of the tables of losses and modules is the CPN above.
     rows = _make(tmp_path, "prcm", "--seeds", "0")
-    assert machine.ran.count("train_cpn") == 4
+    assert machine.ran.count("train_cpn") == 6  # the plain CAM is there as well
     assert not any(row["published"] for row in rows)
     assert rows[3]["setting"] == "PCM + PRCM (CPN)"
     assert [row["setting"] for row in rows[5:]] == [
-        f"CPN's weights, {name}" for name in ("none", "PCM", "PRCM", "PCM + PRCM, keys transposed")
+        *(f"CPN's weights, {name}" for name in ("none", "PCM", "PRCM", "PCM + PRCM, keys transposed")),
+        "plain CAM, PCM untrained",
+        "SEAM, PCM untrained",
+        "CPN, PCM + PRCM untrained",
     ]
     machine.ran.clear()
     rows = _make(tmp_path, "losses", "--seeds", "0")
@@ -249,7 +252,7 @@ def test_other_flags_are_other_numbers(machine, tmp_path, monkeypatch):
 def test_score_images(machine, tmp_path):
     rows = _make(tmp_path, "prcm", "--seeds", "0", "--score_images", "1")
     assert {row["images"] for row in rows} == {"1"}
-    assert len(list((tmp_path / "results").glob("cpn_seed0_*/cam_*_val_1_*.json"))) == 9
+    assert len(list((tmp_path / "results").glob("*_seed0_*/cam_*_val_1_*.json"))) == 12
 
 
 def test_lists_are_read_before_anything_runs(machine, tmp_path):
