@@ -26,9 +26,9 @@ import numpy as np
 from tqdm import tqdm
 
 from tool.cam_file import CAM_SUFFIXES, CamFile, find_cam, load_cam, require_made_for
-from tool.crf import SeedCrf
+from tool.crf import SeedCrf, named_settings
 from tool.errors import InputError, run_script
-from tool.files import git_commit, require_dir, write_json
+from tool.files import git_commit, require_dir, require_no_folder, write_json
 from tool.flags import AUTO, add_seed_crf_flags, auto_or_number, bool_flag, non_negative_int, seed_crf
 from tool.images import read_image, read_mask, read_mask_meta
 from tool.metrics import Scores, ThresholdSweep, confusion_matrix, iou_table
@@ -344,7 +344,8 @@ def _threshold_line(evaluation: Evaluation, best: int) -> str:
     threshold = evaluation.thresholds[best]
     halved = f"unit scale (the released halved scale: {threshold / 2:.3f})"
     if len(evaluation.thresholds) == 1:
-        decided = " of a CRF's maps, which say there what it decided" if CRF_STAGE in evaluation.stages else ""
+        at_decision = CRF_STAGE in evaluation.stages and threshold == CRF_THRESHOLD
+        decided = " of a CRF's maps, which say there what it decided" if at_decision else ""
         return f"background threshold {threshold:.2f}{decided}, {halved}"
     first, last = evaluation.thresholds[0], evaluation.thresholds[-1]
     return f"best background threshold {threshold:.2f} of {first:.2f}..{last:.2f}, {halved}"
@@ -446,6 +447,23 @@ def chosen_crf(args: argparse.Namespace, evaluate: Callable[..., Evaluation], au
     return seed_crf(args, score)
 
 
+def require_flags_that_act(args: argparse.Namespace) -> None:
+    """Raise InputError for a flag that these other flags would leave without effect, or that contradicts them."""
+    if args.seed_dir and args.t != AUTO:
+        raise InputError("--seed_dir goes with --t auto")
+    if args.t_scale == "halved" and not isinstance(args.t, float):
+        raise InputError("--t_scale halved says what a number in --t refers to, and there is none")
+    if args.type == "png" and (args.curve or args.t is not None or args.crf):
+        raise InputError("--curve, --curve_png, --t and --crf need CAM files (--type npy); label maps have no threshold")
+    own = {name: getattr(args, name) for name in ("crf_set", "crf_on", "crf_threshold", "crf_alpha")}
+    if not args.crf and (given := [name for name, value in own.items() if value not in (None, [], ())]):
+        raise InputError(f"--{given[0]} goes with --crf, which is not given")
+    if args.crf:
+        named_settings(args.crf, **dict(args.crf_set))
+    if args.crf and args.t == AUTO and (args.crf_alpha is not None or args.crf_threshold not in (None, AUTO)):
+        raise InputError("--t auto chooses the CRF's background score; give either it or --crf_threshold NUMBER, --crf_alpha")
+
+
 def main(args: argparse.Namespace) -> None:
     """Evaluate the predictions of a list, print the report and write what was asked for."""
     # ============ data ============
@@ -458,28 +476,25 @@ def main(args: argparse.Namespace) -> None:
     classes = load_class_list(args.classes or (root if root.is_dir() else None))
 
     # ============ evaluation ============
-    if args.seed_dir and args.t != AUTO:
-        raise InputError("--seed_dir goes with --t auto")
+    require_flags_that_act(args)
+    for flag in ("json", "curve_png", "logfile"):
+        require_no_folder(getattr(args, flag), flag)
     auto = None
     if args.type == "png":
-        if args.curve or args.t is not None or args.crf:
-            raise InputError("--curve, --curve_png, --t and --crf need CAM files (--type npy); label maps have no threshold")
         evaluation = evaluate_masks(ids, args.predict_dir, gt_dir, classes, args.num_workers)
     else:
         evaluate = partial(evaluate_cams, ids, args.predict_dir, gt_dir, classes, num_workers=args.num_workers)
-        if args.crf and args.t == AUTO and (args.crf_alpha is not None or args.crf_threshold not in (None, AUTO)):
-            raise InputError("--t auto chooses the CRF's background score; give either it or --crf_threshold NUMBER, --crf_alpha")
         if args.t == AUTO or (args.crf and args.crf_threshold == AUTO):
             auto = choose_threshold(root, ids, args.predict_dir, args.num_workers, args.seed_dir)
         crf = chosen_crf(args, evaluate, auto) if args.crf else None
         evaluation = evaluate(thresholds=chosen_thresholds(args), crf=crf, voc12_root=root)
         if CRF_STAGE in evaluation.stages and len(evaluation.stages) > 1:
             raise InputError(f"{args.predict_dir} mixes seeds before and after the CRF; keep them in folders of their own")
-        if CRF_STAGE in evaluation.stages and args.t is None and not args.curve:
+        if CRF_STAGE in evaluation.stages and args.t in (None, AUTO) and not args.curve:
             evaluation = evaluation.at(CRF_THRESHOLD)  # the best of the sweep would be a choice by the masks that no CRF has made
         if crf is not None and auto is not None:
             print(f"threshold chosen without masks: {auto:.2f}, the CRF's background score")
-            auto = CRF_THRESHOLD if args.t == AUTO else None
+            auto = None  # of what comes out of the CRF no threshold is chosen
 
     # ============ output ============
     text = report(evaluation, list_name, args.absent, auto)

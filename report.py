@@ -22,7 +22,7 @@ from tool import page, report_page
 from tool.cam_file import find_cam, load_cam
 from tool.crf import threshold_mask
 from tool.errors import InputError, run_script
-from tool.files import atomic_write, git_commit, read_json_lines, require_dir
+from tool.files import atomic_write, git_commit, read_json_lines, require_dir, require_no_folder
 from tool.flags import non_negative_int, positive_int
 from tool.images import read_image, read_mask
 from tool.metrics import confusion_matrix, iou_table
@@ -30,7 +30,7 @@ from tool.overlay import mask_overlay, overlay
 from tool.pool import pool_map
 from tool.report_page import Card, jpeg_uri
 from tool.result_table import short_commit
-from tool.seed import CRF_THRESHOLD
+from tool.seed import CRF_STAGE, CRF_THRESHOLD, PLAIN_STAGE, REFINED_STAGE, find_seeds
 from voc12.auto_threshold import choose_threshold
 from voc12.constants import DATA_HELP, IGNORE_LABEL, MASK_DIR
 from voc12.lists import LIST_HELP, image_path, list_title, load_class_list, load_ids, mask_path
@@ -40,6 +40,7 @@ OUT = "results/report.html"
 
 CAM_STAGES = {"cam_dir": "CAM", "refined_dir": "refined CAM", "crf_dir": "CAM + CRF"}
 MASK_STAGES = {"mask_dir": "pseudo mask", "pred_dir": "prediction"}
+FILE_STAGES = {"cam_dir": PLAIN_STAGE, "refined_dir": REFINED_STAGE, "crf_dir": CRF_STAGE}  # what the files say of themselves
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -103,6 +104,8 @@ def evaluate_stages(args: argparse.Namespace, ids: Sequence[str], classes: Seque
         if (given := getattr(args, flag)) is None:
             continue
         folder = require_dir(given, f"folder of stage {name}", f"check --{flag}")
+        if flag in FILE_STAGES:
+            require_stage(flag, folder, ids)
         evaluate = evaluate_cams if flag in CAM_STAGES else evaluate_masks
         decided = {"thresholds": (CRF_THRESHOLD,)} if flag == "crf_dir" else {}
         evaluation = evaluate(ids, folder, gt_dir, classes, num_workers=args.num_workers, **decided)
@@ -112,6 +115,18 @@ def evaluate_stages(args: argparse.Namespace, ids: Sequence[str], classes: Seque
     if not stages:
         raise InputError("no stage given; set --refined_dir or another of the folders in --help")
     return stages
+
+
+def require_stage(flag: str, folder: Path, ids: Sequence[str]) -> None:
+    """Raise InputError where the first CAM file of a folder says that it is of another stage than the flag's; the field's formats name
+    none.
+    """
+    path = find_seeds(folder, ids)[0]
+    stage = load_cam(path).meta.get("stage", FILE_STAGES[flag])
+    if stage != FILE_STAGES[flag]:
+        right = next((f"give the folder as --{other}" for other, its in FILE_STAGES.items() if its == stage), None)
+        hint = right or "give the masks made from it (make_masks.py) as --mask_dir"
+        raise InputError(f"--{flag} is for files of stage {FILE_STAGES[flag]}, {path} is of stage {stage}; {hint}")
 
 
 def training_curves(session: Path) -> dict[str, list[tuple[float, float]]]:
@@ -146,17 +161,22 @@ class Gallery:
         return threshold_mask(cam.cam, cam.keys, threshold)
 
     def score(self, name: str) -> float:
-        """mIoU of the last stage on the image, percent, over the classes in its mask or label map."""
+        """mIoU of the last stage on the image, percent, over the classes in its mask or label map; NaN where the mask is all 255."""
         _, folder, threshold = self.stages[-1]
         confusion = confusion_matrix(
             self.label(name, folder, threshold), read_mask(mask_path(self.voc12_root, name)), self.num_classes
         )
-        return float(np.nan_to_num(iou_table(confusion).miou_skip))
+        return float(iou_table(confusion).miou_skip)
 
     def card(self, scored: tuple[str, float]) -> Card:
         """The card of (id, score)."""
         name, score = scored
         image, truth = read_image(image_path(self.voc12_root, name)), read_mask(mask_path(self.voc12_root, name))
+        if image.shape[:2] != truth.shape:
+            raise InputError(
+                f"{image_path(self.voc12_root, name)} is of size {image.shape[:2]}, its mask {truth.shape} (height, width); a photograph "
+                "is turned as its EXIF says, its mask must be turned as well"
+            )
         pictures = {"photograph": image, "ground truth": mask_overlay(image, truth)}
         for stage, folder, threshold in self.stages:
             if threshold is not None and stage != CAM_STAGES["crf_dir"]:
@@ -171,11 +191,11 @@ class Gallery:
 
 
 def cards(args: argparse.Namespace, ids: Sequence[str], stages: Sequence[Stage], num_classes: int) -> list[Card]:
-    """At most --limit cards, evenly spread from the worst image to the best."""
+    """At most --limit cards, evenly spread from the worst image to the best; images whose mask is all 255 have no score and no card."""
     made = Gallery(Path(args.voc12_root), tuple((s.name, s.folder, s.threshold) for s in stages), num_classes)
     scores = pool_map(made.score, ids, args.num_workers, "scores")
-    order = np.argsort(scores, kind="stable")
-    chosen = order[np.unique(np.linspace(0, len(ids) - 1, min(args.limit, len(ids))).round().astype(int))]
+    order = np.argsort(scores, kind="stable")[: np.isfinite(scores).sum()]  # NaN is sorted to the end
+    chosen = order[np.unique(np.linspace(0, len(order) - 1, min(args.limit, len(order))).round().astype(int))]
     return pool_map(made.card, [(ids[index], scores[index]) for index in chosen], args.num_workers, "pictures")
 
 
@@ -194,15 +214,16 @@ def stage_section(args: argparse.Namespace, stages: Sequence[Stage]) -> str:
                 "" if auto is None else f"{miou[stage.evaluation.thresholds.index(auto)]:.2f}",
                 "" if auto is None else f"{auto:.2f}",
                 str(stage.evaluation.images),
+                ", ".join(stage.evaluation.stages),
                 str(stage.folder),
             )
         )
-    head = ("stage", "mIoU (%)", "best threshold", "mIoU without masks", "its threshold", "images", "folder")
+    head = ("stage", "mIoU (%)", "best threshold", "mIoU without masks", "its threshold", "images", "files say", "folder")
     return page.section("Stages", page.table(head, rows, numbers=range(1, 6)))
 
 
 def curve_section(args: argparse.Namespace, stages: Sequence[Stage]) -> str:
-    """mIoU against the threshold, for the stages that have one; the markers are those of the last of them."""
+    """mIoU against the threshold with the best one and the one chosen without masks, for the stages that have one."""
     searched = [stage for stage in stages if stage.auto is not None]
     if not searched:
         return ""
@@ -210,16 +231,17 @@ def curve_section(args: argparse.Namespace, stages: Sequence[Stage]) -> str:
         stage.name: list(zip(stage.evaluation.thresholds, stage.evaluation.scores.miou(args.absent), strict=True))
         for stage in searched
     }
-    last = searched[-1]
-    markers = [
-        page.Marker(last.threshold, f"best {last.threshold:.2f}"),
-        page.Marker(last.auto, f"without masks {last.auto:.2f}"),
-    ]
+    markers = []
+    for stage in searched:
+        of = f"{stage.name}: " if len(searched) > 1 else ""
+        markers.append(page.Marker(stage.threshold, f"{of}best {stage.threshold:.2f}", stage.name))
+        markers.append(page.Marker(stage.auto, f"{of}without masks {stage.auto:.2f}", stage.name, dashed=True))
     return page.section("Background threshold", page.line_chart(curves, "background threshold (unit scale)", "mIoU (%)", markers))
 
 
 def main(args: argparse.Namespace) -> None:
     """Write the page."""
+    require_no_folder(args.out, "out")
     root = require_dir(args.voc12_root, "--voc12_root", DATA_HELP)
     classes = load_class_list(root)
     ids = load_ids(root, args.list)
@@ -230,18 +252,21 @@ def main(args: argparse.Namespace) -> None:
 
     title = args.title or (Path(args.session_dir).resolve().name if args.session_dir else f"Report, {list_name}")
     iou = last.evaluation.scores.iou[last.best]
+    where = "" if last.auto is None else f" @ {last.threshold:.2f} (best by the masks)"
     panels = [
         curve_section(args, stages),
         page.section("Training", page.line_chart(curves, "iteration", "loss")) if any(curves.values()) else "",
-        page.section(f"IoU of classes, {last.name} (%)", report_page.bars(dict(zip(last.evaluation.classes, iou, strict=True)))),
         page.section(
-            f"Confusion, {last.name}",
+            f"IoU of classes, {last.name}{where} (%)", report_page.bars(dict(zip(last.evaluation.classes, iou, strict=True)))
+        ),
+        page.section(
+            f"Confusion, {last.name}{where}",
             report_page.heat_table(last.evaluation.confusion[last.best], last.evaluation.classes),
             page.paragraph("Rows: ground truth; columns: prediction; percent of the row's pixels.", soft=True),
         ),
     ]
     shown = cards(args, ids, stages, len(classes) + 1)
-    order = f"{len(shown)} of {len(ids)} images, worst first, by the mIoU of {last.name} over the classes in each image."
+    order = f"{len(shown)} of {len(ids)} images, worst first, by the mIoU of {last.name}{where} over the classes in each image."
     body = [
         f"<h1>{page.escape(title)}</h1>",
         page.paragraph(f"{list_name}, {len(ids)} images, commit {short_commit(git_commit())}", soft=True),

@@ -1,6 +1,8 @@
 """The threshold without masks: both measures against loops over thresholds and pixels, and objects that it must find."""
 
+import json
 import re
+import shutil
 
 import cv2
 import numpy as np
@@ -16,6 +18,7 @@ from tool.auto_threshold import THRESHOLDS, Evidence, image_evidence
 from tool.cam_file import CamFile, load_cam, save_cam
 from tool.errors import InputError
 from voc12.auto_threshold import choose_threshold
+from voc12.constants import MASK_DIR
 from voc12.lists import load_ids
 
 
@@ -91,13 +94,24 @@ def test_evidence_adds_up(small):
     assert np.allclose(total.agreement, one.information * one.contrast() + other.information * other.contrast())
 
 
-def test_a_photograph_of_one_colour_decides_nothing():
-    evidence = image_evidence(np.full((40, 50, 3), 90, np.uint8), np.random.default_rng(0).random((1, 40, 50), dtype=np.float32))
+def test_a_photograph_of_one_colour_leaves_otsu():
+    cam = np.random.default_rng(0).random((1, 40, 50), dtype=np.float32)
+    evidence = image_evidence(np.full((40, 50, 3), 90, np.uint8), cam)
     assert np.allclose(evidence.information, 0)
-    assert 0 < evidence.threshold() < 1
+    start = int(np.argmax(np.convolve(evidence.information, np.ones(5) / 5, mode="same")))
+    expected = THRESHOLDS[start] + (threshold_otsu(cv2.resize(cam[0], (200, 160))) - THRESHOLDS[start]) / 3
+    assert evidence.threshold() == pytest.approx(expected, abs=0.03)
 
 
-def test_maps_that_ignore_edges_take_the_mean_with_otsu():
+def test_maps_of_one_value_have_no_threshold(pets_root, tmp_path):
+    name = load_ids(pets_root, "train")[0]
+    seed = load_cam(write_seeds(pets_root, tmp_path / "cam") / f"{name}.npz")
+    save_cam(tmp_path / "dead", CamFile(name, seed.keys, np.full_like(seed.cam, -1), seed.size, {}))
+    with pytest.raises(InputError, match="dead: all scores are alike, no threshold parts them; has the network learnt anything"):
+        choose_threshold(pets_root, [name], tmp_path / "dead")
+
+
+def test_maps_that_ignore_edges_take_a_third_of_the_way_to_otsu():
     rng = np.random.default_rng(0)
     image = np.repeat(np.repeat(rng.integers(0, 256, (15, 20, 3), dtype=np.uint8), 10, axis=0), 10, axis=1)
     cam = _scene(0.5, 0)[1]
@@ -105,7 +119,41 @@ def test_maps_that_ignore_edges_take_the_mean_with_otsu():
     information = THRESHOLDS[np.convolve(evidence.information, np.ones(5) / 5, mode="same").argmax()]
     otsu = threshold_otsu(cam)
     assert abs(information - otsu) > 0.05
-    assert evidence.threshold() == pytest.approx((information + otsu) / 2, abs=0.02)
+    assert evidence.threshold() == pytest.approx(information + (otsu - information) / 3, abs=0.02)
+
+
+def _evidence(contrast):
+    """Evidence of one photograph whose information is highest at 0.30, Otsu's threshold is 0.60, and contrast is highest at 0.90.
+
+    contrast: where information is highest
+    """
+    information = np.exp(-(((THRESHOLDS - 0.3) / 0.3) ** 2))
+    curve = contrast + 4 * (THRESHOLDS - 0.3)
+    scores = np.zeros(100)
+    scores[[20, 59, 60, 99]] = 1  # Otsu's is anywhere in between
+    scores[40:60] = 0.5
+    return Evidence(information, information * curve, curve, np.ones(99), scores, 1)
+
+
+def test_edges_weigh_information_and_contrast_against_each_other():
+    # With x = threshold - 0.3: exp(-(x / 0.3)^2) (1.4 - 0.3 + 4 x) is highest where 4 x^2 + 1.1 x = 0.18.
+    expected = 0.3 + (-1.1 + (1.1**2 + 4 * 4 * 0.18) ** 0.5) / 8
+    assert _evidence(1.4).threshold() == pytest.approx(expected, abs=0.008)
+
+
+def test_between_the_two_kinds_of_maps_lies_a_mean():
+    edges, discs = _evidence(1.25).threshold(), _evidence(1.05).threshold()
+    assert _evidence(1.5).threshold() == pytest.approx(edges, abs=0.05)
+    middle = _evidence(1.15)
+    of_edges = THRESHOLDS[auto_threshold._highest(middle.agreement - auto_threshold.OFFSET * middle.information)]
+    assert discs != of_edges
+    assert middle.threshold() == pytest.approx((of_edges + discs) / 2, abs=0.011)
+
+
+def test_no_masks_are_needed(pets_root, tmp_path):
+    cams, ids = write_seeds(pets_root, tmp_path / "cam"), load_ids(pets_root, "train")
+    root = shutil.copytree(pets_root, tmp_path / "no_masks", ignore=shutil.ignore_patterns(MASK_DIR))
+    assert choose_threshold(root, ids, cams) == choose_threshold(pets_root, ids, cams)
 
 
 def test_scripts_take_auto(pets_root, tmp_path, capsys):
@@ -124,8 +172,14 @@ def test_scripts_take_auto(pets_root, tmp_path, capsys):
     alone = capsys.readouterr().out.splitlines()
     assert alone[2:] == out.splitlines()[2:]  # the same table
 
-    evaluation_cam.main(evaluation_cam.parse_args([*flags, "--t", "auto", "--crf", "irn"]))
-    assert f"{chosen:.2f}, the CRF's background score" in capsys.readouterr().out
+    found = []
+    for auto in (("--t", "auto"), ("--crf_threshold", "auto")):  # two ways to say the same
+        evaluation_cam.main(evaluation_cam.parse_args([*flags, *auto, "--crf", "irn"]))
+        found.append((capsys.readouterr().out, (tmp_path / "auto.json").read_text()))
+    assert found[0] == found[1]
+    assert f"{chosen:.2f}, the CRF's background score" in found[0][0]
+    numbers = json.loads(found[0][1])
+    assert (numbers["best_threshold"], numbers["auto_threshold"], numbers["crf"]["bg_threshold"]) == (0.5, None, chosen)
     words = [
         *base,
         "--infer_list",
@@ -152,8 +206,9 @@ def test_walked_maps_take_the_seeds_share_of_pixels(pets_root, tmp_path, capsys)
     line = next(line for line in capsys.readouterr().out.splitlines() if "chosen without masks" in line)
     found = float(re.search(r"background threshold (0\.\d+)", line)[1])
     assert found == pytest.approx(choose_threshold(pets_root, ids, cams) ** 2, abs=0.015)
-    with pytest.raises(InputError, match="--seed_dir goes with --t auto"):
-        evaluation_cam.main(evaluation_cam.parse_args([*flags, "--t", "0.5", "--seed_dir", str(cams)]))
+    flags[flags.index(str(tmp_path / "walk"))] = str(cams)
+    with pytest.raises(InputError, match="is of stage cam_refined; --seed_dir is for maps after IRN's walk, leave it out"):
+        evaluation_cam.main(evaluation_cam.parse_args([*flags, "--t", "auto", "--seed_dir", str(cams)]))
 
 
 def test_no_class_no_threshold(pets_root, tmp_path):

@@ -387,6 +387,28 @@ def test_masks_without_any_class_are_refused(tmp_path):
     assert _error(root, tmp_path / "cam") == "nothing to evaluate: no pixel of the 1 masks has a class, all are 255"
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--crf_threshold 0.9", "--crf_threshold goes with --crf, which is not given"),
+        ("--crf_alpha 2", "--crf_alpha goes with --crf, which is not given"),
+        ("--crf_on labels", "--crf_on goes with --crf, which is not given"),
+        ("--crf_set iterations=1", "--crf_set goes with --crf, which is not given"),
+        ("--type png --crf_threshold auto", "--crf_threshold goes with --crf, which is not given"),
+        ("--t_scale halved", "--t_scale halved says what a number in --t refers to, and there is none"),
+        ("--t auto --t_scale halved", "--t_scale halved says what a number in --t refers to, and there is none"),
+        ("--t 0.5 --seed_dir seeds", "--seed_dir goes with --t auto"),
+        ("--crf irn --crf_set iterations=1.5", "the dense CRF cannot have iterations 1.5, only whole ones"),
+    ],
+)
+def test_flags_without_effect_are_refused(small, flags, message):
+    assert _error(*small, *flags.split()) == message
+
+
+def test_a_folder_is_no_file_to_write(small, tmp_path):
+    assert _error(*small, "--curve_png", str(tmp_path)) == f"--curve_png {tmp_path} is a folder; give the name of a file"
+
+
 @pytest.mark.parametrize("threshold", ["-0.1", "1.5", "46", "nan"])
 def test_thresholds_out_of_range_are_refused(threshold, capsys):
     with pytest.raises(SystemExit):

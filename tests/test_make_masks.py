@@ -63,7 +63,9 @@ def test_maps_after_a_walk_show_as_much_as_the_seeds_at_their_threshold(pets_roo
     for name in load_ids(pets_root, "train"):
         seed = load_cam(cam_dir / f"{name}.npz")
         save_cam(tmp_path / "walk", CamFile(seed.id, seed.keys, seed.cam**2, seed.size, seed.meta | {"stage": "irn_walk"}))
-    with pytest.raises(InputError, match=r"is of stage irn_walk, where auto needs the seeds; evaluation_cam.py has --seed_dir"):
+    with pytest.raises(
+        InputError, match=r"is of stage irn_walk, where auto needs the seeds that walked; evaluation_cam.py and make_masks.py"
+    ):
         _make(pets_root, tmp_path / "walk", tmp_path / "mask", "--t", "auto")
     capsys.readouterr()
     _make(pets_root, cam_dir, tmp_path / "mask", "--t", "auto")

@@ -27,11 +27,19 @@ def test_ticks_of_a_single_value():
 
 
 def test_line_chart_puts_points_in_order():
-    svg = line_chart({"a": [(0, 10), (0.5, 40), (1, 20)], "none": []}, "x <1>", "y", [Marker(0.5, "best & only")])
+    svg = line_chart(
+        {"a": [(0, 10), (0.5, 40), (1, 20)], "none": []},
+        "x <1>",
+        "y",
+        [Marker(0.5, "best & only", "a"), Marker(1, "auto", "a", dashed=True)],
+    )
     points = [tuple(map(float, pair.split(","))) for pair in re.search(r'points="([^"]*)"', svg).group(1).split()]
     assert points[0][0] < points[1][0] < points[2][0]
     assert points[1][1] < points[2][1] < points[0][1]  # down is larger
-    assert f'x1="{points[1][0]}"' in svg.split("stroke-dasharray")[0].rsplit("<line", 1)[1]
+    best, auto = re.findall(r"<line [^>]*/>(?=<text)", svg)
+    assert f'x1="{points[1][0]}"' in best
+    assert f'x1="{points[2][0]}"' in auto
+    assert ("stroke-dasharray" in best, "stroke-dasharray" in auto) == (False, True)
     assert "x &lt;1&gt;" in svg
     assert "best &amp; only" in svg
     assert "none" not in re.findall(r">([^<]*)</text>", svg)

@@ -8,17 +8,22 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from evaluation_cam import evaluate_cams, evaluate_masks
 from report import evaluate_stages, main, parse_args, training_curves
 from tests.conftest import PETS
 from tests.seeds import write_seeds
 from tests.synthetic import write_voc_tree
+from tool.cam_file import CamFile, load_cam, save_cam
+from tool.crf import threshold_mask
 from tool.errors import InputError
-from tool.images import read_mask, write_mask
-from tool.report_page import bars, heat_table
+from tool.images import read_image, read_mask, write_mask
+from tool.overlay import mask_overlay, overlay
+from tool.report_page import bars, heat_table, jpeg_uri
+from voc12.auto_threshold import choose_threshold
 from voc12.constants import MASK_DIR
-from voc12.lists import load_ids
+from voc12.lists import image_path, load_ids, mask_path
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -58,13 +63,45 @@ def test_numbers_are_the_evaluations(run, page):
     text = page[1]
     for evaluation in (seeds, masks):
         assert f"<td class=number>{evaluation.scores.miou_skip[evaluation.best('skip')]:.2f}</td>" in text
-    assert f"best {seeds.thresholds[seeds.best('skip')]:.2f}</text>" in text
+    best, auto = seeds.best("skip"), choose_threshold(data, ids, folder / "cam")
+    at_auto = seeds.scores.miou_skip[seeds.thresholds.index(auto)]
+    assert f"<td class=number>{at_auto:.2f}</td><td class=number>{auto:.2f}</td><td class=number>5</td>" in text
+    assert f"best {seeds.thresholds[best]:.2f}</text>" in text
+    assert f"without masks {auto:.2f}</text>" in text
+    first, last = (re.search(r'points="([^"]*)"', text)[1].split()[index].split(",")[0] for index in (0, -1))
+    places = [float(x) for x in re.findall(r'<line x1="([\d.]+)" [^>]*/><text', text)]
+    wanted = sorted((seeds.thresholds[best], auto))
+    assert places == pytest.approx([float(first) + x * (float(last) - float(first)) for x in wanted], abs=0.1)
     assert f'<span class="value">{masks.scores.iou[0, 0]:.1f}</span>' in text
     scores = [float(value) for value in re.findall(r"<figcaption><b>([\d.]+)</b>", text)]
     assert scores == sorted(scores)
     assert len(scores) == 5
     assert scores[-1] == 100  # the mask that was not moved
+    shares = 100 * masks.confusion[0] / masks.confusion[0].sum(axis=1, keepdims=True)
+    cells = re.findall(r'<td style="background:rgba[^>]*>(\d*)</td>', text)
+    assert cells == [f"{share:.0f}" if share >= 0.5 else "" for share in shares.ravel()]
+
+
+def test_pictures_are_those_of_the_image(run, page):
+    data, folder = run
+    text = page[1]
     assert text.count("data:image/jpeg;base64,") == 5 * 5  # photograph, ground truth, CAM, seed, pseudo mask
+    card = text[text.index('<figure class="card"') :]  # the worst image
+    found = re.findall(r'<img src="data:image/jpeg;base64,([^"]*)" alt="([^"]*) of (\w+)"', card)[:5]
+    assert [title for _, title, _ in found] == ["photograph", "ground truth", "refined CAM", "seed, refined CAM", "pseudo mask"]
+    name = found[0][2]
+    image, truth = read_image(image_path(data, name)), read_mask(mask_path(data, name))
+    cam = load_cam(folder / "cam" / f"{name}.npz")
+    best = re.search(r"best (0\.\d\d)</text>", text)[1]
+    expected = [
+        image,
+        mask_overlay(image, truth),
+        overlay(image, cam.cam.max(axis=0)),
+        mask_overlay(image, threshold_mask(cam.cam, cam.keys, float(best))),
+        mask_overlay(image, read_mask(folder / "mask" / f"{name}.png")),
+    ]
+    assert [f"data:image/jpeg;base64,{encoded}" for encoded, _, _ in found] == [jpeg_uri(picture) for picture in expected]
+    assert len({encoded for encoded, _, _ in found}) == 5
 
 
 def test_page_needs_nothing_and_escapes_everything(page):
@@ -100,6 +137,62 @@ def test_what_is_missing_is_named(run, tmp_path):
         evaluate_stages(parse_args(["--voc12_root", str(run[0])]), ["a"], PETS)
     with pytest.raises(InputError, match=r"folder of stage prediction not found: .*nowhere; check --pred_dir"):
         _page(run, tmp_path / "r.html", "--pred_dir", str(tmp_path / "nowhere"))
+
+
+def test_files_of_another_stage_are_refused(run, tmp_path):
+    _, folder = run
+    with pytest.raises(
+        InputError, match=r"--cam_dir is for files of stage cam, .*npz is of stage cam_refined; give .* as --refined_dir"
+    ):
+        _page(run, tmp_path / "r.html", "--cam_dir", str(folder / "cam"))
+    with pytest.raises(InputError, match=r"--crf_dir is for files of stage seed_crf, .* as --refined_dir"):
+        _page(run, tmp_path / "r.html", "--crf_dir", str(folder / "cam"))
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_two_curves_mark_their_own_thresholds(run, tmp_path):
+    data, folder = run
+    for name in load_ids(data, "train"):
+        cam = load_cam(folder / "cam" / f"{name}.npz")
+        save_cam(tmp_path / "plain", CamFile(name, cam.keys, cam.cam**2, cam.size, cam.meta | {"stage": "cam"}))
+    text = _page(run, tmp_path / "r.html", "--cam_dir", str(tmp_path / "plain")).split("<h2>Training")[0]
+    marks = re.findall(r'<line x1="[^>]*stroke="(#\w+)"[^>]*/><text[^>]*>([^<]*)</text>', text)
+    colours = dict(re.findall(r'stroke="(#\w+)" stroke-width="3"/>\n<text[^>]*>([^<]*)</text>', text))
+    assert len(marks) == 4
+    assert all(words.startswith(f"{colours[colour]}: ") for colour, words in marks)
+
+
+@pytest.fixture
+def own(run, tmp_path):
+    """A copy of the data set to spoil, with the run."""
+    return shutil.copytree(run[0], tmp_path / "data"), run[1]
+
+
+def test_an_image_without_classes_has_no_card(own, tmp_path):
+    name = load_ids(own[0], "train")[0]
+    write_mask(mask_path(own[0], name), np.full_like(read_mask(mask_path(own[0], name)), 255))
+    text = _page(own, tmp_path / "r.html")
+    assert "4 of 5 images, worst first" in text
+    assert f"photograph of {name}" not in text
+
+
+def test_a_mask_of_another_size_is_named(own, tmp_path):
+    name = load_ids(own[0], "train")[0]
+    Image.fromarray(read_image(image_path(own[0], name)).transpose(1, 0, 2)).save(image_path(own[0], name))
+    flags = [
+        "--voc12_root",
+        own[0],
+        "--list",
+        "train",
+        "--mask_dir",
+        own[1] / "mask",
+        "--num_workers",
+        1,
+        "--out",
+        tmp_path / "r.html",
+    ]
+    with pytest.raises(InputError, match=rf"{name}.jpg is of size \(80, 60\), its mask \(60, 80\)"):
+        main(parse_args([str(word) for word in flags]))
 
 
 def test_bars_and_heat_leave_out_what_does_not_occur():

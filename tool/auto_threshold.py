@@ -10,7 +10,9 @@ itself follows colours; contrast alone too high. The threshold with the highest 
 formed in each photograph and then added up: a contrast of all outlines together is that of a few photographs with long and strong ones.
 
 Plain CAMs, smooth discs, do not: contrast is about 1 there, and says nothing. Information chooses too low, Otsu's threshold of the
-scores too high; their mean is taken.
+scores too high; a third of the way from the one to the other is taken.
+
+Between the two kinds of maps, which few photographs do not tell apart for certain, lies a mean of both choices.
 
 docs/LOG.md has the other ideas that were tried, and the distance of each to the best threshold.
 """
@@ -25,7 +27,8 @@ THRESHOLDS = np.arange(1, 100) / 100
 SIDE = 200  # pixels of the longer side that photographs and maps are reduced to
 COLOUR_BINS = 8  # a channel of Lab
 OFFSET = 0.3
-FOLLOWS_EDGES = 1.1  # contrast from which on a map counts as one that follows edges
+PLAIN, FOLLOWS_EDGES = 1.05, 1.25  # contrast up to which a map does not follow edges, and from which on it does
+TOWARDS_OTSU = 1 / 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,12 +69,16 @@ class Evidence:
         return self.gradient / np.maximum(self.outline, 1)
 
     def threshold(self) -> float:
-        """The threshold to take, unit scale, one of THRESHOLDS."""
+        """The threshold to take, unit scale, one of THRESHOLDS. Raises ValueError where all scores are alike."""
+        if np.count_nonzero(self.scores) < 2:
+            raise ValueError("all scores are alike, no threshold parts them")
         peak = _highest(self.information)
-        if self.contrast()[peak] >= FOLLOWS_EDGES:
-            return float(THRESHOLDS[_highest(self.agreement - OFFSET * self.information)])
-        otsu = threshold_otsu(hist=(self.scores, np.append(THRESHOLDS, 1) - 0.005))
-        return float(THRESHOLDS[(peak + int(otsu * 100)) // 2])
+        of_edges = _highest(self.agreement - OFFSET * self.information)
+        otsu = threshold_otsu(hist=(self.scores, np.append(THRESHOLDS, 1) - 0.005))  # the middle of the last bin below
+        of_discs = peak + TOWARDS_OTSU * (int(otsu * 100) - peak)
+        contrast = self.agreement[peak] / max(self.information[peak], 1e-12)  # a photograph's weight is what its colours tell
+        follows = np.interp(contrast, (PLAIN, FOLLOWS_EDGES), (0, 1))
+        return float(THRESHOLDS[round(float(follows * of_edges + (1 - follows) * of_discs))])
 
 
 def _highest(curve: np.ndarray) -> int:

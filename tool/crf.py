@@ -63,6 +63,8 @@ def named_settings(name: str, **numbers: float) -> CrfSettings:
         width = number.endswith(("_sxy", "_srgb"))  # of a Gaussian, by which distances are divided
         if not (0 < value < 1 if number == "gt_prob" else value > 0 if width else value >= 0):
             raise InputError(f"the dense CRF cannot have {number} {value:g}; look at --crf_set in --help")
+        if number == "iterations" and value != int(value):
+            raise InputError(f"the dense CRF cannot have {number} {value:g}, only whole ones")
     if "iterations" in numbers:
         numbers["iterations"] = int(numbers["iterations"])
     return replace(CRF_SETTINGS[name], **numbers)

@@ -37,13 +37,14 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
     """Open a temporary file beside path and rename it to path when the block ends without an error.
 
     A reader sees the old file or the new one, never a part; after an error or a kill the old file is untouched.
-    Folders above path are made. mode: "wb" or "w" (UTF-8).
+    Folders above path are made. mode: "wb" or "w" (UTF-8; a name from disk that is not becomes backslashes).
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    text = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace"}
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
-        with naming(path), os.fdopen(handle, mode, encoding="utf-8" if "b" not in mode else None) as file:
+        with naming(path), os.fdopen(handle, mode, **text) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -129,6 +130,12 @@ def require_dir(path: str | Path, name: str, hint: str) -> Path:
     if not path.is_dir():
         raise InputError(f"{name} not found: {path}; {hint}")
     return path
+
+
+def require_no_folder(path: str | Path | None, flag: str) -> None:
+    """Raise InputError if the file that flag asks to write is a folder; for scripts to find out before they work."""
+    if path is not None and Path(path).is_dir():
+        raise InputError(f"--{flag} {path} is a folder; give the name of a file")
 
 
 def require_file(path: str | Path, name: str, hint: str) -> Path:

@@ -31,10 +31,12 @@ COLOURS = ("#0b68cb", "#c2410c", "#2e7d32", "#7c3aed", "#64748b", "#be185d")
 
 
 class Marker(NamedTuple):
-    """A vertical line in a chart."""
+    """A vertical line in a chart, in the colour of the curve of this name."""
 
     x: float
     text: str
+    curve: str
+    dashed: bool = False
 
 
 def page(title: str, body: str, style: str = "", script: str = "") -> str:
@@ -131,10 +133,11 @@ def line_chart(
             parts.append(f'<line x1="{place}" x2="{place + 16}" y1="12" y2="12" stroke="{colour}" stroke-width="3"/>')
             parts.append(f'<text x="{place + 21}" y="16">{escape(name)}</text>')
     for index, marker in enumerate(sorted(markers)):
-        x, colour = across(marker.x), COLOURS[(index + 1) % len(COLOURS)]
+        x, colour = across(marker.x), COLOURS[list(curves).index(marker.curve) % len(COLOURS)]
+        dashes = ' stroke-dasharray="4 3"' if marker.dashed else ""
         end = "end" if x > 0.8 * width or (index == 0 and x > 0.3 * width) else "start"  # two neighbours write to both sides
         parts.append(
-            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{height - bottom}" stroke="{colour}" stroke-dasharray="4 3"/>'
+            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{height - bottom}" stroke="{colour}"{dashes}/>'
             f'<text x="{x + (-5 if end == "end" else 5):.1f}" y="{height - bottom - 10 - 17 * index}" text-anchor="{end}">'
             f"{escape(marker.text)}</text>"
         )

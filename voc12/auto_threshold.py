@@ -24,7 +24,8 @@ def choose_threshold(
     """The threshold, unit scale, from at most MAX_IMAGES of the list's images, evenly spread over it.
 
     seed_dir: for maps after IRN's walk, the seeds that walked; the threshold is then chosen on them and matched (matching_threshold)
-    Raises InputError for images without a CAM file, and when none of them has a class.
+    Raises InputError for images without a CAM file, files after a CRF or a walk, and when no file has a class or all maps are of one
+    value.
     """
     if seed_dir is not None:
         return matching_threshold(ids, cam_dir, seed_dir, choose_threshold(voc12_root, ids, seed_dir, num_workers), num_workers)
@@ -33,7 +34,11 @@ def choose_threshold(
     evidence = [found for found in pool_map(_evidence, files, num_workers, "auto threshold") if found is not None]
     if not evidence:
         raise InputError(f"no threshold can be chosen: none of the {len(ids)} CAM files looked at in {cam_dir} has a class")
-    return reduce(add, evidence).threshold()
+    total = reduce(add, evidence)
+    try:
+        return total.threshold()
+    except ValueError as error:
+        raise InputError(f"{cam_dir}: {error}; has the network learnt anything?") from error
 
 
 def matching_threshold(
@@ -41,10 +46,15 @@ def matching_threshold(
 ) -> float:
     """The threshold of THRESHOLDS at which the CAM files in cam_dir show as large a share of their pixels as the seeds in seed_dir at
     seed_threshold; for maps after a walk, which changes scores but should not change how much is object.
+
+    Raises InputError for maps that say they are of another stage.
     """
     ids = ids[:: -(-len(ids) // MAX_IMAGES)]
     seeds = pool_map(_shown, find_seeds(seed_dir, ids), num_workers, "seeds")
-    walked = pool_map(_shown, find_seeds(cam_dir, ids), num_workers, "maps")
+    paths = find_seeds(cam_dir, ids)
+    if (stage := load_cam(paths[0]).meta.get("stage", WALK_STAGE)) != WALK_STAGE:
+        raise InputError(f"{paths[0]} is of stage {stage}; --seed_dir is for maps after IRN's walk, leave it out")
+    walked = pool_map(_shown, paths, num_workers, "maps")
     wanted = np.interp(seed_threshold, THRESHOLDS, np.mean(seeds, axis=0))
     return float(THRESHOLDS[np.abs(np.mean(walked, axis=0) - wanted).argmin()])
 
@@ -63,7 +73,8 @@ def _evidence(files: tuple[Path, Path]) -> Evidence | None:
     cam_file = load_cam(cam_path)
     if cam_file.meta.get("stage") == WALK_STAGE:
         raise InputError(
-            f"{cam_path} is of stage {WALK_STAGE}, where auto needs the seeds; evaluation_cam.py has --seed_dir for them"
+            f"{cam_path} is of stage {WALK_STAGE}, where auto needs the seeds that walked; evaluation_cam.py and make_masks.py take "
+            "them as --seed_dir"
         )
     if cam_file.meta.get("stage") == CRF_STAGE:
         raise InputError(f"{cam_path} is of stage {CRF_STAGE}, where the CRF has decided already; leave auto out")
@@ -71,5 +82,7 @@ def _evidence(files: tuple[Path, Path]) -> Evidence | None:
         return None
     image = read_image(photograph)
     if image.shape[:2] != cam_file.cam.shape[1:]:
-        raise InputError(f"{cam_path} is of size {cam_file.cam.shape[1:]}, its image {image.shape[:2]} (height, width)")
+        raise InputError(
+            f"{cam_path} is of size {cam_file.cam.shape[1:]}, its image {image.shape[:2]} (height, width); is it of other photographs?"
+        )
     return image_evidence(image, cam_file.cam)
