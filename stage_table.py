@@ -17,7 +17,8 @@ from functools import partial
 from pathlib import Path
 
 from evaluation_cam import Evaluation, evaluate_cams, evaluate_masks, results
-from tool.errors import run_script
+from tool.crf import named_settings
+from tool.errors import InputError, run_script
 from tool.files import atomic_write, require_dir, write_json
 from tool.flags import AUTO, add_seed_crf_flags, non_negative_int, seed_crf, session_settings
 from tool.seed import CRF_THRESHOLD
@@ -28,6 +29,9 @@ from voc12.lists import LIST_HELP, list_stem, list_title, load_class_list, load_
 VOC12_ROOT = "data/VOCdevkit/VOC2012"
 SEED_DIR = "results/cpn/cam_{list}"
 OUT = "results/stage_table"
+
+# What masks say of themselves; make_masks.py's, cam_mask, may be IRN's walked maps at another threshold. Masks from elsewhere say nothing.
+MASK_STAGES = {"AffinityNet mask": {"aff_mask"}, "IRN mask": {"irn_mask", "cam_mask"}, "segmentation": {"seg_mask"}}
 
 FOLDERS = {
     "seed_dir": "CAM files",
@@ -88,6 +92,8 @@ def evaluate_list(args: argparse.Namespace, name: str, classes: Sequence[str]) -
     for stage, folder in (("AffinityNet mask", args.aff_dir), ("IRN mask", args.irn_dir), ("segmentation", args.seg_dir)):
         if folder:
             rows[stage] = evaluation_of(evaluate_masks, folder)()
+            if wrong := set(rows[stage].stages) - MASK_STAGES[stage]:
+                raise InputError(f"{_folder(folder, name)} holds masks of stage {min(wrong)}, given for the row {stage}")
     return rows
 
 
@@ -117,6 +123,10 @@ def main(args: argparse.Namespace) -> None:
     """Evaluate every stage on every list, print the table and write it."""
     root = require_dir(args.voc12_root, "--voc12_root", DATA_HELP)
     classes = load_class_list(root)
+    titles = [list_title(name) for name in args.lists]
+    if twice := next((title for title in titles if titles.count(title) > 1), None):
+        raise InputError(f"--lists names {twice} twice; a column needs a name of its own")
+    named_settings(args.crf, **dict(args.crf_set))
     for name in args.lists:
         for flag, what in FOLDERS.items():
             if folder := getattr(args, flag):

@@ -407,7 +407,15 @@ def main(args: argparse.Namespace) -> None:
 
     # ============ loop ============
     run = begin_session(
-        args, parse_args(["--preset", args.preset]), net, optimizer, schedule, device, args.max_epoches, steps_per_epoch
+        args,
+        parse_args(["--preset", args.preset]),
+        net,
+        optimizer,
+        schedule,
+        device,
+        args.max_epoches,
+        steps_per_epoch,
+        free=("preset",),  # what it sets is compared
     )
 
     def losses_of(batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -66,9 +66,18 @@ def test_table_of_two_lists(pets_root, folders, tmp_path, capsys):
 
 
 def test_segmentation_has_a_row(pets_root, folders, tmp_path):
-    text, _ = _table(pets_root, folders, tmp_path / "table", "--lists", "val", "--seg_dir", f"{folders}/irn_{{list}}")
+    for image in load_ids(pets_root, "val"):
+        write_mask(tmp_path / "seg" / f"{image}.png", read_mask(folders / "irn_val" / f"{image}.png"), {"stage": "seg_mask"})
+    text, _ = _table(pets_root, folders, tmp_path / "table", "--lists", "val", "--seg_dir", str(tmp_path / "seg"))
     masks = evaluate_masks(load_ids(pets_root, "val"), folders / "irn_val", pets_root / MASK_DIR, PETS)
     assert text.splitlines()[-1] == f"| segmentation | {masks.scores.miou_zero[0]:.2f} |"
+
+
+def test_masks_of_another_stage_and_lists_of_one_name_are_refused(pets_root, folders, tmp_path):
+    with pytest.raises(InputError, match="irn_val holds masks of stage irn_mask, given for the row segmentation"):
+        _table(pets_root, folders, tmp_path / "table", "--lists", "val", "--seg_dir", f"{folders}/irn_{{list}}")
+    with pytest.raises(InputError, match="--lists names val twice"):
+        _table(pets_root, folders, tmp_path / "table", "--lists", "val", "val.txt")
 
 
 def test_missing_masks_of_a_list_are_named(pets_root, folders, tmp_path):

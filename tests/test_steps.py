@@ -3,13 +3,18 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from tool import steps
 from tool.errors import InputError
-from tool.steps import RECORD, Runner, Step, commits, digest, execute, seconds
+from tool.files import hold
+from tool.steps import RECORD, ROOT, Runner, Step, commits, digest, execute, seconds
 
 
 class Commands:
@@ -81,12 +86,37 @@ def test_times_add_up_over_the_chain_and_over_stops(tmp_path):
         (evaluate, evaluate.command, 1, "bbb"),
     ]
     lines = [
-        {"output": str(step.output), "command": text, "seconds": time, "commit": commit} for step, text, time, commit in entries
+        {"output": str(step.output), "command": text, "seconds": duration, "commit": commit}
+        for step, text, duration, commit in entries
     ]
     (tmp_path / RECORD).write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert seconds(last) == 18
     assert commits(last) == ["aaa", "bbb"]
     assert seconds(_chain(tmp_path / "new")) == 0
+    moved = _chain(tmp_path / "moved")
+    (tmp_path / "moved" / "cam").mkdir(parents=True)
+    (tmp_path / RECORD).rename(tmp_path / "moved" / RECORD)
+    assert (seconds(moved), commits(moved)) == (18, ["aaa", "bbb"])
+
+
+def test_a_run_is_the_commits_at_its_start(tmp_path, monkeypatch):
+    found = iter(["start", "later"])
+    monkeypatch.setattr(steps, "git_commit", lambda: next(found))
+    train = next(iter(_chain(tmp_path).chain()))
+    Runner(Commands()).make(train)
+    assert commits(train) == ["start"]
+
+
+def test_who_waits_for_whom_is_said(tmp_path, capfd):
+    train = next(iter(_chain(tmp_path).chain()))
+    held = hold(tmp_path / ".lock")
+    program = (
+        "import sys; from pathlib import Path; from tool.steps import _alone_in\nwith _alone_in(Path(sys.argv[1])): print('in')"
+    )
+    waiting = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert waiting.stdout.readline() == f"waiting for another process that works in {train.folder}\n"
+    held.close()
+    assert waiting.communicate(timeout=30)[0] == "in\n"
 
 
 def test_digest_ignores_order_and_sees_values():
@@ -104,3 +134,22 @@ def test_execute_passes_a_signal_on():
     with pytest.raises(SystemExit) as stopped:
         execute(["-m", "timeit", "-n1", "-r1", "import time; time.sleep(60)"])
     assert stopped.value.code == 128 + signal.SIGTERM
+
+
+def test_ctrl_c_reaches_the_command_once(tmp_path):
+    """A terminal sends it to every process of the group, and execute passes it on."""
+    count = (
+        "import signal, time\n"
+        f"signal.signal(signal.SIGINT, lambda *_: open({str(tmp_path / 'log')!r}, 'a').write('x'))\n"
+        f"open({str(tmp_path / 'ready')!r}, 'w').close()\n"
+        "[time.sleep(0.1) for _ in range(15)]"
+    )
+    (tmp_path / "count.py").write_text(count)
+    program = f"from tool.steps import execute; execute([{str(tmp_path / 'count.py')!r}])"
+    parent = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, start_new_session=True)
+    while not (tmp_path / "ready").exists():
+        assert parent.poll() is None
+        time.sleep(0.05)
+    os.killpg(parent.pid, signal.SIGINT)
+    assert parent.wait(timeout=30) == 128 + signal.SIGINT
+    assert (tmp_path / "log").read_text() == "x"

@@ -23,6 +23,7 @@ from tool.files import append_json_line, git_commit, hold, read_json_lines
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = "steps.jsonl"
+PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 MACHINE_FLAGS = ("--num_workers", "--device")  # of a command that leaves the same whatever they are
 
 
@@ -65,19 +66,20 @@ def digest(settings: Mapping[str, Any]) -> str:
 def execute(words: Sequence[str]) -> int:
     """Run `python WORDS` with the modules of this repository, and return its exit status; its output goes to the terminal.
 
-    SIGTERM and SIGINT go on to the command, so that a training saves its checkpoint.
+    PASSED_ON go on to the command, so that a training saves its checkpoint. It has a process group of its own: Ctrl-C, which a
+    terminal sends to a whole group, reaches it once.
     """
     script, *flags = words
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, script if script == "-m" else str(ROOT / script), *flags]
-    child = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path})
+    child = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, process_group=0)
     asked: list[int] = []
 
     def pass_on(number: int, _frame: Any) -> None:
         asked.append(number)
         child.send_signal(number)
 
-    previous = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
+    previous = {number: signal.signal(number, pass_on) for number in PASSED_ON}
     try:
         status = child.wait()
     finally:
@@ -116,11 +118,11 @@ class Runner:
         self._made.add(step)
 
     def _run(self, step: Step) -> None:
-        start, status = time.time(), None
+        start, status, commit = time.time(), None, git_commit()  # the tree may change while it runs
         try:
             status = self.execute(step.words)
         finally:
-            entry = {"output": str(step.output), "seconds": time.time() - start, "status": status, "commit": git_commit()}
+            entry = {"output": str(step.output), "seconds": time.time() - start, "status": status, "commit": commit}
             append_json_line(step.folder / RECORD, entry | {"command": step.command})
         if status != 0:
             raise InputError(f"`{step.command}` failed with exit status {status}; its message stands above")
@@ -147,11 +149,11 @@ def commits(step: Step) -> list[str]:
 
 def _runs(step: Step) -> list[dict]:
     """The records of the step's own runs, whatever else was said in its command. Several steps may fill one folder, each with another
-    list: there the command decides.
+    list: there the command decides, by the last parts of its paths, since a folder of results may be spelled otherwise or moved.
     """
     path = step.folder / RECORD
     entries = read_json_lines(path) if path.is_file() else ()
-    entries = [entry for entry in entries if entry["output"] == str(step.output)]
+    entries = [entry for entry in entries if Path(entry["output"]).name == step.output.name]
     if not step.output.is_dir():
         return entries
     return [entry for entry in entries if _without_machine(entry["command"]) == _without_machine(step.command)]
@@ -160,4 +162,4 @@ def _runs(step: Step) -> list[dict]:
 def _without_machine(command: str) -> list[str]:
     words = shlex.split(command)
     dropped = {place + after for place, word in enumerate(words) if word in MACHINE_FLAGS for after in (0, 1)}
-    return [word for place, word in enumerate(words) if place not in dropped]
+    return [Path(word).name for place, word in enumerate(words) if place not in dropped]

@@ -34,8 +34,9 @@ from tool.shards import is_main, rank, world_size
 CHECKPOINT = "checkpoint.pth"
 LOCK = ".training"
 RESUME_CHOICES = ("auto", "never")
-# Settings that may differ between a run and its continuation: they change how fast it goes or what it prints, not what it computes.
-FREE_SETTINGS = ("num_workers", "device", "save_minutes", "log_every", "resume", "superpixel_cache")
+# Settings that may differ between a run and its continuation: they change how fast it goes, where it lies or what it prints, not what it
+# computes.
+FREE_SETTINGS = ("num_workers", "device", "results", "save_minutes", "log_every", "resume", "superpixel_cache")
 RANK_SEED_STEP = 100_003  # between the dropout seeds of two ranks
 
 
@@ -61,6 +62,7 @@ class TrainingRun:
     folder:   results/<session_name>
     settings: all flags, by name; compared on resume and written to log and checkpoint
     defaults: the flags' defaults, by name: what a checkpoint was made with that is older than a flag
+    free:     settings that may differ between a run and its continuation
     step:     iterations done
     epoch:    epochs done, validation included
     """
@@ -75,6 +77,7 @@ class TrainingRun:
     epochs: int
     steps_per_epoch: int
     defaults: dict[str, Any] = field(default_factory=dict)
+    free: tuple[str, ...] = FREE_SETTINGS
     step: int = 0
     epoch: int = 0
     precision: str = "fp32"
@@ -201,7 +204,7 @@ class TrainingRun:
         saved = self.defaults | saved  # a flag that came later was at its default
         for name in sorted(set(saved) | set(self.settings)):
             before, now = saved.get(name), self.settings.get(name)
-            if name not in FREE_SETTINGS and before != now:
+            if name not in self.free and before != now:
                 raise InputError(
                     f"session {self.folder} was started with --{name} {before}, now it is {now}; "
                     "use the same flags, another --session_name, or --resume never to start over"

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from tool.device import PRECISIONS
 from tool.flags import bool_flag, non_negative_number, positive_int, seed_number, session_settings
 from tool.run_log import RunLog
-from tool.trainer import RESUME_CHOICES, TrainingRun
+from tool.trainer import FREE_SETTINGS, RESUME_CHOICES, TrainingRun
 
 RESULTS = "results"
 
@@ -66,10 +66,12 @@ def begin_session(
     device: torch.device,
     epochs: int,
     steps_per_epoch: int,
+    free: tuple[str, ...] = (),
 ) -> TrainingRun:
     """The training that the flags of add_machine_flags and add_session_flags ask for, begun or continued from its checkpoint.
 
-    defaults: the script's flags where none is given, but for the preset. Raises InputError for a session with other settings.
+    defaults: the script's flags where none is given, but for the preset; free: settings beside FREE_SETTINGS in which a session
+    may go on otherwise. Raises InputError for a session with other settings.
     """
     folder = Path(args.results) / args.session_name
     run = TrainingRun(
@@ -80,6 +82,7 @@ def begin_session(
         folder=folder,
         settings=session_settings(args),
         defaults=session_settings(defaults),
+        free=(*FREE_SETTINGS, *free),
         log=RunLog(folder),
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
