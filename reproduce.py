@@ -6,7 +6,8 @@
 
 Every stage is a command of this repository and is printed before it runs. Sessions go to <results>/<name>, the name made of the
 settings, so tables that share a training share its session, and the same command continues after a stop. The table is written after
-every evaluation to <out>/<table>_<data>.md, .csv and .html (one file that opens without a network).
+every evaluation to <out>/<table>_<data>.md, .csv and .html (one file that opens without a network); --train_flags, --score_images and
+--backbones add a digest to the name. It shows the seeds asked for.
 
 Tables: seeds (CAM, SEAM and CPN, with and without CRF), losses, patches, prcm, backbones, pseudo (CRF, AffinityNet, IRN),
 segmentation.
@@ -33,7 +34,7 @@ from tool.flags import non_negative_int, positive_int, seed_number
 from tool.result_table import LEGEND, Measurement, Row, csv_text, html, markdown
 from tool.steps import Runner, Step, commits, digest, execute, seconds
 from tool.trainer import FREE_SETTINGS
-from voc12.constants import MASK_DIR
+from voc12.constants import LIST_DIR, MASK_DIR
 from voc12.lists import load_ids
 
 RESULTS = "results"
@@ -127,7 +128,7 @@ PRESETS = {
         cells=((28,), (56,), (112,), (224,), (56, 112), (14, 28, 56, 112), (224, 448)),
         backbones=("resnet38", "resnet50:8", "efficientnet_lite0:8"),
         absent="zero",
-        about="VOC 2012, the released settings (ResNet38, crop 448, batch 4, 8 epochs)",
+        about="VOC 2012",
     ),
 }
 PRESETS["photos20"] = replace(
@@ -149,8 +150,8 @@ PUBLISHED = {
     ("real masks (ceiling)", "segmentation + CRF", "val"): 78.1,
 }
 PUBLISHED_NOTE = (
-    "*Published: ResNet38, VOC 2012, one seed, as the papers and released codes give them; empty where nothing is in print or at "
-    "hand."
+    "*Published: ResNet38, VOC 2012, 21 classes, as the papers and released codes give them, without error bars; empty where nothing is "
+    "in print or at hand."
 )
 PSEUDO_NOTE = (
     "For pseudo masks print has, each from its own CAMs: AffinityNet 61.0 (its code; 58.1 in the README of its first release), SEAM "
@@ -359,12 +360,13 @@ class Road:
 # ============ tables ============
 @dataclass(frozen=True)
 class Line:
-    """A row before it is measured: evaluate gives the last step for a seed."""
+    """A row before it is measured: evaluate gives the last step for a seed; published: in print for the same, percent."""
 
     setting: str
     stage: str
     split: str
     evaluate: Callable[[int], Step]
+    published: float | None = None
 
     @property
     def name(self) -> str:
@@ -374,11 +376,14 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """The title, a note on what the rows are, and the rows of a data set."""
+    """The title, a note on what the rows are, the rows of a data set, and settings that tell the rows apart, so that no flag for all
+    trainings may change them.
+    """
 
     title: str
     note: str
     lines: Callable[[Road, argparse.Namespace], list[Line]]
+    varied: tuple[str, ...] = ()
 
 
 def _seed_lines(road: Road, settings: dict[str, Sequence[str]]) -> list[Line]:
@@ -487,28 +492,35 @@ def segmentation_lines(road: Road, _args: argparse.Namespace) -> list[Line]:
 
 
 TABLES = {
-    "seeds": Table("CAM, SEAM and CPN", "seed + CRF: dense CRF (SEAM's settings) at the seeds' best threshold.", seeds_lines),
-    "losses": Table("Loss terms of CPN", "PCM alone refines in all rows but the last.", losses_lines),
+    "seeds": Table(
+        "CAM, SEAM and CPN", "seed + CRF: dense CRF (SEAM's settings) at the seeds' best threshold.", seeds_lines, ("method",)
+    ),
+    "losses": Table(
+        "Loss terms of CPN", "PCM alone refines in all rows but the last.", losses_lines, ("method", "refinement", "loss_weights")
+    ),
     "patches": Table(
         "Complementary patches",
         "CPN; superpixel N: N segments asked of SLIC, 39 % of them hidden as released; grid: cell sides in pixels, one drawn an image, "
         "half of the cells hidden.",
         patches_lines,
+        ("method", "hide_ratio", "draw"),
     ),
     "prcm": Table(
         "Refinement modules",
         "CPN with the modules in training and in inference; CPN's weights: trained with PCM + PRCM, refined by these modules alone; "
         "untrained: the modules' layers as they start, on a network of that method.",
         prcm_lines,
+        ("method", "refinement", "prcm"),
     ),
-    "backbones": Table("Backbones", "NAME:S is output stride S.", backbones_lines),
+    "backbones": Table("Backbones", "NAME:S is output stride S.", backbones_lines, ("method", "backbone", "output_stride")),
     "segmentation": Table(
         "Segmentation",
         "DeepLab as train_seg.py has it. In print CPN has 68.5 on test, the ceiling 78.2; the second expansion of CPN's number in print is "
         "the one its authors recommend.",
         segmentation_lines,
+        ("method",),
     ),
-    "pseudo": Table("From seeds to pseudo masks", PSEUDO_NOTE, pseudo_lines),
+    "pseudo": Table("From seeds to pseudo masks", PSEUDO_NOTE, pseudo_lines, ("method",)),
 }
 
 
@@ -519,25 +531,28 @@ Plan = tuple[Line, dict[int, Step]]  # a row, and its last step for each seed
 def measurement(step: Step, seed: int) -> Measurement:
     """What an evaluation wrote, with the time and commits of all steps before it."""
     numbers = json.loads(step.output.read_text(encoding="utf-8"))
+    nowhere = numbers["classes_that_occur_nowhere"] if numbers["absent_classes"] == "skip" else ()
     return Measurement(
         seed=seed,
         miou=numbers["best_miou"],
-        threshold=numbers["best_threshold"],
+        threshold=numbers["crf"]["bg_threshold"] if numbers["crf"] else numbers["best_threshold"],
         auto_miou=numbers.get("auto_miou"),
         auto_threshold=numbers.get("auto_threshold"),
         images=numbers["images"],
+        classes=len(numbers["iou"]) - len(nowhere),
         seconds=seconds(step),
         commits=tuple(commits(step)),
     )
 
 
 def measure(plan: Sequence[Plan]) -> tuple[list[Row], list[str]]:
-    """(rows with what is there so far, the commands behind them)."""
+    """(rows with what is there so far, the commands behind it)."""
     rows, commands = [], {}
     for line, steps in plan:
-        found = tuple(measurement(step, seed) for seed, step in steps.items() if step.output.is_file())
-        rows.append(Row(line.setting, line.stage, line.split, PUBLISHED.get((line.setting, line.stage, line.split)), found))
-        commands |= dict.fromkeys(part.command for step in steps.values() for part in step.chain())
+        made = {seed: step for seed, step in steps.items() if step.output.is_file()}
+        found = tuple(measurement(step, seed) for seed, step in made.items())
+        rows.append(Row(line.setting, line.stage, line.split, line.published, found))
+        commands |= dict.fromkeys(part.command for step in made.values() for part in step.chain())
     return rows, list(commands)
 
 
@@ -553,18 +568,48 @@ def settings_text(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {' '.join(map(word, value))}" for name, value in values.items())
 
 
+def table_name(args: argparse.Namespace) -> str:
+    """The table's files without their endings; flags that change what all its rows say have a digest in it."""
+    own = {"train_flags": args.train_flags.split(), "score_images": args.score_images, "backbones": args.backbones}
+    return f"{args.table}_{args.data}" + (f"_{digest(own)}" if any(own.values()) else "")
+
+
+def require_rows_as_named(args: argparse.Namespace, preset: Preset) -> None:
+    """Raise InputError where --train_flags change what the table's rows vary, or a flag belongs to another table."""
+    if args.backbones and args.table != "backbones":
+        raise InputError(f"--backbones is for the table backbones, not for {args.table}; give --train_flags '--backbone NAME'")
+    before, now = (vars(train_cpn.parse_args(flags.split())) for flags in (preset.train, f"{preset.train} {args.train_flags}"))
+    for name in TABLES[args.table].varied:
+        if before[name] != now[name]:
+            raise InputError(f"--train_flags change --{name}, in which rows of the table {args.table} differ")
+
+
+def published_numbers(road: Road, args: argparse.Namespace, seed: int) -> dict[Path, float]:
+    """What is in print for an evaluation of this seed, whatever a table calls it."""
+    tables = (seeds_lines(road, args), segmentation_lines(road, args))
+    keys = {line.evaluate(seed).output: (line.setting, line.stage, line.split) for lines in tables for line in lines}
+    return {output: PUBLISHED[key] for output, key in keys.items() if key in PUBLISHED}
+
+
 def write_table(args: argparse.Namespace, preset: Preset, plan: Sequence[Plan]) -> str:
     """Write Markdown, CSV and HTML of what is there so far, and return the Markdown."""
     table = TABLES[args.table]
     rows, commands = measure(plan)
     done, wanted = sum(len(row.measurements) for row in rows), sum(len(steps) for _, steps in plan)
-    settings = settings_text(changed_settings(train_cpn.parse_args, ["--train_list", preset.train_list, *preset.train.split()]))
-    notes = [f"Data: {preset.about}. CAM networks: train_cpn.py's defaults, but for {settings}, and what a row says."]
+    in_force = changed_settings(train_cpn.parse_args, ["--train_list", preset.train_list, *preset.train.split()])
+    notes = [
+        f"Data: {preset.about}. CAM networks: the released settings, train_cpn.py's defaults, but for {settings_text(in_force)}, and "
+        "what a row says."
+    ]
+    if in_force.get("refinement_factor") == 0:
+        notes.append(
+            "refinement_factor 0: PCM and PRCM stay as they start, and loss_cpcr, which reaches nothing else, trains nothing."
+        )
     notes += [f"Unfinished: {done} of {wanted} evaluations are there."] if done < wanted else []
     notes += [table.note, LEGEND + PUBLISHED_NOTE]
     text = markdown(table.title, notes, rows)
     for suffix, content in (("md", text), ("csv", csv_text(rows)), ("html", html(table.title, notes, rows, commands))):
-        with atomic_write(Path(args.out) / f"{args.table}_{args.data}.{suffix}", "w") as file:
+        with atomic_write(Path(args.out) / f"{table_name(args)}.{suffix}", "w") as file:
             file.write(content)
     return text
 
@@ -572,6 +617,7 @@ def write_table(args: argparse.Namespace, preset: Preset, plan: Sequence[Plan]) 
 def main(args: argparse.Namespace) -> None:
     """Run what is missing of a table, seed by seed, and write it."""
     preset = PRESETS[args.data]
+    require_rows_as_named(args, preset)
     preset = replace(preset, voc12_root=args.voc12_root or preset.voc12_root, train=f"{preset.train} {args.train_flags}")
     if args.score_images is not None:
         preset = replace(preset, splits={split: f"{name}:{args.score_images}" for split, name in preset.splits.items()})
@@ -579,10 +625,14 @@ def main(args: argparse.Namespace) -> None:
         raise InputError(f"--data {args.data} needs --voc12_root, the folder of the photographs in VOC layout")
     road = Road(preset, Path(args.results), args.num_workers, args.device)
     seeds = list(dict.fromkeys(args.seeds))
-    if Path(preset.voc12_root).is_dir():  # else the first command makes it, or says that it is missing
+    if (Path(preset.voc12_root) / LIST_DIR).is_dir():  # else the first command makes it, or says that it is missing
         for image_list in preset.splits.values():
             load_ids(preset.voc12_root, image_list)
-    plan = [(line, {seed: line.evaluate(seed) for seed in seeds}) for line in TABLES[args.table].lines(road, args)]
+    published = published_numbers(road, args, seeds[0])
+    plan = []
+    for line in TABLES[args.table].lines(road, args):
+        steps = {seed: line.evaluate(seed) for seed in seeds}
+        plan.append((replace(line, published=published.get(steps[seeds[0]].output)), steps))
     chosen = [steps for line, steps in plan if args.rows.search(line.name)]
     if not chosen:
         raise InputError(f"--rows {args.rows.pattern} is found in no row of the table {args.table}")
@@ -593,7 +643,7 @@ def main(args: argparse.Namespace) -> None:
             if not args.dry_run:
                 write_table(args, preset, plan)
     if not args.dry_run:
-        print(f"{write_table(args, preset, plan)}\ntable: {args.out}/{args.table}_{args.data}.md, .csv, .html")
+        print(f"{write_table(args, preset, plan)}\ntable: {args.out}/{table_name(args)}.md, .csv, .html")
 
 
 if __name__ == "__main__":

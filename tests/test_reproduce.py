@@ -54,6 +54,8 @@ class Machine:
         elif hasattr(args, "json"):
             miou = 50 + 2 * ("seed1" in args.json) + ("cpn_" in args.json)
             numbers = {"best_miou": miou, "best_threshold": 0.5, "images": {"train": 4, "val": 2, "val:1": 1}[args.list]}
+            numbers |= {"iou": dict.fromkeys("abc"), "absent_classes": args.absent, "classes_that_occur_nowhere": ["c"]}
+            numbers["crf"] = {"bg_threshold": 0.45} if args.crf else None
             write_json(args.json, numbers | ({"auto_miou": miou - 1, "auto_threshold": 0.4} if args.t == "auto" else {}))
         else:
             folders = [getattr(args, name, None) for name in ("out", "out_cam", "out_mask")]
@@ -92,8 +94,9 @@ def machine(request, sample, monkeypatch):
 def _make(folder: Path, table: str, *flags: str) -> list[dict]:
     """The rows of the CSV."""
     words = ["--table", table, "--results", str(folder / "results"), "--out", str(folder / "tables"), "--num_workers", "0"]
-    reproduce.main(reproduce.parse_args([*words, *flags]))
-    return list(csv.DictReader((folder / "tables" / f"{table}_sample.csv").open()))
+    args = reproduce.parse_args([*words, *flags])
+    reproduce.main(args)
+    return list(csv.DictReader((folder / "tables" / f"{reproduce.table_name(args)}.csv").open()))
 
 
 def test_seeds_table(machine, tmp_path, capsys):
@@ -128,10 +131,15 @@ def test_seeds_table(machine, tmp_path, capsys):
     assert rows[10]["miou_by_seed"].split() == ["51", "53"]
     assert rows[10]["auto_miou_by_seed"].split() == ["50", "52"]
     assert rows[11]["auto_miou_by_seed"] == ""  # after the CRF there is no threshold left to choose
+    assert rows[11]["threshold_by_seed"].split() == ["0.45", "0.45"]  # its background's score
+    assert {row["classes"] for row in rows} == {"2"}
     text = (tmp_path / "tables" / "seeds_sample.md").read_text()
     assert text in capsys.readouterr().out
     assert "Unfinished" not in text
-    assert "CAM networks: train_cpn.py's defaults, but for val_list none, crop_size 64, resize_long 64 96, backbone" in text
+    assert (
+        "CAM networks: the released settings, train_cpn.py's defaults, but for val_list none, crop_size 64, resize_long 64 96, backbone"
+        in text
+    )
     assert (tmp_path / "tables" / "seeds_sample.html").read_text().count("python train_cpn.py") == 8
 
     before = (tmp_path / "tables" / "seeds_sample.csv").read_bytes()
@@ -143,7 +151,7 @@ def test_seeds_table(machine, tmp_path, capsys):
     # The full network of the tables of losses and modules is the CPN above.
     rows = _make(tmp_path, "prcm", "--seeds", "0")
     assert machine.ran.count("train_cpn") == 6  # the plain CAM is there as well
-    assert not any(row["published"] for row in rows)
+    assert {row["setting"]: row["published"] for row in rows if row["published"]} == {"PCM + PRCM (CPN)": "57.59"}
     assert rows[3]["setting"] == "PCM + PRCM (CPN)"
     assert [row["setting"] for row in rows[5:]] == [
         *(f"CPN's weights, {name}" for name in ("none", "PCM", "PRCM", "PCM + PRCM, keys transposed")),
@@ -222,6 +230,48 @@ def test_rows(machine, tmp_path):
         _make(tmp_path, "seeds", "--rows", "SEEM")
     rows = _make(tmp_path, "seeds", "--seeds", "0", "--rows", "^CAM, seed, val$")
     assert sum(bool(row["miou"]) for row in rows) == 3, "a run of other rows lost the finished ones"
+
+
+def test_flags_for_all_trainings_may_not_change_what_rows_say(machine, tmp_path):
+    with pytest.raises(InputError, match="--train_flags change --refinement, in which rows of the table prcm differ"):
+        _make(tmp_path, "prcm", "--train_flags=--refinement pcm")
+    with pytest.raises(InputError, match="--train_flags change --loss_weights, in which rows of the table losses differ"):
+        _make(tmp_path, "losses", "--train_flags=--loss_weights loss_tcp=0")
+    with pytest.raises(InputError, match="--backbones is for the table backbones, not for seeds"):
+        _make(tmp_path, "seeds", "--backbones", "resnet50")
+    assert machine.ran == []
+    words = [
+        "--table",
+        "losses",
+        "--seeds",
+        "0",
+        "--results",
+        str(tmp_path / "r"),
+        "--out",
+        str(tmp_path / "t"),
+        "--num_workers",
+        "0",
+    ]
+    reproduce.main(reproduce.parse_args([*words, "--train_flags=--refinement_factor 0"]))
+    (path,) = (tmp_path / "t").glob("losses_sample_????????.md")  # other flags for all rows make another table
+    assert "loss_cpcr, which reaches nothing else, trains nothing" in path.read_text()
+
+
+def test_a_stop_while_the_data_are_made_is_gone_on_from(machine, sample, tmp_path):
+    (sample / "JPEGImages").mkdir(parents=True)  # voc12.sample writes its lists last
+    _make(tmp_path, "seeds", "--seeds", "0", "--rows", "^CAM, seed, val$")
+    assert machine.ran[0] == "voc12.sample"
+
+
+def test_numbers_in_print_are_those_of_the_same_training():
+    preset = reproduce.PRESETS["voc12"]
+    road = reproduce.Road(preset, Path("results"), 0, "cpu")
+    args = reproduce.parse_args(["--table", "backbones", "--data", "voc12"])
+    published = reproduce.published_numbers(road, args, 0)
+    found = {line.setting: published.get(line.evaluate(0).output) for line in reproduce.backbones_lines(road, args)}
+    assert found["CPN, resnet38"] == 57.41
+    assert found["CAM, resnet38"] == 48.0
+    assert found["CPN, resnet50:8"] is None
 
 
 def test_rows_that_are_no_expression(capsys):

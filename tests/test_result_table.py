@@ -8,7 +8,7 @@ from tool.result_table import COLUMNS, Measurement, Row, cells, csv_text, durati
 
 
 def _measurement(seed, miou, threshold, seconds=60.0, commits=("0123456789abcdef",)):
-    return Measurement(seed, miou, threshold, miou - 0.5, 0.5, 200, seconds, commits)
+    return Measurement(seed, miou, threshold, miou - 0.5, 0.5, 200, 7, seconds, commits)
 
 
 ROW = Row("CPN", "seed", "val", 57.59, (_measurement(0, 50.0, 0.58), _measurement(1, 52.0, 0.56, 180.0)))
@@ -25,11 +25,11 @@ def test_numbers_as_text():
 
 
 def test_cells():
-    expected = ("CPN", "seed", "val", "200", "0, 1", "51.00 ± 1.41", "0.56 to 0.58", "50.50 ± 1.41 @ 0.50", "57.59")
+    expected = ("CPN", "seed", "val", "200", "7", "0, 1", "51.00 ± 1.41", "0.56 to 0.58", "50.50 ± 1.41 @ 0.50", "57.59")
     assert cells(ROW) == (*expected, "2 min", "0123456")
-    assert cells(EMPTY) == ("a | <b>", "seed", "val", *[""] * 8)
-    masks = Row("CPN", "IRN mask", "train", None, (Measurement(0, 60.0, None, None, None, 4, 1.0, ("abc-dirty", "abc")),))
-    assert cells(masks)[5:8] == ("60.00", "", "")
+    assert cells(EMPTY) == ("a | <b>", "seed", "val", *[""] * 9)
+    masks = Row("CPN", "IRN mask", "train", None, (Measurement(0, 60.0, None, None, None, 4, 21, 1.0, ("abc-dirty", "abc")),))
+    assert cells(masks)[3:9] == ("4", "21", "0", "60.00", "", "")
     assert cells(masks)[-1] == "abc-dirty, abc"
 
 

@@ -9,18 +9,34 @@ from statistics import mean, stdev
 from tool import page
 
 PUBLISHED = "published*"
-COLUMNS = ("setting", "stage", "split", "images", "seeds", "mIoU (%)", "threshold", "auto", PUBLISHED, "wall time", "commit")
-NUMBERS = (3, 4, 5, 6, 7, 8, 9)
+COLUMNS = (
+    "setting",
+    "stage",
+    "split",
+    "images",
+    "classes",
+    "seeds",
+    "mIoU (%)",
+    "threshold",
+    "auto",
+    PUBLISHED,
+    "wall time",
+    "commit",
+)
+NUMBERS = (3, 4, 5, 6, 7, 8, 9, 10)
 LEGEND = (
-    "mIoU: mean and standard deviation (n - 1) over seeds, at the best background threshold of each seed on the masks of the "
-    "split, after the CRF as it decided; auto: the same at the threshold chosen without masks. "
-    "Wall time: mean of a seed, with all steps before. "
+    "mIoU: mean over as many classes as the column says, background among them; mean and standard deviation (n - 1) over seeds, at the "
+    "best background threshold of each seed on the masks of the split; after the CRF as it decided, the threshold being the score that "
+    "its background had; auto: the mIoU at the threshold chosen without masks. Wall time: mean of a seed, of the commands that a row "
+    "builds on; maps that another list had made before cost it nothing. "
 )
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One seed's evaluation: mIoU in percent, thresholds in unit scale (None: no threshold), wall time in seconds."""
+    """One seed's evaluation: mIoU in percent over a number of classes, thresholds in unit scale (None: no threshold), wall time in
+    seconds.
+    """
 
     seed: int
     miou: float
@@ -28,6 +44,7 @@ class Measurement:
     auto_miou: float | None
     auto_threshold: float | None
     images: int
+    classes: int
     seconds: float
     commits: tuple[str, ...]
 
@@ -90,6 +107,7 @@ def cells(row: Row) -> tuple[str, ...]:
         row.stage,
         row.split,
         ", ".join(str(images) for images in _unique([m.images for m in found])),
+        ", ".join(str(classes) for classes in _unique([m.classes for m in found])),
         ", ".join(str(m.seed) for m in found),
         mean_std(row.mious),
         span([m.threshold for m in found if m.threshold is not None]),
@@ -113,7 +131,9 @@ def csv_text(rows: Sequence[Row]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     names = ("miou", "threshold", "auto_miou", "auto_threshold")
     per_seed = [f"{name}_by_seed" for name in names]
-    writer.writerow(["setting", "stage", "split", "images", "seeds", "miou", "std", *per_seed, "published", "seconds", "commits"])
+    writer.writerow(
+        ["setting", "stage", "split", "images", "classes", "seeds", "miou", "std", *per_seed, "published", "seconds", "commits"]
+    )
     for row in rows:
         found, mious = row.measurements, row.mious
         writer.writerow(
@@ -122,6 +142,7 @@ def csv_text(rows: Sequence[Row]) -> str:
                 row.stage,
                 row.split,
                 " ".join(str(images) for images in _unique([m.images for m in found])),
+                " ".join(str(classes) for classes in _unique([m.classes for m in found])),
                 " ".join(str(m.seed) for m in found),
                 mean(mious) if mious else "",
                 stdev(mious) if len(mious) > 1 else "",
