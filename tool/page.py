@@ -21,6 +21,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 12px; text-align: left; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; font-size: 13px; } td.number, th.number { text-align: right; }
 tbody tr:hover { background: #f0f4fa; } tr:last-child td { border-bottom: 0; }
+td:last-child { white-space: normal; overflow-wrap: anywhere; min-width: 12ch; }
 code, pre { font: 12.5px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: 8px 0 0; } summary { cursor: pointer; color: var(--soft); }
 svg { display: block; max-width: 100%; height: auto; font: 12px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
