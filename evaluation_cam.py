@@ -15,10 +15,8 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial, reduce
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +31,7 @@ from tool.flags import AUTO, add_seed_crf_flags, auto_or_number, bool_flag, non_
 from tool.images import read_image, read_mask, read_mask_meta
 from tool.metrics import Scores, ThresholdSweep, confusion_matrix, iou_table
 from tool.plots import plot_threshold_curve
+from tool.pool import WorkerPool
 from tool.seed import CRF_STAGE, CRF_THRESHOLD, crf_meta, crf_seed, load_seed
 from voc12.auto_threshold import choose_threshold
 from voc12.constants import BACKGROUND, DATA_HELP, MASK_DIR
@@ -277,8 +276,7 @@ def _count_all(
 
         if num_workers <= 1 or len(groups) == 1:
             return reduce(add, zip(map(count, groups), groups, strict=True), empty)
-        # Spawned, not forked: the caller may hold threads or a GPU.
-        with ProcessPoolExecutor(min(num_workers, len(groups)), mp_context=get_context("spawn")) as pool:
+        with WorkerPool(min(num_workers, len(groups))) as pool:
             return reduce(add, zip(pool.map(count, groups), groups, strict=True), empty)
 
 

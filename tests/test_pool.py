@@ -1,5 +1,10 @@
 """Work in processes gives the same results in the same order, and the first error."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -7,6 +12,7 @@ import pytest
 
 from tool.errors import InputError
 from tool.pool import background_calls, pool_map
+from tool.steps import ROOT
 
 
 def _power(number: int, exponent: int) -> int:
@@ -51,3 +57,41 @@ def test_error_of_a_background_call_reaches_the_caller(num_workers, tmp_path):
 
     with pytest.raises(InputError, match=r"^seven is not allowed$"):
         write()
+
+
+def _announce(path: Path) -> None:
+    path.touch()
+    time.sleep(0.5)
+
+
+def interrupted_work(folder: str) -> None:
+    """What the next test runs in a process of its own."""
+    pool_map(_announce, [Path(folder) / str(number) for number in range(400)], 2, "work")
+
+
+@pytest.mark.parametrize("starting", [True, False])
+def test_ctrl_c_twice_ends_the_work(tmp_path, starting):
+    """As a terminal sends it, to all processes of the group, while workers start or when they are at work."""
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from tests.test_pool import interrupted_work\n"
+        "from tool.errors import run_script\n"
+        "if __name__ == '__main__':\n"
+        f"    print('started', flush=True); run_script(interrupted_work, lambda: {str(tmp_path)!r})\n"
+    )
+    (tmp_path / "program.py").write_text(program)
+    words = [sys.executable, str(tmp_path / "program.py")]
+    process = subprocess.Popen(words, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    if starting:
+        time.sleep(0.3)
+    else:
+        while not (tmp_path / "0").exists():
+            time.sleep(0.05)
+    for _ in range(2):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.2)
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert error.splitlines()[-1] == "interrupted"
+    assert len(list(tmp_path.iterdir())) < 100

@@ -5,7 +5,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -16,6 +16,43 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+class WorkerPool(ProcessPoolExecutor):
+    """Processes that are spawned, not forked, since the caller may hold threads or a GPU, and that Ctrl-C does not reach.
+
+    A terminal sends it to the whole group. The main process answers it; a worker that it killed, while starting or at work, would leave
+    the pool waiting for a result.
+    """
+
+    def __init__(self, num_workers: int, initializer: Callable | None = None, initargs: tuple = ()) -> None:
+        super().__init__(num_workers, mp_context=get_context("spawn"), initializer=initializer, initargs=initargs)
+
+    def submit(self, function: Callable, /, *args: Any, **keywords: Any) -> Future:
+        """As ProcessPoolExecutor's; a process that it starts inherits that SIGINT is blocked."""
+        resource_tracker.ensure_running()  # it unblocks SIGINT when it starts
+        with _interrupts_blocked():
+            return super().submit(function, *args, **keywords)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        """Wait for all calls; after an error only for those at work, and through further Ctrl-C, which Python 3.11 would not survive:
+        it takes a thread whose join was interrupted for ended.
+        """
+        if kind is None:
+            self.shutdown()
+            return
+        with _interrupts_blocked():
+            self.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Have SIGINT wait, here and in processes that are started here."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def pool_map(function: Callable[[Item], Result], items: Sequence[Item], num_workers: int, description: str) -> list[Result]:
     """[function(item) for item in items], computed by num_workers processes (0 and 1: by this one); unit of the bar: images.
 
@@ -24,9 +61,7 @@ def pool_map(function: Callable[[Item], Result], items: Sequence[Item], num_work
     bar = {"total": len(items), "desc": description, "unit": "img", "dynamic_ncols": True, "disable": not is_main()}
     if num_workers <= 1 or len(items) <= 1:
         return list(tqdm(map(function, items), **bar))
-    # Spawned, not forked: the caller may hold threads or a GPU.
-    workers = min(num_workers, len(items))
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_ignore_interrupts) as pool:
+    with WorkerPool(min(num_workers, len(items))) as pool:
         return list(tqdm(pool.map(function, items, chunksize=4), **bar))
 
 
@@ -40,7 +75,7 @@ def background_calls(num_workers: int) -> Iterator[Callable[..., None]]:
     if num_workers == 0:
         yield lambda function, *arguments: function(*arguments)
         return
-    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn"), initializer=_ignore_interrupts) as pool:
+    with WorkerPool(num_workers) as pool:
         pending: deque[Future] = deque()
 
         def call(function: Callable, *arguments: Any) -> None:
@@ -48,15 +83,6 @@ def background_calls(num_workers: int) -> Iterator[Callable[..., None]]:
                 pending.popleft().result()
             pending.append(pool.submit(function, *arguments))
 
-        try:
-            yield call
-            while pending:
-                pending.popleft().result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches the whole process group; the main process answers it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+        yield call
+        while pending:
+            pending.popleft().result()

@@ -23,10 +23,8 @@ Licence: the pictograms are Twemoji graphics, copyright Twitter, Inc and other c
 import argparse
 import importlib.metadata
 import json
-import multiprocessing
 import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,6 +38,7 @@ from tool.errors import InputError, run_script
 from tool.files import atomic_write, write_json
 from tool.flags import non_negative_int, positive_int
 from tool.images import read_mask, write_mask
+from tool.pool import WorkerPool
 from voc12.constants import CLASSES, IGNORE_LABEL, IMAGE_DIR, LABEL_FILE, LIST_DIR, MASK_DIR
 from voc12.labels import save_labels
 from voc12.sample_designs import DESIGNS
@@ -148,9 +147,7 @@ def _write_all(plans: list[ImagePlan], out: Path, seed: int, size: int, num_work
     columns = (plans, *([value] * len(plans) for value in (out, seed, size)))
     if num_workers == 1 or len(plans) <= SERIAL_LIMIT:
         return np.array(list(map(write_sample, *columns)))
-    # Fresh processes rather than forks: a fork of a process that has used OpenMP or CUDA may hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    with WorkerPool(num_workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         rows = pool.map(write_sample, *columns, chunksize=8)
         return np.array(list(tqdm(rows, desc="sample data set", total=len(plans), unit=" images", disable=None)))
 
