@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from tool.cam_file import CAM_SUFFIXES, CamFile, find_cam, load_cam, require_made_for
 from tool.crf import SeedCrf, named_settings
@@ -32,6 +31,7 @@ from tool.images import read_image, read_mask, read_mask_meta
 from tool.metrics import Scores, ThresholdSweep, confusion_matrix, iou_table
 from tool.plots import plot_threshold_curve
 from tool.pool import WorkerPool
+from tool.progress import progress
 from tool.seed import CRF_STAGE, CRF_THRESHOLD, crf_meta, crf_seed, load_seed
 from voc12.auto_threshold import choose_threshold
 from voc12.constants import BACKGROUND, DATA_HELP, MASK_DIR
@@ -267,11 +267,11 @@ def _count_all(
 ) -> _Part:
     """The sum of count(ids) over groups of ids, in the order of ids."""
     groups = [ids[start : start + group_size] for start in range(0, len(ids), group_size)]
-    with tqdm(total=len(ids), unit="img", desc="evaluate", dynamic_ncols=True, disable=None) as progress:
+    with progress(total=len(ids), unit="img", desc="evaluate") as bar:
 
         def add(total: _Part, part_of_group: tuple[_Part, Sequence[str]]) -> _Part:
             part, group = part_of_group
-            progress.update(len(group))
+            bar.update(len(group))
             return total + part
 
         if num_workers <= 1 or len(groups) == 1:

@@ -26,8 +26,9 @@ from tool.errors import run_script
 from tool.files import file_digest, require_dir
 from tool.flags import AUTO, auto_or_positive, bool_flag, non_negative_int, positive_number
 from tool.images import write_mask
+from tool.progress import progress
 from tool.seed import MASK_UNITS
-from tool.shards import is_main, shard, share_note
+from tool.shards import shard, share_note
 from tool.walk import affinity_walk, pool_scores, scores_to_label, upsample_scores
 from voc12.auto_threshold import choose_threshold
 from voc12.constants import DATA_HELP
@@ -148,7 +149,7 @@ def main(args: argparse.Namespace) -> None:
     loader = DataLoader(data, batch_size=None, num_workers=min(args.num_workers, len(data)))
 
     # ============ inference ============
-    for sample in tqdm(loader, unit="img", dynamic_ncols=True, disable=not is_main()):
+    for sample in progress(loader, unit="img"):
         affinity = image_affinity(net, sample["image"].to(device), args.precision).to(walk_device)
         mask = image_mask(sample["cam"], sample["keys"], affinity, walk)
         write_mask(out_mask / f"{sample['id']}.png", mask.cpu().numpy(), sample["meta"])

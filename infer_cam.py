@@ -33,8 +33,9 @@ from tool.flags import bool_flag, non_negative_int, positive_number
 from tool.images import read_image, write_image
 from tool.losses import global_average
 from tool.overlay import caption, overlay
+from tool.progress import progress
 from tool.seed import PLAIN_STAGE, REFINED_STAGE
-from tool.shards import is_main, shard, share_note
+from tool.shards import shard, share_note
 from tool.trainer import ignore_signals, to_device
 from tool.transforms import normalise, to_tensor
 from voc12.constants import DATA_HELP
@@ -193,7 +194,7 @@ def infer_list(
 
     with ThreadPoolExecutor(max_workers=1) as writer:  # writes one image while the next is computed
         pending: Future | None = None
-        for index, sample in enumerate(tqdm(loader, unit="img", dynamic_ncols=True, disable=not is_main())):
+        for index, sample in enumerate(progress(loader, unit="img")):
             keys = torch.nonzero(sample["label"]).flatten().to(device)
             size = tuple(int(side) for side in sample["size"])
             cam = image_cam(net, sample["scaled"], size, keys, refined, args.flip, args.precision)

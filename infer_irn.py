@@ -26,8 +26,9 @@ from tool.files import file_digest, require_dir
 from tool.flags import bool_flag, non_negative_int, positive_int, positive_number, unit_number
 from tool.images import write_image, write_mask
 from tool.irn_pictures import boundary_picture, displacement_picture
+from tool.progress import progress
 from tool.seed import MASK_UNITS, REFINED_STAGE, WALK_STAGE
-from tool.shards import is_main, shard, share_note
+from tool.shards import shard, share_note
 from tool.walk import edge_walk, unit_scores, unit_scores_to_label
 from voc12.constants import DATA_HELP
 from voc12.expansion_data import SeedSet
@@ -161,7 +162,7 @@ def main(args: argparse.Namespace) -> None:
 
     # ============ inference ============
     stages = set()
-    for sample in tqdm(loader, unit="img", dynamic_ncols=True, disable=not is_main()):
+    for sample in progress(loader, unit="img"):
         edge, displacement = image_boundary(net, sample["image"].to(device), crop_size, args.precision)
         cam, keys, walk_edge = (value.to(walk_device) for value in (sample["cam"], sample["keys"], edge))
         walked = walked_cam(cam, keys, walk_edge, args)

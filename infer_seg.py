@@ -31,8 +31,9 @@ from tool.flags import add_crf_flags, bool_flag, non_negative_int, positive_numb
 from tool.images import read_image, read_mask, read_mask_meta, write_image, write_mask
 from tool.overlay import mask_overlay
 from tool.pool import background_calls
+from tool.progress import progress
 from tool.seed import MASK_UNITS
-from tool.shards import is_main, shard, share_note
+from tool.shards import shard, share_note
 from tool.submission import submission_folder, write_submission
 from tool.trainer import ignore_signals
 from voc12.constants import BACKGROUND, DATA_HELP
@@ -140,7 +141,7 @@ def infer_list(
     workers = min(args.num_workers, len(todo))
     loader = DataLoader(data, batch_size=None, num_workers=workers, worker_init_fn=ignore_signals)
     with background_calls(workers if crf else 0) as call:
-        for sample in tqdm(loader, unit="img", dynamic_ncols=True, disable=not is_main()):
+        for sample in progress(loader, unit="img"):
             size = tuple(int(side) for side in sample["size"])
             probabilities = image_probabilities(net, sample["scaled"], size, args.flip, args.precision, device)
             call(write_outputs, paths[sample["id"]], probabilities, crf, out_mask, save_png, meta)

@@ -52,6 +52,7 @@ from tool.losses import (
 from tool.metrics import ThresholdSweep, iou_table
 from tool.overlay import cam_panel
 from tool.patches import DRAWS, SLIC_INPUTS, STRATEGIES, PatchMask, cp_pair
+from tool.progress import progress
 from tool.region_cache import RegionCache
 from tool.schedule import NEW_LAYER_FACTOR, RELEASED_MOMENTUM, build_optimizer
 from tool.shards import is_main, shard
@@ -317,7 +318,7 @@ class Validation:
         """(measures of the whole list, CAM panels of this process's first images)."""
         sweeps = {kind: ThresholdSweep(VALIDATION_THRESHOLDS, len(self.classes) + 1) for kind in self.kinds}
         losses, panels = [], []
-        for sample in tqdm(self.loader, desc="validation", unit="img", leave=False, dynamic_ncols=True):
+        for sample in progress(self.loader, desc="validation", unit="img", leave=False):
             image, label = sample["scaled"][0][None].to(self.device), sample["label"][None].to(self.device)
             maps = dict(zip(self.kinds, self.net(image) if len(self.kinds) == 2 else [self.net.forward_cam(image)], strict=True))
             losses.append(float(loss_classification(global_average(maps["cam"]), label)))

@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from network.expansion_weights import build_irn
 from network.irn import IRN, STRIDE, mean_displacement
@@ -25,6 +24,7 @@ from tool.errors import InputError, run_script
 from tool.expansion_losses import irn_loss
 from tool.files import git_commit, require_dir
 from tool.flags import MinMax, add_crf_flags, non_negative_int, non_negative_number, positive_int, positive_number, unit_number
+from tool.progress import progress
 from tool.schedule import poly_sgd
 from tool.seed import find_seeds
 from tool.shards import is_main
@@ -149,9 +149,7 @@ def set_mean_shift(net: IRN, data: TopLeftCrops, device: torch.device, args: arg
     The released code takes it over train.txt whatever it trains on; here it is over the training list. Only instance masks read it.
     """
     loader = DataLoader(data, args.batch_size, num_workers=args.num_workers, worker_init_fn=ignore_signals, drop_last=True)
-    batches = (
-        to_device(batch, device)["image"] for batch in tqdm(loader, desc="mean displacement", unit="it", dynamic_ncols=True)
-    )
+    batches = (to_device(batch, device)["image"] for batch in progress(loader, desc="mean displacement", unit="it"))
     with autocast(device, args.precision):
         net.mean_shift.running_mean.copy_(mean_displacement(net, batches))
 

@@ -31,6 +31,7 @@ from tool.images import read_image, read_mask
 from tool.losses import segmentation_loss
 from tool.metrics import confusion_matrix, iou_table
 from tool.overlay import mask_overlay
+from tool.progress import progress
 from tool.schedule import NEW_LAYER_FACTOR, parameter_groups, poly_sgd
 from tool.shards import batch_share, is_main, shard
 from tool.trainer import ignore_signals, seed_everything
@@ -184,7 +185,7 @@ class Validation:
     def __call__(self) -> tuple[dict[str, float], list[np.ndarray]]:
         """(measures of the whole list, overlays of this process's first images)."""
         confusion, panels = np.zeros((self.num_labels,) * 2, dtype=np.int64), []
-        for sample in tqdm(self.loader, desc="validation", unit="img", leave=False, dynamic_ncols=True):
+        for sample in progress(self.loader, desc="validation", unit="img", leave=False):
             size = tuple(int(side) for side in sample["size"])
             with autocast(self.device, self.precision):
                 logits = merged_logits(self.net, [image.to(self.device) for image in sample["scaled"]], size, flip=False)

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from scipy.stats import mannwhitneyu
 from torch import Tensor
-from tqdm import tqdm
 
 from infer_aff import PRESETS, image_affinity, image_mask
 from network.expansion_weights import load_affinity_net
@@ -30,6 +29,7 @@ from tool.errors import run_script
 from tool.flags import non_negative_int, positive_number
 from tool.images import read_image, read_mask
 from tool.metrics import confusion_matrix, iou_table
+from tool.progress import progress
 from tool.seed import find_seeds, load_seed
 from tool.transforms import normalise, to_tensor
 from tool.walk import scores_to_label
@@ -74,7 +74,7 @@ def load_samples(args: argparse.Namespace, ids: Sequence[str], classes: Sequence
     """The samples of a list."""
     net, _ = load_affinity_net(args.weights)
     samples = []
-    for name, path in zip(tqdm(ids, desc="affinity", unit="img"), find_seeds(args.cam_dir, ids), strict=True):
+    for name, path in zip(progress(ids, desc="affinity", unit="img"), find_seeds(args.cam_dir, ids), strict=True):
         image, mask = read_image(image_path(args.voc12_root, name)), read_mask(mask_path(args.voc12_root, name))
         affinity = image_affinity(net, to_tensor(normalise(image, net.mean, net.std)), "fp32")
         seed = load_seed(path, image.shape[:2], classes)
@@ -163,7 +163,7 @@ def label_quality(args: argparse.Namespace, ids: Sequence[str]) -> dict[str, tup
 
 def write_mask_labels(args: argparse.Namespace, ids: Sequence[str]) -> None:
     """Score files from the real masks, saying of themselves what those in --label_dir say."""
-    for name in tqdm(ids, desc="labels", unit="img"):
+    for name in progress(ids, desc="labels", unit="img"):
         path = Path(args.label_dir) / f"{name}.npz"
         _, _, meta = load_scores(path)
         keys = label_keys(path)

@@ -8,9 +8,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context, resource_tracker
 from typing import Any, TypeVar
 
-from tqdm import tqdm
-
-from tool.shards import is_main
+from tool.progress import progress
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -58,11 +56,11 @@ def pool_map(function: Callable[[Item], Result], items: Sequence[Item], num_work
 
     function: importable by its name, or a functools.partial of one. The first error ends the work and is raised here.
     """
-    bar = {"total": len(items), "desc": description, "unit": "img", "dynamic_ncols": True, "disable": not is_main()}
+    bar = {"total": len(items), "desc": description, "unit": "img"}
     if num_workers <= 1 or len(items) <= 1:
-        return list(tqdm(map(function, items), **bar))
+        return list(progress(map(function, items), **bar))
     with WorkerPool(min(num_workers, len(items))) as pool:
-        return list(tqdm(pool.map(function, items, chunksize=4), **bar))
+        return list(progress(pool.map(function, items, chunksize=4), **bar))
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ from tool.device import autocast
 from tool.distributed import data_parallel, gather, leave, mean_over_ranks
 from tool.errors import InputError
 from tool.files import hold
+from tool.progress import progress
 from tool.run_log import RunLog, provenance
 from tool.shards import is_main, rank, world_size
 
@@ -241,7 +242,7 @@ class TrainingRun:
         # Crops are of one size, so that cuDNN's search for the fastest convolutions pays; what it finds may differ between runs.
         torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
         self._last_save, self._last_iteration = time.monotonic(), time.perf_counter()
-        bar = tqdm(total=self.max_step, initial=self.step, unit="it", dynamic_ncols=True)
+        bar = progress(total=self.max_step, initial=self.step, unit="it")
         with contextlib.ExitStack() as stack:
             stack.callback(self._leave_folder)
             stack.enter_context(self._signals())

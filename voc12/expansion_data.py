@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from tool.affinity import affinity_labels, reduce_label
 from tool.errors import InputError
 from tool.images import read_image, read_mask
+from tool.progress import progress
 from tool.seed import cam_is_finished, find_seeds, load_seed, made_from, mask_is_finished
 from tool.transforms import (
     JITTER,
@@ -160,7 +160,7 @@ class SeedSet(Dataset):
         items = list(zip(ids, find_seeds(cam_dir, ids), strict=True))
         self.items = [
             (name, path)
-            for name, path in tqdm(items, desc="finished masks", unit="img", leave=False, dynamic_ncols=True)
+            for name, path in progress(items, desc="finished masks", unit="img", leave=False)
             if overwrite or not finished(name, path)
         ]
 

@@ -29,12 +29,12 @@ from scipy.io import loadmat
 from torchvision.datasets import SBDataset
 from torchvision.datasets.utils import download_url
 from torchvision.datasets.voc import DATASET_YEAR_DICT
-from tqdm import tqdm
 
 from tool.errors import InputError, run_script
 from tool.files import atomic_write, require_file
 from tool.flags import non_negative_int
 from tool.images import write_mask
+from tool.progress import progress
 from voc12.constants import ANNOTATION_DIR, CLASSES, IMAGE_DIR, LABEL_FILE, LIST_DIR, MASK_DIR
 from voc12.labels import load_labels, save_labels
 from voc12.lists import TRAIN_AUG, derive_train_aug, image_path, load_ids, read_list
@@ -168,7 +168,7 @@ def extract_voc(tar_path: Path, root: Path) -> None:
     root.mkdir(parents=True, exist_ok=True)
     (root / EXTRACTING).touch()
     with opened_tar(tar_path) as tar:
-        for member in tqdm(tar, desc="VOC 2012", unit=" files", disable=None):
+        for member in progress(tar, desc="VOC 2012", unit=" files"):
             relative = f"/{member.name}".partition("/VOC2012/")[2]
             target = root / relative
             if not relative or not member.isfile() or (target.is_file() and target.stat().st_size == member.size):
@@ -183,7 +183,7 @@ def extract_voc(tar_path: Path, root: Path) -> None:
 def merge_voc_masks(root: Path) -> int:
     """Copy VOC's own masks into SegmentationClassAug where it has none; returns how many."""
     missing = [path for path in sorted((root / VOC_MASK_DIR).glob("[!.]*.png")) if not (root / MASK_DIR / path.name).exists()]
-    for path in tqdm(missing, desc="VOC masks", unit=" masks", disable=None):
+    for path in progress(missing, desc="VOC masks", unit=" masks"):
         with atomic_write(root / MASK_DIR / path.name) as file:
             file.write(path.read_bytes())
     return len(missing)
@@ -197,7 +197,7 @@ def merge_sbd_masks(tar_path: Path, root: Path) -> int:
     print(f"SBD: writing masks of {tar_path} into {root / MASK_DIR}")
     found = written = 0
     with opened_tar(tar_path) as tar:
-        for member in tqdm(tar, desc="SBD masks", unit=" files", disable=None):
+        for member in progress(tar, desc="SBD masks", unit=" files"):
             name = PurePosixPath(member.name)
             if not member.isfile() or name.parent.name != "cls" or name.suffix != ".mat" or name.name.startswith("."):
                 continue

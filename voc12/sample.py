@@ -32,13 +32,13 @@ import cv2
 import numpy as np
 import PIL
 from PIL import Image
-from tqdm import tqdm
 
 from tool.errors import InputError, run_script
 from tool.files import atomic_write, write_json
 from tool.flags import non_negative_int, positive_int
 from tool.images import read_mask, write_mask
 from tool.pool import WorkerPool
+from tool.progress import progress
 from voc12.constants import CLASSES, IGNORE_LABEL, IMAGE_DIR, LABEL_FILE, LIST_DIR, MASK_DIR
 from voc12.labels import save_labels
 from voc12.sample_designs import DESIGNS
@@ -149,7 +149,7 @@ def _write_all(plans: list[ImagePlan], out: Path, seed: int, size: int, num_work
         return np.array(list(map(write_sample, *columns)))
     with WorkerPool(num_workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         rows = pool.map(write_sample, *columns, chunksize=8)
-        return np.array(list(tqdm(rows, desc="sample data set", total=len(plans), unit=" images", disable=None)))
+        return np.array(list(progress(rows, desc="sample data set", total=len(plans), unit=" images")))
 
 
 def _versions() -> dict[str, str]:

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from tool.cam_file import has_cam, require_made_for
 from tool.errors import InputError
 from tool.files import require_dir
 from tool.images import read_image, read_mask, read_mask_meta
+from tool.progress import progress
 from tool.transforms import PairTransform, to_tensor
 from voc12.constants import IGNORE_LABEL
 from voc12.lists import image_path
@@ -37,7 +37,7 @@ def find_masks(mask_dir: str | Path, ids: Sequence[str], classes: Sequence[str])
             + ("it holds CAM files: make masks of them, make_masks.py or make_crf.py --out_mask" if cams else MASK_HELP)
         )
     stages = set()
-    for path in tqdm(paths, desc="masks", unit="img", leave=False, dynamic_ncols=True):
+    for path in progress(paths, desc="masks", unit="img", leave=False):
         meta = read_mask_meta(path)
         require_made_for(meta, classes, str(path))
         stages.add(str(meta.get("stage", "unnamed")))
