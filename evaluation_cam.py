@@ -10,11 +10,10 @@ halved maps, where the same threshold has half the value.
 """
 
 import argparse
-import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial, reduce
 from pathlib import Path
@@ -24,7 +23,7 @@ import numpy as np
 
 from tool.cam_file import CAM_SUFFIXES, CamFile, find_cam, load_cam, require_made_for
 from tool.crf import SeedCrf, named_settings
-from tool.errors import InputError, run_script
+from tool.errors import InputError, naming_file, run_script
 from tool.files import git_commit, require_dir, require_no_folder, write_json
 from tool.flags import AUTO, add_seed_crf_flags, auto_or_number, bool_flag, non_negative_int, seed_crf
 from tool.images import read_image, read_mask, read_mask_meta
@@ -223,7 +222,7 @@ def _count_cams(
             path, mask_path = find_cam(predict_dir, name), gt_dir / f"{name}.png"
             mask = read_mask(mask_path)
             cam_file = load_cam(path) if crf is None else _through_crf(path, crf, image_path(voc12_root, name), classes)
-            with _naming(path, mask_path):
+            with naming_file(f"{path} against {mask_path}"):
                 require_made_for(cam_file.meta, classes)
                 part.counts.update(cam_file.cam, cam_file.keys, mask)
             part.stages.add(str(cam_file.meta.get("stage", f"unnamed ({cam_file.meta.get('format', 'npz')} files)")))
@@ -243,7 +242,7 @@ def _count_masks(ids: Sequence[str], predict_dir: Path, gt_dir: Path, classes: t
         try:
             path, mask_path = predict_dir / f"{name}.png", gt_dir / f"{name}.png"
             prediction, mask, meta = read_mask(path), read_mask(mask_path), read_mask_meta(path)
-            with _naming(path, mask_path):
+            with naming_file(f"{path} against {mask_path}"):
                 require_made_for(meta, classes, "the label map")
                 part.counts += confusion_matrix(prediction, mask, len(classes) + 1)
             if "stage" in meta:
@@ -251,15 +250,6 @@ def _count_masks(ids: Sequence[str], predict_dir: Path, gt_dir: Path, classes: t
         except InputError as error:
             part.problems.append(str(error))
     return part
-
-
-@contextlib.contextmanager
-def _naming(prediction: Path, mask: Path) -> Iterator[None]:
-    """Put both paths before an InputError that knows arrays only."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{prediction} against {mask}: {error}") from error
 
 
 def _count_all(

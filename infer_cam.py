@@ -25,7 +25,7 @@ from tqdm import tqdm
 from network.cpn import PRCM_KEYS, REFINEMENTS, CPNHead
 from network.weights import load_network
 from tool.cam import merge_passes
-from tool.cam_file import FORMATS, CamFile, load_cam, save_cam
+from tool.cam_file import FORMATS, CamFile, find_cam, load_cam, save_cam
 from tool.device import KEEP_SMALL, PRECISIONS, autocast, choose_device, give_back_free_memory
 from tool.errors import InputError, run_script
 from tool.files import file_digest, require_dir
@@ -38,10 +38,10 @@ from tool.seed import PLAIN_STAGE, REFINED_STAGE
 from tool.shards import shard, share_note
 from tool.trainer import ignore_signals, to_device
 from tool.transforms import normalise, to_tensor
-from voc12.constants import DATA_HELP
-from voc12.dataset import InferenceSet
+from voc12.constants import CLASS_LIST_FILE, DATA_HELP
+from voc12.dataset import InferenceSet, require_every
 from voc12.labels import load_labels
-from voc12.lists import LIST_HELP, image_path, load_ids
+from voc12.lists import LIST_HELP, image_path, load_class_list, load_ids
 
 VOC12_ROOT = "data/VOCdevkit/VOC2012"
 WEIGHTS = "results/cpn/cpn.pth"
@@ -50,6 +50,7 @@ OUT_CAM = "results/cpn/cam"
 STAGES = {"plain": PLAIN_STAGE, "refined": REFINED_STAGE}
 # From here up a class counts as seen in a photograph without labels.
 SEEN_PROBABILITY = 0.5
+PHOTOGRAPH = "photograph"  # the digest of the file, in the meta of a CAM file
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -132,7 +133,8 @@ def image_cam(
 def is_finished(out_cam: Path, name: str, keys: np.ndarray, meta: dict, file_format: str) -> bool:
     """Whether a whole CAM file of this image, with these classes and this meta, is there already.
 
-    Files of the field's formats do not say what made them, so they never count.
+    Files of the field's formats do not say what made them, so they never count; those of before 2026-11-25 do not say of which
+    photograph they are, and count.
     """
     path = out_cam / f"{name}.npz"
     if file_format != "npz" or not path.is_file():
@@ -141,15 +143,19 @@ def is_finished(out_cam: Path, name: str, keys: np.ndarray, meta: dict, file_for
         found = load_cam(path)
     except InputError:
         return False
-    return np.array_equal(found.keys, keys) and found.meta == meta
+    return np.array_equal(found.keys, keys) and {PHOTOGRAPH: meta[PHOTOGRAPH]} | found.meta == meta
+
+
+def overlay_paths(cam_file: CamFile, folder: str | Path, classes: Sequence[str]) -> list[Path]:
+    """Where write_overlays writes."""
+    return [Path(folder) / f"{cam_file.id}_{classes[key]}.png" for key in cam_file.keys]
 
 
 def write_overlays(cam_file: CamFile, image: np.ndarray, folder: str | Path, classes: Sequence[str]) -> list[Path]:
     """Write <folder>/<id>_<class>.png for each class of the file; their paths."""
-    paths = []
-    for key, cam in zip(cam_file.keys, cam_file.cam, strict=True):
-        paths.append(Path(folder) / f"{cam_file.id}_{classes[key]}.png")
-        write_image(paths[-1], caption(overlay(image, cam), classes[key]))
+    paths = overlay_paths(cam_file, folder, classes)
+    for path, key, cam in zip(paths, cam_file.keys, cam_file.cam, strict=True):
+        write_image(path, caption(overlay(image, cam), classes[key]))
     return paths
 
 
@@ -177,21 +183,30 @@ def infer_list(
 ) -> None:
     """Write a CAM file for every image of the list that has none made by the same weights and settings."""
     root = require_dir(args.voc12_root, "--voc12_root", DATA_HELP)
+    if (root / CLASS_LIST_FILE).is_file() and (own := load_class_list(root)) != tuple(classes):
+        raise InputError(f"{root / CLASS_LIST_FILE} says {', '.join(own[:3])} ..., {args.weights} {', '.join(classes[:3])} ...")
     every = load_ids(root, args.infer_list)
     ids = shard(every)
     labels = load_labels(root, ids, classes, args.labels)
+    require_every(image_path, root, ids, f"images of {args.infer_list}")
     paths = [image_path(root, name) for name in ids]
     out_cam = Path(args.out_cam or OUT_CAM)
+    metas = [meta | {PHOTOGRAPH: file_digest(path)} for path in paths]
     todo = [
         index
         for index, name in enumerate(ids)
-        if args.overwrite or not is_finished(out_cam, name, np.flatnonzero(labels[index]), meta, args.format)
+        if args.overwrite or not is_finished(out_cam, name, np.flatnonzero(labels[index]), metas[index], args.format)
     ]
     if len(todo) < len(ids):
         tqdm.write(f"{len(ids) - len(todo)} of {len(ids)} CAM files are there already, made with these weights and settings")
+    for index in sorted(set(range(len(ids))) - set(todo)) if args.save_png else ():
+        cam_file = load_cam(find_cam(out_cam, ids[index]))
+        if not all(path.is_file() for path in overlay_paths(cam_file, args.save_png, classes)):
+            write_overlays(cam_file, read_image(paths[index]), args.save_png, classes)
     data = InferenceSet([ids[i] for i in todo], [paths[i] for i in todo], labels[todo], args.scales, net.mean, net.std)
     loader = DataLoader(data, batch_size=None, num_workers=min(args.num_workers, len(todo)), worker_init_fn=ignore_signals)
 
+    maps = silent = 0
     with ThreadPoolExecutor(max_workers=1) as writer:  # writes one image while the next is computed
         pending: Future | None = None
         for index, sample in enumerate(progress(loader, unit="img")):
@@ -200,17 +215,25 @@ def infer_list(
             cam = image_cam(net, sample["scaled"], size, keys, refined, args.flip, args.precision)
             if pending is not None:
                 pending.result()
-            cam_file = CamFile(sample["id"], keys.cpu().numpy(), cam, size, meta)
+            cam_file = CamFile(sample["id"], keys.cpu().numpy(), cam, size, metas[todo[index]])
+            maps, silent = maps + len(cam), silent + sum(not (map_ > 0).any() for map_ in cam)
             pending = writer.submit(write_outputs, cam_file, data.paths[index], classes, out_cam, args)
         if pending is not None:
             pending.result()
     print(f"CAM files ({meta['stage']}, {args.format}): {out_cam}, {share_note(len(every))}")
+    if silent:
+        print(
+            f"note: {silent} of {maps} new maps respond nowhere; if they are many, the network has learnt little: look at its losses"
+        )
 
 
 def infer_photographs(
     args: argparse.Namespace, net: CPNHead, classes: Sequence[str], refined: bool, meta: dict, device: torch.device
 ) -> None:
     """Write overlays, and CAM files if asked, for photographs without labels; print what the classifier sees in each."""
+    names = [Path(name).stem for name in args.image]
+    if (args.out_cam or args.save_png) and (twice := next((name for name in names if names.count(name) > 1), None)):
+        raise InputError(f"--image has two photographs named {twice}, whose files would be the same; do them one after the other")
     paths = [Path(name) for name in shard(args.image)]
     data = InferenceSet([path.stem for path in paths], paths, None, args.scales, net.mean, net.std)
     for path, sample in zip(paths, data, strict=False):

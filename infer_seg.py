@@ -134,6 +134,9 @@ def infer_list(
     out_mask, save_png = Path(args.out_mask), Path(args.save_png) if args.save_png else None
     submission = submission_folder(args.submission, every, meta["classes"]) if args.submission else None
     todo = [name for name in ids if args.overwrite or not is_finished(out_mask / f"{name}.png", meta)]
+    for name in sorted(set(ids) - set(todo)) if save_png else ():
+        if not (path := save_png / f"{name}_seg.png").is_file():
+            write_image(path, mask_overlay(read_image(image_path(root, name)), read_mask(out_mask / f"{name}.png")))
     if len(todo) < len(ids):
         tqdm.write(f"{len(ids) - len(todo)} of {len(ids)} masks are there already, made with these weights and settings")
     paths = {name: image_path(root, name) for name in todo}

@@ -133,7 +133,7 @@ PRESETS = {
 }
 PRESETS["photos20"] = replace(
     PRESETS["photos"],
-    train_list="train_aug",
+    train_list="photos20_train_aug",
     splits={"train": "all20_train_aug", "val": "all20_val"},
     about="VOC 2012 photographs of all 20 classes (1,060 train, of which 311 are scored, 160 val)",
 )

@@ -29,12 +29,12 @@ from tool.schedule import RELEASED_MOMENTUM, build_optimizer
 from tool.seed import find_seeds
 from tool.shards import is_main
 from tool.trainer import seed_everything
-from tool.training_flags import add_machine_flags, add_session_flags, begin_session
+from tool.training_flags import add_machine_flags, add_session_flags, begin_session, data_digest
 from voc12.constants import DATA_HELP
-from voc12.dataset import epoch_loader
+from voc12.dataset import epoch_loader, require_every
 from voc12.expansion_data import AFFINITY_STRIDE, AffTrainSet
 from voc12.expansion_labels import AffinityScores, make_labels
-from voc12.lists import LIST_HELP, load_class_list, load_ids
+from voc12.lists import LIST_HELP, image_path, load_class_list, load_ids
 
 VOC12_ROOT = "data/VOCdevkit/VOC2012"
 CAM_DIR = "results/cpn/cam_train_aug"
@@ -148,6 +148,7 @@ def main(args: argparse.Namespace) -> None:
     if len(ids) < args.batch_size:
         raise InputError(f"{args.train_list} has {len(ids)} images, fewer than --batch_size {args.batch_size}; lower it")
     find_seeds(args.cam_dir, ids)  # names those that are missing before anything is written
+    require_every(image_path, root, ids, f"images of {args.train_list}")
 
     # ============ network, optimiser ============
     net = build_network(args.backbone, args.weights)
@@ -157,7 +158,15 @@ def main(args: argparse.Namespace) -> None:
 
     # ============ session ============
     run = begin_session(
-        args, parse_args(["--preset", args.preset]), net, optimizer, schedule, device, args.max_epoches, steps_per_epoch
+        args,
+        parse_args(["--preset", args.preset]),
+        net,
+        optimizer,
+        schedule,
+        device,
+        args.max_epoches,
+        steps_per_epoch,
+        data=data_digest(ids, classes),
     )
 
     # ============ labels ============

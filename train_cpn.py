@@ -6,7 +6,8 @@ Reads photographs, an image list and image labels in VOC layout; writes results/
 The paper's setting, and a small one for a CPU:
 
     python train_cpn.py --voc12_root data/VOCdevkit/VOC2012 --weights weights/ilsvrc-cls_rna-a1_cls1000_ep-0001.params
-    python train_cpn.py --voc12_root data/VOCdevkit/VOC2012 --backbone efficientnet_lite0 --crop_size 224 --session_name small
+    python train_cpn.py --voc12_root data/VOCdevkit/VOC2012 --backbone efficientnet_lite0 --crop_size 224 --resize_long 256 400 \\
+        --batch_size 8 --preset best --session_name small
 """
 
 import argparse
@@ -26,7 +27,7 @@ from network.weights import WEIGHTS_HELP, load_backbone_weights, save_network
 from tool.cam import normalise_cam
 from tool.device import choose_device
 from tool.distributed import gather, join
-from tool.errors import InputError, run_script
+from tool.errors import InputError, naming_file, run_script
 from tool.files import git_commit, require_dir
 from tool.flags import (
     MinMax,
@@ -57,11 +58,11 @@ from tool.region_cache import RegionCache
 from tool.schedule import NEW_LAYER_FACTOR, RELEASED_MOMENTUM, build_optimizer
 from tool.shards import is_main, shard
 from tool.trainer import ignore_signals, seed_everything
-from tool.training_flags import add_machine_flags, add_session_flags, begin_session
+from tool.training_flags import add_machine_flags, add_session_flags, begin_session, data_digest
 from tool.transforms import TrainTransform
 from voc12.constants import DATA_HELP, MASK_DIR
 from voc12.dataset import InferenceSet, TrainSet, epoch_loader, require_every
-from voc12.labels import load_labels, require_positive
+from voc12.labels import label_source, load_labels, require_positive
 from voc12.lists import LIST_HELP, image_path, load_class_list, load_ids, mask_path
 
 VOC12_ROOT = "data/VOCdevkit/VOC2012"
@@ -305,7 +306,7 @@ class Validation:
         every = load_ids(self.root, args.val_list)
         self.has_masks = (self.root / MASK_DIR).is_dir()
         for find in (image_path, mask_path) if self.has_masks else (image_path,):
-            require_every(find, self.root, every)
+            require_every(find, self.root, every, "validation images")
         ids = shard(every)
         labels = load_labels(self.root, ids, classes, args.labels)
         paths = [image_path(self.root, name) for name in ids]
@@ -334,8 +335,9 @@ class Validation:
             if self.has_masks:
                 mask = read_mask(mask_path(self.root, sample["id"]))
                 keys = np.flatnonzero(sample["label"].numpy())
-                for kind, cam in unit.items():
-                    sweeps[kind].update(cam[keys], keys, mask)
+                with naming_file(mask_path(self.root, sample["id"])):
+                    for kind, cam in unit.items():
+                        sweeps[kind].update(cam[keys], keys, mask)
             if len(panels) < PANEL_IMAGES:
                 photograph = read_image(image_path(self.root, sample["id"]))
                 panels.append(cam_panel(photograph, unit[self.kinds[-1]], self.classes))
@@ -363,6 +365,11 @@ def main(args: argparse.Namespace) -> None:
     ids = load_ids(root, args.train_list)
     labels = load_labels(root, ids, classes, args.labels)
     require_positive(ids, labels)
+    require_every(image_path, root, ids, f"images of {args.train_list}")
+    if is_main():
+        print(
+            f"training images: {len(ids)} of {args.train_list}, {len(classes)} classes, labels: {label_source(root, args.labels)}"
+        )
     if len(ids) < args.batch_size:
         raise InputError(f"{args.train_list} has {len(ids)} images, fewer than --batch_size {args.batch_size}; lower it")
 
@@ -385,6 +392,11 @@ def main(args: argparse.Namespace) -> None:
     transform = TrainTransform(net.mean, net.std, args.crop_size, tuple(args.resize_long))
     patch_mask = regions = None
     if args.method == "cpn":
+        if args.patch == "grid" and min(args.grid_sizes) >= args.crop_size:
+            raise InputError(
+                f"--grid_sizes {' '.join(map(str, args.grid_sizes))}: no cell is smaller than --crop_size {args.crop_size}, so a patch "
+                "hides all or nothing; a quarter and a half of the crop do well"
+            )
         patch_mask = PatchMask(
             strategy=args.patch,
             segments=args.superpixels,
@@ -416,6 +428,7 @@ def main(args: argparse.Namespace) -> None:
         device,
         args.max_epoches,
         steps_per_epoch,
+        data=data_digest(ids, classes, labels),
         free=("preset",),  # what it sets is compared
     )
 

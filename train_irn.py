@@ -29,12 +29,12 @@ from tool.schedule import poly_sgd
 from tool.seed import find_seeds
 from tool.shards import is_main
 from tool.trainer import ignore_signals, seed_everything, to_device
-from tool.training_flags import add_machine_flags, add_session_flags, begin_session
+from tool.training_flags import add_machine_flags, add_session_flags, begin_session, data_digest
 from voc12.constants import DATA_HELP
-from voc12.dataset import epoch_loader
+from voc12.dataset import epoch_loader, require_every
 from voc12.expansion_data import IrnTrainSet, TopLeftCrops
 from voc12.expansion_labels import ConfidentLabels, make_labels
-from voc12.lists import LIST_HELP, load_class_list, load_ids
+from voc12.lists import LIST_HELP, image_path, load_class_list, load_ids
 
 VOC12_ROOT = "data/VOCdevkit/VOC2012"
 CAM_DIR = "results/cpn/cam_train_aug"
@@ -170,6 +170,7 @@ def main(args: argparse.Namespace) -> None:
     if len(ids) < args.batch_size:
         raise InputError(f"{args.train_list} has {len(ids)} images, fewer than --batch_size {args.batch_size}; lower it")
     find_seeds(args.cam_dir, ids)  # names those that are missing before anything is written
+    require_every(image_path, root, ids, f"images of {args.train_list}")
 
     # ============ network, optimiser ============
     net = build_irn(args.backbone, args.weights)
@@ -179,7 +180,8 @@ def main(args: argparse.Namespace) -> None:
     optimizer, schedule = poly_sgd(groups, args.momentum, args.max_epoches * steps_per_epoch)
 
     # ============ session ============
-    run = begin_session(args, parse_args([]), net, optimizer, schedule, device, args.max_epoches, steps_per_epoch)
+    data = data_digest(ids, classes)
+    run = begin_session(args, parse_args([]), net, optimizer, schedule, device, args.max_epoches, steps_per_epoch, data)
 
     # ============ labels ============
     labels = ConfidentLabels(

@@ -24,7 +24,7 @@ from network.weights import WEIGHTS_HELP, save_network
 from tool.checkpoint import load_torch
 from tool.device import autocast, choose_device
 from tool.distributed import gather, join, mean_over_ranks
-from tool.errors import InputError, run_script
+from tool.errors import InputError, naming_file, run_script
 from tool.files import git_commit, require_dir
 from tool.flags import MinMax, non_negative_int, non_negative_number, positive_int, positive_number
 from tool.images import read_image, read_mask
@@ -35,7 +35,7 @@ from tool.progress import progress
 from tool.schedule import NEW_LAYER_FACTOR, parameter_groups, poly_sgd
 from tool.shards import batch_share, is_main, shard
 from tool.trainer import ignore_signals, seed_everything
-from tool.training_flags import add_machine_flags, add_session_flags, begin_session
+from tool.training_flags import add_machine_flags, add_session_flags, begin_session, data_digest
 from tool.transforms import JITTER, PairTransform
 from voc12.constants import DATA_HELP
 from voc12.dataset import InferenceSet, require_every, round_loader
@@ -174,7 +174,7 @@ class Validation:
         self.root = Path(args.voc12_root)
         every = load_ids(self.root, args.val_list)
         for find in (image_path, mask_path):
-            require_every(find, self.root, every)
+            require_every(find, self.root, every, "validation images")
         ids = shard(every)
         self.masks = {name: mask_path(self.root, name) for name in ids}
         paths = [image_path(self.root, name) for name in ids]
@@ -190,7 +190,9 @@ class Validation:
             with autocast(self.device, self.precision):
                 logits = merged_logits(self.net, [image.to(self.device) for image in sample["scaled"]], size, flip=False)
             label = logits.argmax(dim=0).to(torch.uint8).cpu().numpy()
-            confusion += confusion_matrix(label, read_mask(self.masks[sample["id"]]), self.num_labels)
+            path = self.masks[sample["id"]]
+            with naming_file(path):
+                confusion += confusion_matrix(label, read_mask(path), self.num_labels)
             if len(panels) < PANEL_IMAGES:
                 panels.append(mask_overlay(read_image(image_path(self.root, sample["id"])), label))
         return {"val_miou": float(iou_table(sum(gather(confusion))).miou_skip)}, panels
@@ -228,6 +230,7 @@ def main(args: argparse.Namespace) -> None:
     classes = load_class_list(root)
     ids = load_ids(root, args.train_list)
     masks, stages = find_masks(args.mask_dir, ids, classes)
+    require_every(image_path, root, ids, f"images of {args.train_list}")
     if len(ids) < args.batch_size:
         raise InputError(f"{args.train_list} has {len(ids)} images, fewer than --batch_size {args.batch_size}; lower it")
 
@@ -243,7 +246,8 @@ def main(args: argparse.Namespace) -> None:
 
     # ============ loop ============
     rounds = args.max_iterations // iterations  # from one validation to the next
-    run = begin_session(args, parse_args([]), net, optimizer, schedule, device, rounds, iterations)
+    data = data_digest(ids, classes)
+    run = begin_session(args, parse_args([]), net, optimizer, schedule, device, rounds, iterations, data)
 
     def save(path: Path, measures: dict) -> None:
         training = {"settings": run.settings, "mask_stages": stages, "iterations": run.step, "commit": git_commit()}

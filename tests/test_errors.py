@@ -5,7 +5,7 @@ import errno
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
-from tool.errors import InputError, run_script
+from tool.errors import InputError, naming_file, run_script
 
 
 class _Broken(Dataset):
@@ -86,3 +86,18 @@ def test_bad_input_of_a_loaders_worker_is_its_message_alone(capsys):
         list(DataLoader(_Broken(), num_workers=1))
 
     assert _exit(capsys, main) == (2, "error: cannot read image a.jpg: it is empty; replace it\n")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:119] DefaultCPUAllocator: can't allocate memory: 9 bytes")],
+)
+def test_a_full_memory_is_one_line(capsys, error):
+    status, line = _exit(capsys, _raise(error))
+    assert status == 2
+    assert line.startswith("error: the machine ran out of memory; lower --num_workers")
+
+
+def test_an_error_gets_the_files_name():
+    with pytest.raises(InputError, match=r"^masks/a.png: of another size$"), naming_file("masks/a.png"):
+        raise InputError("of another size")

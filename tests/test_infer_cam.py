@@ -1,6 +1,8 @@
 """CAM files through the command line: what is in them, what is made again, and what flags change."""
 
 import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from infer_cam import image_cam, main, parse_args, predict_classes
 from network.weights import save_network
 from tests.conftest import PETS
 from tests.synthetic import write_voc_tree
-from tool.cam_file import load_cam
+from tool.cam_file import load_cam, save_cam
 from tool.checkpoint import save_torch
 from tool.errors import InputError
 from tool.files import file_digest
@@ -91,6 +93,7 @@ def test_files_hold_the_labelled_classes_at_the_size_of_the_image(made, pets_roo
             "flip": True,
             "precision": "fp32",
             "classes": list(PETS),
+            "photograph": file_digest(pets_root / IMAGE_DIR / f"{name}.jpg"),
         }
 
 
@@ -327,6 +330,61 @@ def test_named_modules_refine_the_plain_baseline_untrained(pets_root, weights, t
     assert plain[IDS[0]].meta["method"] == "cam"
     assert plain[IDS[0]].meta["stage"] == "cam_refined"
     assert plain[IDS[0]].meta["refinement"] == "pcm"
+
+
+def test_a_replaced_photograph_gets_a_new_cam(pets_root, weights, tmp_path):
+    root, out = shutil.copytree(pets_root, tmp_path / "data"), tmp_path / "cam"
+    before = _infer(root, weights / "cpn.pth", out)
+    shutil.copy(root / IMAGE_DIR / f"{IDS[1]}.jpg", root / IMAGE_DIR / f"{IDS[0]}.jpg")
+    changed = [(out / f"{name}.npz").stat().st_mtime_ns for name in IDS]
+    after = _infer(root, weights / "cpn.pth", out)
+    assert not np.array_equal(before[IDS[0]].cam, after[IDS[0]].cam)
+    assert [(out / f"{name}.npz").stat().st_mtime_ns != time for name, time in zip(IDS, changed, strict=True)] == [True, False]
+    older = after[IDS[0]]
+    save_cam(out, replace(older, meta={key: value for key, value in older.meta.items() if key != "photograph"}))
+    time = (out / f"{IDS[0]}.npz").stat().st_mtime_ns
+    _infer(root, weights / "cpn.pth", out)
+    assert (out / f"{IDS[0]}.npz").stat().st_mtime_ns == time  # of before photographs were named
+
+
+def test_overlays_of_finished_files_are_written(pets_root, weights, tmp_path):
+    _infer(pets_root, weights / "cpn.pth", tmp_path / "cam")
+    _infer(pets_root, weights / "cpn.pth", tmp_path / "cam", "--save_png", tmp_path / "late")
+    _infer(pets_root, weights / "cpn.pth", tmp_path / "new", "--save_png", tmp_path / "png")
+    files = sorted(path.name for path in (tmp_path / "png").iterdir())
+    assert files == sorted(path.name for path in (tmp_path / "late").iterdir())
+    assert all((tmp_path / "png" / name).read_bytes() == (tmp_path / "late" / name).read_bytes() for name in files)
+
+
+def test_maps_without_response_are_counted(pets_root, weights, tmp_path, capsys):
+    value = torch.load(weights / "cpn.pth", weights_only=True)
+    value["state_dict"]["fc8.weight"].zero_()
+    save_torch(tmp_path / "dead.pth", value)
+    made = _infer(pets_root, tmp_path / "dead.pth", tmp_path / "cam")
+    count = sum(len(cam_file.keys) for cam_file in made.values())
+    assert f"note: {count} of {count} new maps respond nowhere" in capsys.readouterr().out
+
+
+def test_every_missing_photograph_is_counted(pets_root, weights, tmp_path):
+    root = shutil.copytree(pets_root, tmp_path / "data")
+    for name in IDS:
+        (root / IMAGE_DIR / f"{name}.jpg").unlink()
+    message = _error(root, weights / "cpn.pth", tmp_path / "cam")
+    assert message.startswith(f"2 of 2 images of val lack a file; the first: no image for id {IDS[0]}")
+
+
+def test_photographs_of_one_name_are_refused(weights, tmp_path):
+    words = ["--weights", weights / "cpn.pth", "--image", "a/p.jpg", "b/p.jpg", "--save_png", tmp_path, "--device", "cpu"]
+    with pytest.raises(InputError, match="--image has two photographs named p, whose files would be the same"):
+        main(parse_args([str(word) for word in words]))
+
+
+def test_data_of_other_classes_are_named(pets_root, weights, tmp_path):
+    root = shutil.copytree(pets_root, tmp_path / "data")
+    (root / "classes.txt").write_text("\n".join(reversed(PETS)))
+    assert _error(root, weights / "cpn.pth", tmp_path / "cam") == (
+        f"{root / 'classes.txt'} says {', '.join(PETS[::-1])} ..., {weights / 'cpn.pth'} {', '.join(PETS)} ..."
+    )
 
 
 def test_data_of_another_class_count_is_named(voc_root, weights, tmp_path):

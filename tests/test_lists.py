@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tool.errors import InputError
-from voc12.constants import CLASSES
+from voc12.constants import CLASSES, LIST_DIR
 from voc12.lists import (
     derive_train_aug,
     image_path,
@@ -147,6 +147,31 @@ def test_a_list_has_a_title(name, stem, title):
     assert (list_stem(name), list_title(name)) == (stem, title)
 
 
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("animals_train_aug", 790),
+        ("animals_val.txt", 200),
+        ("all20_train_aug", 311),
+        ("all20_val", 160),
+        ("photos20_train_aug", 1060),
+    ],
+)
+def test_lists_of_the_log_come_with_the_code(root, name, count):
+    ids = load_ids(root, name)
+    assert len(ids) == len(set(ids)) == count
+    own = root / LIST_DIR / f"{name.removesuffix('.txt')}.txt"
+    own.write_text("2007_000001\n")  # the data set's own list of that name comes first
+    assert load_ids(root, name) == ["2007_000001"]
+    own.unlink()
+
+
+def test_lists_of_the_log_do_not_mix_training_and_validation(root):
+    train, val = set(load_ids(root, "photos20_train_aug")), {*load_ids(root, "animals_val"), *load_ids(root, "all20_val")}
+    assert train == {*load_ids(root, "animals_train_aug"), *load_ids(root, "all20_train_aug")}
+    assert not train & val
+
+
 def test_load_ids_derives_no_other_list(root):
     assert load_ids(root, "val") == ["b"]
     with pytest.raises(InputError, match="image list not found: neither train nor "):
@@ -193,6 +218,7 @@ def test_class_list_sources(tmp_path):
     [
         ("cat\nBackground\n", " line 2: 'Background' is implied as mask value 0"),
         ("cat\ndog\n\ncat\n", " line 4: class 'cat' is listed twice"),
+        ("cat\nmug/cup\n", " line 2: class 'mug/cup' cannot be part of a file's name"),
         ("\n", " is an empty class list"),
         ("".join(f"c{i}\n" for i in range(255)), " lists 255 classes; masks have room for 254"),
     ],

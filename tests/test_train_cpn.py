@@ -27,13 +27,14 @@ from tool import training_flags
 from tool.cam_file import load_cam
 from tool.checkpoint import load_torch
 from tool.errors import InputError
+from tool.images import write_mask
 from tool.losses import cpn_losses, seam_losses, seam_scale
 from tool.patches import cp_pair
 from tool.schedule import RELEASED_MOMENTUM
 from tool.trainer import TrainingRun
 from train_cpn import compile_training, main, parse_args, train_cpn_step, train_seam_step, weigh_losses
 from voc12.constants import BACKGROUND, CLASSES, DATA_HELP, IMAGE_DIR, LABEL_FILE
-from voc12.labels import save_labels
+from voc12.labels import load_labels, save_labels
 from voc12.lists import load_ids
 
 REPOSITORY = Path(train_cpn.__file__).resolve().parent
@@ -373,6 +374,20 @@ def test_other_settings_do_not_continue_a_session(pets_root, tmp_path):
     assert _lines(tmp_path / "run")[-1]["kind"] == "end"
 
 
+def test_other_labels_do_not_continue_a_session(pets_root, tmp_path, capsys):
+    root = shutil.copytree(pets_root, tmp_path / "data")
+    flags = (*SMALL, "--method", "cam", "--preset", "best")
+    main(_args(root, tmp_path, *flags))
+    ids = load_ids(root, "train")
+    labels = load_labels(root, ids, PETS)
+    assert f"training images: {len(ids)} of train, {len(PETS)} classes, labels: npy" in capsys.readouterr().out
+    again = [*flags[: flags.index("--preset")], "--lr", "0.005", "--momentum", "0.9", "--refinement_factor", "0"]
+    main(_args(root, tmp_path, *again, "--patch", "grid", "--grid_sizes", "56", "112"))  # what the preset says, in other words
+    save_labels(root / LABEL_FILE, ids, np.roll(labels, 1, axis=0))
+    with pytest.raises(InputError, match=r"run was started with other images, labels or classes; use another --session_name"):
+        main(_args(root, tmp_path, *flags))
+
+
 # ============ messages ============
 def _error(root: Path, results: Path, *flags) -> str:
     with pytest.raises(InputError) as error:
@@ -399,6 +414,30 @@ def test_missing_weights_are_named_with_what_to_do(pets_root, tmp_path, monkeypa
 
 def test_resnet38_has_no_imagenet_weights_of_its_own(pets_root, tmp_path):
     assert _error(pets_root, tmp_path, "--weights", "imagenet") == f"--weights imagenet: {WEIGHTS_HELP}"
+
+
+def test_cells_as_large_as_the_crop_are_refused(pets_root, tmp_path):
+    assert _error(pets_root, tmp_path, *SMALL, "--patch", "grid", "--grid_sizes", "224", "448").startswith(
+        "--grid_sizes 224 448: no cell is smaller than --crop_size 64, so a patch hides all or nothing"
+    )
+
+
+def test_every_missing_photograph_is_counted(pets_root, tmp_path):
+    root = shutil.copytree(pets_root, tmp_path / "data")
+    for name in load_ids(root, "train")[:2]:
+        (root / "JPEGImages" / f"{name}.jpg").unlink()
+    assert _error(root, tmp_path, *SMALL, "--method", "cam").startswith("2 of 5 images of train lack a file; the first: no image")
+
+
+def test_a_validation_mask_that_does_not_fit_is_named_and_costs_no_epoch(pets_root, tmp_path):
+    root = shutil.copytree(pets_root, tmp_path / "data")
+    path = root / "SegmentationClassAug" / f"{load_ids(root, 'val')[0]}.png"
+    write_mask(path, np.zeros((9, 9), np.uint8))
+    flags = (*SMALL, "--method", "cam", "--val_list", "val")
+    assert _error(root, tmp_path, *flags).startswith(
+        f"{path}: the prediction's size (80, 60) differs from the ground truth's (9, 9)"
+    )
+    assert load_torch(tmp_path / "run" / "checkpoint.pth")["step"] == 2
 
 
 def test_list_smaller_than_a_batch_is_named(pets_root, tmp_path):

@@ -16,7 +16,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
 
 from tests.ranks import run_ranks
-from tool.checkpoint import load_torch
+from tool.checkpoint import load_torch, save_torch
 from tool.errors import InputError
 from tool.files import read_json_lines
 from tool.run_log import RunLog
@@ -216,6 +216,32 @@ def test_changed_setting_is_named(tmp_path):
         f"session {tmp_path} was started with --lr 0.1, now it is 0.2; "
         "use the same flags, another --session_name, or --resume never to start over"
     )
+
+
+def test_other_data_are_refused(tmp_path):
+    with pytest.raises(SystemExit):
+        _train(_run(tmp_path, stop_after=2, data="one"))
+    with pytest.raises(InputError, match="was started with other images, labels or classes; use another --session_name"):
+        _run(tmp_path, data="other").resume("auto")
+    state = load_torch(tmp_path / CHECKPOINT)
+    del state["data"]
+    save_torch(tmp_path / CHECKPOINT, state)
+    run = _run(tmp_path, data="other")  # a checkpoint of before data were kept
+    run.resume("auto")
+    assert run.step == 2
+
+
+def test_a_failed_validation_costs_no_epoch(tmp_path):
+    def fail(_epoch):
+        raise InputError("no mask")
+
+    run = _run(tmp_path)
+    run.resume("auto")
+    with pytest.raises(InputError, match="no mask"):
+        run.train(_loader, _losses(run), fail)
+    again = _run(tmp_path)
+    again.resume("auto")
+    assert (again.step, again.epoch) == (again.steps_per_epoch, 0)
 
 
 def test_checkpoint_older_than_a_flag_continues_at_the_flags_default_only(tmp_path):

@@ -1,8 +1,9 @@
 """The one error type for bad input, and the frame that turns it into a line on the terminal."""
 
+import contextlib
 import errno
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor
 
 UNWRITABLE = (
@@ -15,11 +16,23 @@ UNWRITABLE = (
     errno.EISDIR,
     errno.ENAMETOOLONG,
 )
+NO_MEMORY = (
+    "the machine ran out of memory; lower --num_workers, give smaller --scales where there are any, or smaller photographs"
+)
 FORBIDDEN = (errno.EACCES, errno.EPERM)  # to read as well as to write
 
 
 class InputError(Exception):
     """Something the user gave is missing or wrong; the message is one line that names the culprit and what to do."""
+
+
+@contextlib.contextmanager
+def naming_file(path: object) -> Iterator[None]:
+    """Put path before an InputError that knows arrays only."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def run_script(main: Callable, parse_args: Callable) -> None:
@@ -53,7 +66,11 @@ def run_script(main: Callable, parse_args: Callable) -> None:
                     "the device ran out of memory; set --precision bf16, smaller --scales where there are any, or --device cpu"
                 )
             )
+        if "DefaultCPUAllocator" in str(error):
+            sys.exit(_report(NO_MEMORY))
         raise
+    except MemoryError:
+        sys.exit(_report(NO_MEMORY))
 
 
 def _report(message: str) -> int:

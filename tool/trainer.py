@@ -64,6 +64,7 @@ class TrainingRun:
     settings: all flags, by name; compared on resume and written to log and checkpoint
     defaults: the flags' defaults, by name: what a checkpoint was made with that is older than a flag
     free:     settings that may differ between a run and its continuation
+    data:     digest of what it trains on, images, labels and classes, which may not differ
     step:     iterations done
     epoch:    epochs done, validation included
     """
@@ -79,6 +80,7 @@ class TrainingRun:
     steps_per_epoch: int
     defaults: dict[str, Any] = field(default_factory=dict)
     free: tuple[str, ...] = FREE_SETTINGS
+    data: str = ""
     step: int = 0
     epoch: int = 0
     precision: str = "fp32"
@@ -119,6 +121,7 @@ class TrainingRun:
                 **first,
                 "other_ranks": others,
                 "settings": self.settings,
+                "data": self.data,
             },
         )
 
@@ -182,6 +185,11 @@ class TrainingRun:
         if resumed:
             state = load_torch(path, "checkpoint")
             self._require_same(state["settings"])
+            if state.get("data", self.data) != self.data:  # checkpoints of old have none
+                raise InputError(
+                    f"session {self.folder} was started with other images, labels or classes; use another --session_name, or --resume "
+                    "never to start over"
+                )
             self._load(state, path)
             self.schedule.load_state_dict(state["schedule"])
             self.step, self.epoch = state["step"], state["epoch"]
@@ -258,6 +266,7 @@ class TrainingRun:
                     if save:
                         self.save()
                 self.net.eval()
+                self.save()  # a validation that fails costs no epoch
                 self.log.line("epoch", epoch=self.epoch, step=self.step, **on_epoch(self.epoch))
                 self.epoch += 1
                 self.save()

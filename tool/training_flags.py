@@ -1,8 +1,11 @@
 """Flags that all trainers have, and the session that they ask for."""
 
 import argparse
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -57,6 +60,14 @@ def add_session_flags(output: argparse._ArgumentGroup, session_name: str) -> Non
     output.add_argument("--log_every", type=positive_int, default=20, help="iterations between log lines (default %(default)s)")
 
 
+def data_digest(ids: Sequence[str], classes: Sequence[str], labels: np.ndarray | None = None) -> str:
+    """What tells one set of training data from another: image ids in their order, class names, image labels where they train."""
+    content = hashlib.sha256("\n".join([*ids, "", *classes]).encode())
+    if labels is not None:
+        content.update(np.ascontiguousarray(labels, dtype=np.float32).tobytes())
+    return content.hexdigest()[:16]
+
+
 def begin_session(
     args: argparse.Namespace,
     defaults: argparse.Namespace,
@@ -66,12 +77,13 @@ def begin_session(
     device: torch.device,
     epochs: int,
     steps_per_epoch: int,
+    data: str,
     free: tuple[str, ...] = (),
 ) -> TrainingRun:
     """The training that the flags of add_machine_flags and add_session_flags ask for, begun or continued from its checkpoint.
 
-    defaults: the script's flags where none is given, but for the preset; free: settings beside FREE_SETTINGS in which a session
-    may go on otherwise. Raises InputError for a session with other settings.
+    defaults: the script's flags where none is given, but for the preset; data: data_digest of what is trained on; free: settings
+    beside FREE_SETTINGS in which a session may go on otherwise. Raises InputError for a session with other settings.
     """
     folder = Path(args.results) / args.session_name
     run = TrainingRun(
@@ -83,6 +95,7 @@ def begin_session(
         settings=session_settings(args),
         defaults=session_settings(defaults),
         free=(*FREE_SETTINGS, *free),
+        data=data,
         log=RunLog(folder),
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,

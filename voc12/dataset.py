@@ -18,7 +18,7 @@ from tool.transforms import TrainTransform, normalise, resize, to_tensor
 from voc12.lists import image_path
 
 
-def require_every(find: Callable[[Path, str], Path], voc12_root: Path, ids: Sequence[str]) -> None:
+def require_every(find: Callable[[Path, str], Path], voc12_root: Path, ids: Sequence[str], what: str) -> None:
     """Raise InputError counting the ids whose file find, image_path or mask_path, does not find, with what it says of the first."""
     missing = []
     for name in ids:
@@ -27,7 +27,7 @@ def require_every(find: Callable[[Path, str], Path], voc12_root: Path, ids: Sequ
         except InputError as error:
             missing.append(error)
     if missing:
-        raise InputError(f"{len(missing)} of {len(ids)} validation images lack a file; the first: {missing[0]}")
+        raise InputError(f"{len(missing)} of {len(ids)} {what} lack a file; the first: {missing[0]}")
 
 
 class EpochSampler(Sampler):

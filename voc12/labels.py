@@ -43,6 +43,11 @@ def load_labels(voc12_root: str | Path, ids: Sequence[str], classes: Sequence[st
     return _labels_from_npy(Path(source), ids, len(classes))
 
 
+def label_source(voc12_root: str | Path, source: str | Path = "auto") -> str:
+    """Where load_labels takes the labels from, for the user to read."""
+    return str(_first_source(Path(voc12_root)) if str(source) == "auto" else source)
+
+
 def require_positive(ids: Sequence[str], labels: np.ndarray) -> None:
     """Raise InputError naming the images whose label has no class: training on them has no CAM to learn from."""
     empty = [name for name, label in zip(ids, labels, strict=True) if not label.any()]

@@ -25,6 +25,7 @@ from voc12.constants import (
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")  # VOC has .jpg only; the rest is for own images
 TRAIN_AUG = "train_aug"
+OWN_LISTS = Path(__file__).parent / "image_lists"  # parts of VOC 2012 that docs/LOG.md measures on
 LIST_HELP = "list file, its name in ImageSets/Segmentation, or NAME:N for N of its images, evenly spread"
 
 
@@ -46,12 +47,12 @@ def read_list(path: str | Path) -> list[str]:
 
 
 def resolve_list(voc12_root: str | Path, name: str | Path) -> Path:
-    """The list file that name means: a path, or a name with or without .txt in <voc12_root>/ImageSets/Segmentation.
+    """The list file that name means: a path, or a name with or without .txt in <voc12_root>/ImageSets/Segmentation or in OWN_LISTS.
 
-    Raises InputError with both places when neither has the file.
+    Raises InputError with the first two places when no place has the file.
     """
     folder = Path(voc12_root) / LIST_DIR
-    candidates = (Path(name), folder / name, folder / f"{name}.txt")
+    candidates = (Path(name), folder / name, folder / f"{name}.txt", OWN_LISTS / f"{str(name).removesuffix('.txt')}.txt")
     for path in candidates:
         if path.is_file():
             return path
@@ -130,7 +131,8 @@ def load_class_list(source: str | Path | None) -> tuple[str, ...]:
     """The foreground class names in the order of the mask values 1, 2, ...
 
     source: None for VOC's classes; a folder for its classes.txt, or VOC's classes when it has none; or a file with a name a line.
-    Raises InputError for a missing or empty file, a name given twice, the name 'background', and more names than mask values.
+    Raises InputError for a missing or empty file, a name given twice or with a slash, the name 'background', and more names than mask
+    values.
     """
     if source is None:
         return CLASSES
@@ -143,6 +145,8 @@ def load_class_list(source: str | Path | None) -> tuple[str, ...]:
     for number, name in _lines(path, "class list", "give a file with one foreground class name per line"):
         if name.lower() == BACKGROUND:
             raise InputError(f"{path} line {number}: '{name}' is implied as mask value 0; list the foreground classes only")
+        if not set(name).isdisjoint("/\\"):
+            raise InputError(f"{path} line {number}: class '{name}' cannot be part of a file's name; leave out / and \\")
         if name in names:
             raise InputError(f"{path} line {number}: class '{name}' is listed twice; remove one of them")
         names.append(name)
