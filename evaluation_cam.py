@@ -11,7 +11,6 @@ halved maps, where the same threshold has half the value.
 
 import argparse
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -25,7 +24,7 @@ from tool.cam_file import CAM_SUFFIXES, CamFile, find_cam, load_cam, require_mad
 from tool.crf import SeedCrf, named_settings
 from tool.errors import InputError, naming_file, run_script
 from tool.files import git_commit, require_dir, require_no_folder, write_json
-from tool.flags import AUTO, add_seed_crf_flags, auto_or_number, bool_flag, non_negative_int, seed_crf
+from tool.flags import AUTO, DEFAULT_WORKERS, add_seed_crf_flags, auto_or_number, bool_flag, non_negative_int, seed_crf
 from tool.images import read_image, read_mask, read_mask_meta
 from tool.metrics import Scores, ThresholdSweep, confusion_matrix, iou_table
 from tool.plots import plot_threshold_curve
@@ -61,7 +60,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     data.add_argument(
         "--num_workers",
         type=non_negative_int,
-        default=min(8, os.cpu_count() or 1),
+        default=DEFAULT_WORKERS,
         help="reading processes (default %(default)s)",
     )
 

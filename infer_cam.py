@@ -29,7 +29,7 @@ from tool.cam_file import FORMATS, CamFile, find_cam, load_cam, save_cam
 from tool.device import KEEP_SMALL, PRECISIONS, autocast, choose_device, give_back_free_memory
 from tool.errors import InputError, run_script
 from tool.files import file_digest, require_dir
-from tool.flags import bool_flag, non_negative_int, positive_number
+from tool.flags import DEFAULT_WORKERS, bool_flag, non_negative_int, positive_number
 from tool.images import read_image, write_image
 from tool.losses import global_average
 from tool.overlay import caption, overlay
@@ -60,7 +60,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--voc12_root", default=VOC12_ROOT, help="data set folder in VOC layout (default %(default)s)")
     data.add_argument("--infer_list", default="train", help=f"{LIST_HELP} (default %(default)s)")
     data.add_argument("--labels", default="auto", help="image labels: auto, npy, xml, mask, or a .npy file (default %(default)s)")
-    data.add_argument("--num_workers", type=non_negative_int, default=8, help="loader processes (default %(default)s)")
+    data.add_argument(
+        "--num_workers", type=non_negative_int, default=DEFAULT_WORKERS, help="loader processes (default %(default)s)"
+    )
 
     data.add_argument("--image", nargs="+", metavar="FILE", help="photographs to do instead of a list")
 

@@ -23,7 +23,7 @@ from tool.cam_file import CamFile, save_cam
 from tool.device import KEEP_SMALL, PRECISIONS, autocast, choose_device
 from tool.errors import run_script
 from tool.files import file_digest, require_dir
-from tool.flags import bool_flag, non_negative_int, positive_int, positive_number, unit_number
+from tool.flags import DEFAULT_WORKERS, bool_flag, non_negative_int, positive_int, positive_number, unit_number
 from tool.images import write_image, write_mask
 from tool.irn_pictures import boundary_picture, displacement_picture
 from tool.progress import progress
@@ -50,7 +50,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--voc12_root", default=VOC12_ROOT, help="data set folder in VOC layout (default %(default)s)")
     data.add_argument("--infer_list", default="train", help=f"{LIST_HELP} (default %(default)s)")
     data.add_argument("--cam_dir", default=CAM_DIR, help="folder of CAM files, any format (default %(default)s)")
-    data.add_argument("--num_workers", type=non_negative_int, default=8, help="loader processes (default %(default)s)")
+    data.add_argument(
+        "--num_workers", type=non_negative_int, default=DEFAULT_WORKERS, help="loader processes (default %(default)s)"
+    )
 
     model = parser.add_argument_group("model")
     model.add_argument(

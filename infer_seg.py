@@ -27,7 +27,7 @@ from tool.crf import CrfSettings, crf_probabilities, named_settings
 from tool.device import KEEP_SMALL, PRECISIONS, autocast, choose_device
 from tool.errors import InputError, run_script
 from tool.files import file_digest, require_dir
-from tool.flags import add_crf_flags, bool_flag, non_negative_int, positive_number
+from tool.flags import DEFAULT_WORKERS, add_crf_flags, bool_flag, non_negative_int, positive_number
 from tool.images import read_image, read_mask, read_mask_meta, write_image, write_mask
 from tool.overlay import mask_overlay
 from tool.pool import background_calls
@@ -56,7 +56,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--infer_list", default="val", help=f"{LIST_HELP} (default %(default)s)")
     data.add_argument("--image", nargs="+", metavar="FILE", help="photographs to do instead of a list")
     data.add_argument(
-        "--num_workers", type=non_negative_int, default=8, help="loader processes, and as many for the CRF (default %(default)s)"
+        "--num_workers",
+        type=non_negative_int,
+        default=DEFAULT_WORKERS,
+        help="loader processes, and as many for the CRF (default %(default)s)",
     )
 
     model = parser.add_argument_group("model")

@@ -21,7 +21,7 @@ from tool.cam_file import save_cam
 from tool.crf import SeedCrf, threshold_mask
 from tool.errors import InputError, run_script
 from tool.files import require_dir
-from tool.flags import AUTO, add_seed_crf_flags, bool_flag, non_negative_int, seed_crf
+from tool.flags import AUTO, DEFAULT_WORKERS, add_seed_crf_flags, bool_flag, non_negative_int, seed_crf
 from tool.images import read_image, write_mask
 from tool.pool import pool_map
 from tool.seed import (
@@ -56,7 +56,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--voc12_root", default=VOC12_ROOT, help="data set folder in VOC layout (default %(default)s)")
     data.add_argument("--infer_list", default="train", help=f"{LIST_HELP} (default %(default)s)")
     data.add_argument("--cam_dir", default=CAM_DIR, help="folder of CAM files, any format (default %(default)s)")
-    data.add_argument("--num_workers", type=non_negative_int, default=8, help="processes (default %(default)s)")
+    data.add_argument("--num_workers", type=non_negative_int, default=DEFAULT_WORKERS, help="processes (default %(default)s)")
 
     crf = parser.add_argument_group("CRF")
     add_seed_crf_flags(

@@ -14,7 +14,7 @@ from typing import Any
 from tool.crf import threshold_mask
 from tool.errors import InputError, run_script
 from tool.files import require_dir
-from tool.flags import AUTO, auto_or_number, bool_flag, non_negative_int
+from tool.flags import AUTO, DEFAULT_WORKERS, auto_or_number, bool_flag, non_negative_int
 from tool.images import read_image, write_mask
 from tool.pool import pool_map
 from tool.seed import MASK_UNITS, find_seeds, load_seed, made_from, mask_is_finished
@@ -37,7 +37,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--voc12_root", default=VOC12_ROOT, help="data set folder in VOC layout (default %(default)s)")
     data.add_argument("--infer_list", default="train", help=f"{LIST_HELP} (default %(default)s)")
     data.add_argument("--cam_dir", default=CAM_DIR, help="folder of CAM files, any format and stage (default %(default)s)")
-    data.add_argument("--num_workers", type=non_negative_int, default=8, help="processes (default %(default)s)")
+    data.add_argument("--num_workers", type=non_negative_int, default=DEFAULT_WORKERS, help="processes (default %(default)s)")
 
     output = parser.add_argument_group("output")
     output.add_argument(

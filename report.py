@@ -10,7 +10,6 @@ Class scores, confusion and the order of the gallery are those of the last stage
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from tool.cam_file import find_cam, load_cam
 from tool.crf import threshold_mask
 from tool.errors import InputError, run_script
 from tool.files import atomic_write, git_commit, read_json_lines, require_dir, require_no_folder
-from tool.flags import non_negative_int, positive_int
+from tool.flags import DEFAULT_WORKERS, non_negative_int, positive_int
 from tool.images import read_image, read_mask
 from tool.metrics import confusion_matrix, iou_table
 from tool.overlay import mask_overlay, overlay
@@ -49,9 +48,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     data = parser.add_argument_group("data")
     data.add_argument("--voc12_root", default=VOC12_ROOT, help="data set folder in VOC layout (default %(default)s)")
     data.add_argument("--list", default="val", help=f"{LIST_HELP} (default %(default)s)")
-    data.add_argument(
-        "--num_workers", type=non_negative_int, default=min(8, os.cpu_count() or 1), help="processes (default %(default)s)"
-    )
+    data.add_argument("--num_workers", type=non_negative_int, default=DEFAULT_WORKERS, help="processes (default %(default)s)")
 
     stages = parser.add_argument_group("stages, at least one of the first five")
     stages.add_argument("--cam_dir", help="folder of CAM files, plain")

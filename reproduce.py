@@ -15,7 +15,6 @@ segmentation.
 
 import argparse
 import json
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +29,7 @@ import train_irn
 import train_seg
 from tool.errors import InputError, run_script
 from tool.files import atomic_write
-from tool.flags import non_negative_int, positive_int, seed_number
+from tool.flags import DEFAULT_WORKERS, non_negative_int, positive_int, seed_number
 from tool.result_table import LEGEND, Measurement, Row, csv_text, html, markdown
 from tool.steps import Runner, Step, commits, digest, execute, seconds
 from tool.trainer import FREE_SETTINGS
@@ -199,9 +198,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="'FLAGS'",
         help="flags that every training of CAM networks gets after the preset's, e.g. '--max_epoches 6 --precision bf16'",
     )
-    parser.add_argument(
-        "--num_workers", type=non_negative_int, default=min(8, os.cpu_count() or 1), help="processes (default %(default)s)"
-    )
+    parser.add_argument("--num_workers", type=non_negative_int, default=DEFAULT_WORKERS, help="processes (default %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cuda, cuda:N, mps or cpu (default %(default)s)")
     parser.add_argument("--results", default=RESULTS, help="where sessions go (default %(default)s)")
     parser.add_argument("--out", default=OUT, help="folder for the tables (default %(default)s)")

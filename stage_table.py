@@ -11,7 +11,6 @@ what the CRF decided, which 0.50 stands for.
 """
 
 import argparse
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from evaluation_cam import Evaluation, evaluate_cams, evaluate_masks, results
 from tool.crf import named_settings
 from tool.errors import InputError, run_script
 from tool.files import atomic_write, require_dir, write_json
-from tool.flags import AUTO, add_seed_crf_flags, non_negative_int, seed_crf, session_settings
+from tool.flags import AUTO, DEFAULT_WORKERS, add_seed_crf_flags, non_negative_int, seed_crf, session_settings
 from tool.seed import CRF_THRESHOLD
 from voc12.auto_threshold import choose_threshold
 from voc12.constants import DATA_HELP, MASK_DIR
@@ -51,9 +50,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--aff_dir", help="folder of AffinityNet's masks (default: no row)")
     data.add_argument("--irn_dir", help="folder of IRN's masks (default: no row)")
     data.add_argument("--seg_dir", help="folder of infer_seg.py's masks (default: no row)")
-    data.add_argument(
-        "--num_workers", type=non_negative_int, default=min(8, os.cpu_count() or 1), help="processes (default %(default)s)"
-    )
+    data.add_argument("--num_workers", type=non_negative_int, default=DEFAULT_WORKERS, help="processes (default %(default)s)")
 
     evaluation = parser.add_argument_group("evaluation")
     evaluation.add_argument(

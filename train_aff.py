@@ -24,7 +24,7 @@ from tool.distributed import barrier, join, mean_over_ranks
 from tool.errors import InputError, run_script
 from tool.expansion_losses import affinity_net_loss
 from tool.files import git_commit, require_dir
-from tool.flags import add_crf_flags, non_negative_int, non_negative_number, positive_int, positive_number
+from tool.flags import DEFAULT_WORKERS, add_crf_flags, non_negative_int, non_negative_number, positive_int, positive_number
 from tool.schedule import RELEASED_MOMENTUM, build_optimizer
 from tool.seed import find_seeds
 from tool.shards import is_main
@@ -60,7 +60,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--voc12_root", default=VOC12_ROOT, help="data set folder in VOC layout (default %(default)s)")
     data.add_argument("--train_list", default="train_aug", help=f"{LIST_HELP} (default %(default)s)")
     data.add_argument("--cam_dir", default=CAM_DIR, help="folder of CAM files, any format (default %(default)s)")
-    data.add_argument("--num_workers", type=non_negative_int, default=8, help="loader and CRF processes (default %(default)s)")
+    data.add_argument(
+        "--num_workers", type=non_negative_int, default=DEFAULT_WORKERS, help="loader and CRF processes (default %(default)s)"
+    )
     data.add_argument(
         "--crop_size",
         type=positive_int,

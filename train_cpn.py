@@ -30,6 +30,7 @@ from tool.distributed import gather, join
 from tool.errors import InputError, naming_file, run_script
 from tool.files import git_commit, require_dir
 from tool.flags import (
+    DEFAULT_WORKERS,
     MinMax,
     at_least,
     bool_flag,
@@ -89,7 +90,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--train_list", default="train_aug", help=f"{LIST_HELP} (default %(default)s)")
     data.add_argument("--val_list", default="val", help="list for validation, or 'none' (default %(default)s)")
     data.add_argument("--labels", default="auto", help="image labels: auto, npy, xml, mask, or a .npy file (default %(default)s)")
-    data.add_argument("--num_workers", type=non_negative_int, default=8, help="loader processes (default %(default)s)")
+    data.add_argument(
+        "--num_workers", type=non_negative_int, default=DEFAULT_WORKERS, help="loader processes (default %(default)s)"
+    )
     data.add_argument(
         "--crop_size", type=positive_int, default=448, help="side of the training crop, pixels (default %(default)s)"
     )

@@ -26,7 +26,7 @@ from tool.device import autocast, choose_device
 from tool.distributed import gather, join, mean_over_ranks
 from tool.errors import InputError, naming_file, run_script
 from tool.files import git_commit, require_dir
-from tool.flags import MinMax, non_negative_int, non_negative_number, positive_int, positive_number
+from tool.flags import DEFAULT_WORKERS, MinMax, non_negative_int, non_negative_number, positive_int, positive_number
 from tool.images import read_image, read_mask
 from tool.losses import segmentation_loss
 from tool.metrics import confusion_matrix, iou_table
@@ -61,7 +61,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     data.add_argument(
         "--val_scale", type=positive_number, default=1.0, help="image scale of the validation (default %(default)s)"
     )
-    data.add_argument("--num_workers", type=non_negative_int, default=8, help="loader processes (default %(default)s)")
+    data.add_argument(
+        "--num_workers", type=non_negative_int, default=DEFAULT_WORKERS, help="loader processes (default %(default)s)"
+    )
     data.add_argument(
         "--crop_size", type=positive_int, default=448, help="side of the training crop, pixels (default %(default)s)"
     )

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import math
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -64,6 +65,7 @@ def _number(text: str, kind: Callable[[str], Any], wanted: str, fits: Callable[[
 
 
 AUTO = "auto"
+DEFAULT_WORKERS = min(8, os.cpu_count() or 1)  # the released scripts have 8
 
 
 def auto_or_number(text: str) -> float | str:
