@@ -56,6 +56,12 @@ def masks(pets_root, weights, tmp_path_factory):
     return folder / "mask"
 
 
+def test_overlays_of_finished_masks_are_written(masks, pets_root, weights, tmp_path):
+    _infer("--voc12_root", pets_root, "--weights", weights, "--out_mask", masks, "--save_png", tmp_path)
+    made = {path.name: path.read_bytes() for path in (masks.parent / "png").iterdir()}
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == made
+
+
 def test_settings_of_the_papers_are_the_defaults():
     args = parse_args([])
     assert (tuple(args.scales), args.flip, args.crf) == ((0.5, 0.75, 1.0, 1.25, 1.5, 1.75), True, "deeplab")
