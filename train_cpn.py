@@ -69,8 +69,8 @@ from voc12.lists import LIST_HELP, image_path, load_class_list, load_ids, mask_p
 VOC12_ROOT = "data/VOCdevkit/VOC2012"
 WEIGHTS = "weights/ilsvrc-cls_rna-a1_cls1000_ep-0001.params"
 
-# Defaults that --preset changes. "best" is the best found with EfficientNet-Lite0 on 790 photographs (docs/LOG.md, 2026-11-24): short
-# trainings, crop 224. Nothing is known of it at the paper's size.
+# Defaults that --preset changes. "best" is the best found with EfficientNet-Lite0 on 790 photographs, seed 0, short trainings at crop 224
+# (docs/LOG.md, 2026-11-24); over three seeds at crop 160 it is level with the released settings. Nothing is known at the paper's size.
 PRESETS = {
     "paper": {},
     "best": {"patch": "grid", "grid_sizes": (56, 112), "lr": 0.005, "momentum": 0.9, "refinement_factor": 0.0},
