@@ -27,7 +27,7 @@ from tool.files import file_digest, require_dir
 from tool.flags import AUTO, DEFAULT_WORKERS, auto_or_positive, bool_flag, non_negative_int, positive_number
 from tool.images import write_mask
 from tool.progress import progress
-from tool.seed import MASK_UNITS
+from tool.seed import AFF_MASK_STAGE, MASK_UNITS
 from tool.shards import shard, share_note
 from tool.walk import affinity_walk, pool_scores, scores_to_label, upsample_scores
 from voc12.auto_threshold import choose_threshold
@@ -39,8 +39,6 @@ VOC12_ROOT = "data/VOCdevkit/VOC2012"
 WEIGHTS = "results/aff/aff.pth"
 CAM_DIR = "results/cpn/cam"
 OUT_MASK = "results/aff/mask"
-
-STAGE = "aff_mask"
 
 
 @dataclass(frozen=True)
@@ -136,7 +134,7 @@ def main(args: argparse.Namespace) -> None:
         print(f"background threshold chosen without masks: {threshold:.2f}, --alpha {args.alpha:.3g}")
     walk = chosen_walk(args, config["preset"])
     meta = {
-        "stage": STAGE,
+        "stage": AFF_MASK_STAGE,
         "units": MASK_UNITS,
         "backbone": config["backbone"],
         "weights": file_digest(args.weights),
@@ -155,7 +153,7 @@ def main(args: argparse.Namespace) -> None:
         affinity = image_affinity(net, sample["image"].to(device), args.precision).to(walk_device)
         mask = image_mask(sample["cam"], sample["keys"], affinity, walk)
         write_mask(out_mask / f"{sample['id']}.png", mask.cpu().numpy(), sample["meta"])
-    print(f"pseudo masks ({STAGE}): {out_mask}, {share_note(len(every))}")
+    print(f"pseudo masks ({AFF_MASK_STAGE}): {out_mask}, {share_note(len(every))}")
 
 
 if __name__ == "__main__":

@@ -135,8 +135,8 @@ def image_cam(
 def is_finished(out_cam: Path, name: str, keys: np.ndarray, meta: dict, file_format: str) -> bool:
     """Whether a whole CAM file of this image, with these classes and this meta, is there already.
 
-    Files of the field's formats do not say what made them, so they never count; those of before 2026-11-25 do not say of which
-    photograph they are, and count.
+    Files of the field's formats do not say what made them, so they never count. A file that does not say of which photograph it is,
+    as older ones, counts whatever the photograph.
     """
     path = out_cam / f"{name}.npz"
     if file_format != "npz" or not path.is_file():
@@ -190,8 +190,7 @@ def infer_list(
     every = load_ids(root, args.infer_list)
     ids = shard(every)
     labels = load_labels(root, ids, classes, args.labels)
-    require_every(image_path, root, ids, f"images of {args.infer_list}")
-    paths = [image_path(root, name) for name in ids]
+    paths = require_every(image_path, root, ids, f"images of {args.infer_list}")
     out_cam = Path(args.out_cam or OUT_CAM)
     metas = [meta | {PHOTOGRAPH: file_digest(path)} for path in paths]
     todo = [

@@ -27,7 +27,7 @@ from tool.flags import DEFAULT_WORKERS, bool_flag, non_negative_int, positive_in
 from tool.images import write_image, write_mask
 from tool.irn_pictures import boundary_picture, displacement_picture
 from tool.progress import progress
-from tool.seed import MASK_UNITS, REFINED_STAGE, WALK_STAGE
+from tool.seed import IRN_MASK_STAGE, MASK_UNITS, REFINED_STAGE, WALK_STAGE
 from tool.shards import shard, share_note
 from tool.walk import edge_walk, unit_scores, unit_scores_to_label
 from voc12.constants import DATA_HELP
@@ -39,7 +39,6 @@ WEIGHTS = "results/irn/irn.pth"
 CAM_DIR = "results/cpn/cam"
 OUT_MASK = "results/irn/mask"
 
-STAGE = "irn_mask"
 RELEASED_BG_THRESHOLD = 0.25
 
 
@@ -131,7 +130,7 @@ def main(args: argparse.Namespace) -> None:
     every = load_ids(root, args.infer_list)
     ids = shard(every)
     meta = {
-        "stage": STAGE,
+        "stage": IRN_MASK_STAGE,
         "units": MASK_UNITS,
         "backbone": config["backbone"],
         "weights": file_digest(args.weights),
@@ -181,7 +180,7 @@ def main(args: argparse.Namespace) -> None:
             f"note: the seeds are refined CAMs, for which --bg_threshold {args.bg_threshold} is likely too low; --out_cam keeps the maps, "
             "and make_masks.py --t auto --seed_dir chooses a score without masks"
         )
-    print(f"pseudo masks ({STAGE}): {out_mask}, {share_note(len(every))}")
+    print(f"pseudo masks ({IRN_MASK_STAGE}): {out_mask}, {share_note(len(every))}")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from tool.images import read_image, read_mask, read_mask_meta, write_image, writ
 from tool.overlay import mask_overlay
 from tool.pool import background_calls
 from tool.progress import progress
-from tool.seed import MASK_UNITS
+from tool.seed import MASK_UNITS, SEG_MASK_STAGE
 from tool.shards import shard, share_note
 from tool.submission import submission_folder, write_submission
 from tool.trainer import ignore_signals
@@ -44,7 +44,6 @@ VOC12_ROOT = "data/VOCdevkit/VOC2012"
 WEIGHTS = "results/seg/seg.pth"
 OUT_MASK = "results/seg/mask"
 
-STAGE = "seg_mask"
 NO_CRF = "none"
 
 
@@ -151,7 +150,7 @@ def infer_list(
             size = tuple(int(side) for side in sample["size"])
             probabilities = image_probabilities(net, sample["scaled"], size, args.flip, args.precision, device)
             call(write_outputs, paths[sample["id"]], probabilities, crf, out_mask, save_png, meta)
-    print(f"masks ({STAGE}): {out_mask}, {share_note(len(every))}")
+    print(f"masks ({SEG_MASK_STAGE}): {out_mask}, {share_note(len(every))}")
     if submission is not None:
         write_submission(submission, [out_mask / f"{name}.png" for name in ids])
         print(f"submission: {submission}, {share_note(len(every))}; `tar -czf results.tgz -C {args.submission} results` packs it")
@@ -180,7 +179,7 @@ def main(args: argparse.Namespace) -> None:
     net.to(device, memory_format=torch.channels_last)
     crf = None if args.crf == NO_CRF else named_settings(args.crf, **dict(args.crf_set))
     meta = {
-        "stage": STAGE,
+        "stage": SEG_MASK_STAGE,
         "units": MASK_UNITS,
         "arch": config["arch"],
         "backbone": config["backbone"],

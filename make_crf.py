@@ -25,6 +25,7 @@ from tool.flags import AUTO, DEFAULT_WORKERS, add_seed_crf_flags, bool_flag, non
 from tool.images import read_image, write_mask
 from tool.pool import pool_map
 from tool.seed import (
+    CRF_MASK_STAGE,
     CRF_STAGE,
     CRF_THRESHOLD,
     MASK_UNITS,
@@ -46,7 +47,6 @@ CAM_DIR = "results/cpn/cam"
 OUT_CAM = "results/cpn/cam_crf"
 
 BG_THRESHOLD = 0.5  # the released evaluation's 0.25 on halved maps
-MASK_STAGE = "seed_crf_mask"
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -91,7 +91,7 @@ class Refinement:
     @cached_property
     def mask_meta(self) -> dict[str, Any]:
         """What a label map says of itself, but for its seed."""
-        return self.cam_meta | {"stage": MASK_STAGE, "units": MASK_UNITS}
+        return self.cam_meta | {"stage": CRF_MASK_STAGE, "units": MASK_UNITS}
 
     def __call__(self, item: tuple[str, Path]) -> None:
         """Write the files of (id, path of its seed), unless they are there."""

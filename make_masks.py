@@ -17,7 +17,7 @@ from tool.files import require_dir
 from tool.flags import AUTO, DEFAULT_WORKERS, auto_or_number, bool_flag, non_negative_int
 from tool.images import read_image, write_mask
 from tool.pool import pool_map
-from tool.seed import MASK_UNITS, find_seeds, load_seed, made_from, mask_is_finished
+from tool.seed import CAM_MASK_STAGE, MASK_UNITS, find_seeds, load_seed, made_from, mask_is_finished
 from tool.shards import shard, share_note
 from voc12.auto_threshold import choose_threshold
 from voc12.constants import DATA_HELP
@@ -26,8 +26,6 @@ from voc12.lists import LIST_HELP, image_path, load_class_list, load_ids
 VOC12_ROOT = "data/VOCdevkit/VOC2012"
 CAM_DIR = "results/cpn/cam"
 OUT_MASK = "results/cpn/mask"
-
-STAGE = "cam_mask"
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -91,10 +89,10 @@ def main(args: argparse.Namespace) -> None:
     if threshold == AUTO:
         threshold = choose_threshold(root, ids, args.cam_dir, args.num_workers, args.seed_dir)
         print(f"background threshold chosen without masks: {threshold:.2f}")
-    meta = {"stage": STAGE, "units": MASK_UNITS, "threshold": threshold, "classes": list(classes)}
+    meta = {"stage": CAM_MASK_STAGE, "units": MASK_UNITS, "threshold": threshold, "classes": list(classes)}
     make = MaskMaker(root, Path(args.out_mask), classes, meta, args.overwrite)
     pool_map(make, shard(items), args.num_workers, "masks")
-    print(f"label maps ({STAGE}, threshold {threshold:.2f}): {args.out_mask}, {share_note(len(ids))}")
+    print(f"label maps ({CAM_MASK_STAGE}, threshold {threshold:.2f}): {args.out_mask}, {share_note(len(ids))}")
 
 
 if __name__ == "__main__":

@@ -28,10 +28,10 @@ import train_cpn
 import train_irn
 import train_seg
 from tool.errors import InputError, run_script
-from tool.files import atomic_write
+from tool.files import atomic_write, digest
 from tool.flags import DEFAULT_WORKERS, non_negative_int, positive_int, seed_number
 from tool.result_table import LEGEND, Measurement, Row, csv_text, html, markdown
-from tool.steps import Runner, Step, commits, digest, execute, seconds
+from tool.steps import Runner, Step, commits, execute, seconds
 from tool.trainer import FREE_SETTINGS
 from voc12.constants import LIST_DIR, MASK_DIR
 from voc12.lists import load_ids
@@ -600,7 +600,8 @@ def write_table(args: argparse.Namespace, preset: Preset, plan: Sequence[Plan]) 
     ]
     if in_force.get("refinement_factor") == 0:
         notes.append(
-            "refinement_factor 0: PCM and PRCM stay as they start, and loss_cpcr, which reaches nothing else, trains nothing."
+            "refinement_factor 0: PCM and PRCM stay as they start, and loss_cpcr, which reaches nothing else where they refine, trains "
+            "nothing."
         )
     notes += [f"Unfinished: {done} of {wanted} evaluations are there."] if done < wanted else []
     notes += [table.note, LEGEND + PUBLISHED_NOTE]

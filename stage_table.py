@@ -20,7 +20,7 @@ from tool.crf import named_settings
 from tool.errors import InputError, run_script
 from tool.files import atomic_write, require_dir, write_json
 from tool.flags import AUTO, DEFAULT_WORKERS, add_seed_crf_flags, non_negative_int, seed_crf, session_settings
-from tool.seed import CRF_THRESHOLD
+from tool.seed import AFF_MASK_STAGE, CAM_MASK_STAGE, CRF_THRESHOLD, IRN_MASK_STAGE, SEG_MASK_STAGE
 from voc12.auto_threshold import choose_threshold
 from voc12.constants import DATA_HELP, MASK_DIR
 from voc12.lists import LIST_HELP, list_stem, list_title, load_class_list, load_ids
@@ -29,8 +29,12 @@ VOC12_ROOT = "data/VOCdevkit/VOC2012"
 SEED_DIR = "results/cpn/cam_{list}"
 OUT = "results/stage_table"
 
-# What masks say of themselves; make_masks.py's, cam_mask, may be IRN's walked maps at another threshold. Masks from elsewhere say nothing.
-MASK_STAGES = {"AffinityNet mask": {"aff_mask"}, "IRN mask": {"irn_mask", "cam_mask"}, "segmentation": {"seg_mask"}}
+# What masks say of themselves; make_masks.py's may be IRN's walked maps at another threshold. Masks from elsewhere say nothing.
+MASK_STAGES = {
+    "AffinityNet mask": {AFF_MASK_STAGE},
+    "IRN mask": {IRN_MASK_STAGE, CAM_MASK_STAGE},
+    "segmentation": {SEG_MASK_STAGE},
+}
 
 FOLDERS = {
     "seed_dir": "CAM files",

@@ -159,17 +159,8 @@ def main(args: argparse.Namespace) -> None:
     optimizer, schedule = build_optimizer(net, args.lr, args.wt_dec, args.momentum, args.max_epoches * steps_per_epoch)
 
     # ============ session ============
-    run = begin_session(
-        args,
-        parse_args(["--preset", args.preset]),
-        net,
-        optimizer,
-        schedule,
-        device,
-        args.max_epoches,
-        steps_per_epoch,
-        data=data_digest(ids, classes),
-    )
+    defaults, data = parse_args(["--preset", args.preset]), data_digest(ids, classes)
+    run = begin_session(args, defaults, net, optimizer, schedule, device, args.max_epoches, steps_per_epoch, data)
 
     # ============ labels ============
     scores = AffinityScores(

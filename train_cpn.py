@@ -422,18 +422,9 @@ def main(args: argparse.Namespace) -> None:
     validation = Validation(args, net, classes, device) if args.val_list != "none" else None
 
     # ============ loop ============
-    run = begin_session(
-        args,
-        parse_args(["--preset", args.preset]),
-        net,
-        optimizer,
-        schedule,
-        device,
-        args.max_epoches,
-        steps_per_epoch,
-        data=data_digest(ids, classes, labels),
-        free=("preset",),  # what it sets is compared
-    )
+    defaults, data = parse_args(["--preset", args.preset]), data_digest(ids, classes, labels)
+    free = ("preset",)  # what it sets is compared
+    run = begin_session(args, defaults, net, optimizer, schedule, device, args.max_epoches, steps_per_epoch, data, free)
 
     def losses_of(batch: dict[str, Tensor]) -> dict[str, Tensor]:
         return weigh_losses(STEPS[args.method](net, batch), dict(args.loss_weights))

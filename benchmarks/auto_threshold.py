@@ -3,12 +3,13 @@
     python -m benchmarks.auto_threshold --voc12_root PHOTOS --list animals_val results/cam/cam_val results/cpn/cam_val
 
 Prints for each folder and method the threshold, the mIoU there and the distance to the best mIoU of the sweep (classes that occur
-nowhere left out), then a line a method over all folders. --crf adds the agreement with the dense CRF, seconds an image. Results:
-docs/LOG.md.
+nowhere left out), then a line a method over all folders. --parts N adds how far auto is from the best of the whole list when it sees N
+random images of it, and how far the hard switch between its two rules was that it had before. --crf adds the agreement with the dense CRF,
+seconds an image. Results: docs/LOG.md.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 from skimage import filters
 
 from evaluation_cam import evaluate_cams
-from tool.auto_threshold import OFFSET, SIDE, THRESHOLDS, Evidence, image_evidence
+from tool.auto_threshold import OFFSET, SIDE, THRESHOLDS, Evidence, highest, image_evidence
 from tool.cam_file import find_cam, load_cam
 from tool.crf import CRF_SETTINGS, crf_labels, named_settings, threshold_label
 from tool.errors import run_script
@@ -43,6 +44,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--images", type=positive_int, default=MAX_IMAGES, help="images that choose, evenly spread (default %(default)s)"
     )
     parser.add_argument("--num_workers", type=non_negative_int, default=1, help="processes of the sweep (default %(default)s)")
+    parser.add_argument("--parts", type=positive_int, nargs="+", default=(), metavar="N", help="sizes of parts to choose from")
     parser.add_argument("--crf", action="store_true", help="try the agreement with the dense CRF too")
     return parser.parse_args(argv)
 
@@ -149,8 +151,28 @@ def all_together(offset: float) -> Callable[[Pictures, Evidence], float]:
     return of_curve(lambda evidence: evidence.mean_information() * (evidence.contrast() - offset))
 
 
+def hard_switch(_pictures: Pictures, evidence: Evidence) -> float:
+    """auto as it was: one of its two rules by the contrast of all outlines together, and half of the way to Otsu's threshold."""
+    peak = highest(evidence.information)
+    if evidence.contrast()[peak] >= 1.1:
+        return float(THRESHOLDS[highest(evidence.agreement - OFFSET * evidence.information)])
+    otsu = filters.threshold_otsu(hist=(evidence.scores, np.append(THRESHOLDS, 1) - 0.005))
+    return float(THRESHOLDS[(peak + int(otsu * 100)) // 2])
+
+
+def part_gaps(evidence: Sequence[Evidence], miou: np.ndarray, size: int, draws: int = 15) -> dict[str, list[float]]:
+    """method -> how far below the best of miou (at 0.00, 0.01, ..., of the whole list) it is with size random images of the list."""
+    rng, gaps = np.random.default_rng(0), {"auto": [], "hard switch": []}
+    for _ in range(draws):
+        part = reduce(add, (evidence[index] for index in rng.choice(len(evidence), min(size, len(evidence)), replace=False)))
+        for name, found in gaps.items():
+            found.append(float(miou.max() - miou[round(100 * METHODS[name]([], part))]))
+    return gaps
+
+
 METHODS = {
     "auto": lambda _, evidence: evidence.threshold(),
+    "hard switch": hard_switch,
     **{f"each photograph, offset {offset}": by_photograph(offset) for offset in OFFSETS},
     **{f"all together, offset {offset}": all_together(offset) for offset in OFFSETS},
     "information of colour": of_curve(Evidence.mean_information),
@@ -171,13 +193,18 @@ def main(args: argparse.Namespace) -> None:
     classes = load_class_list(Path(args.voc12_root))
     methods = METHODS | ({"agreement with the CRF": crf_agreement} if args.crf else {})
     gaps: dict[str, list[float]] = {name: [] for name in methods}
+    parts: dict[tuple[int, str], list[float]] = {}
     for folder in args.predict_dirs:
         gt_dir = Path(args.voc12_root) / MASK_DIR
         miou = evaluate_cams(ids, folder, gt_dir, classes, num_workers=args.num_workers).scores.miou_skip
         best = int(miou.argmax())
         print(f"{folder}, {args.list}, {len(ids)} images: best {miou[best]:.2f} @ {best / 100:.2f}")
         pictures = load_pictures(args.voc12_root, ids[:: -(-len(ids) // args.images)], folder)
-        evidence = reduce(add, (image_evidence(image, cam) for image, cam in pictures))
+        every = [image_evidence(image, cam) for image, cam in pictures]
+        evidence = reduce(add, every)
+        for size in args.parts:
+            for name, found in part_gaps(every, miou, size).items():
+                parts.setdefault((size, name), []).extend(found)
         for name, method in methods.items():
             threshold = min(max(method(pictures, evidence), 0), 1)
             value = miou[round(threshold * 100)]
@@ -186,6 +213,9 @@ def main(args: argparse.Namespace) -> None:
     print(f"distance to the best, {len(args.predict_dirs)} folders: mean, largest")
     for name, values in gaps.items():
         print(f"  {name:30} {np.mean(values):6.2f}  {max(values):6.2f}")
+    for (size, name), values in parts.items():
+        high = np.quantile(values, 0.95)
+        print(f"parts of {size}, {name}: mean {np.mean(values):.2f}, 95 of 100 under {high:.2f}, {max(values):.2f} at most")
 
 
 if __name__ == "__main__":

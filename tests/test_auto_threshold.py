@@ -145,7 +145,7 @@ def test_between_the_two_kinds_of_maps_lies_a_mean():
     edges, discs = _evidence(1.25).threshold(), _evidence(1.05).threshold()
     assert _evidence(1.5).threshold() == pytest.approx(edges, abs=0.05)
     middle = _evidence(1.15)
-    of_edges = THRESHOLDS[auto_threshold._highest(middle.agreement - auto_threshold.OFFSET * middle.information)]
+    of_edges = THRESHOLDS[auto_threshold.highest(middle.agreement - auto_threshold.OFFSET * middle.information)]
     assert discs != of_edges
     assert middle.threshold() == pytest.approx((of_edges + discs) / 2, abs=0.011)
 
@@ -221,9 +221,15 @@ def test_no_class_no_threshold(pets_root, tmp_path):
 def test_the_benchmark_sets_all_ideas_beside_the_best(pets_root, tmp_path, capsys):
     cams = write_seeds(pets_root, tmp_path / "cam")
     auto_threshold_benchmark.main(
-        auto_threshold_benchmark.parse_args(["--voc12_root", str(pets_root), "--list", "train", str(cams)])
+        auto_threshold_benchmark.parse_args(["--voc12_root", str(pets_root), "--list", "train", str(cams), "--parts", "2", "5"])
     )
     first, *rows = capsys.readouterr().out.splitlines()
+    *rows, two, _, five, _ = rows
+    assert two.startswith("parts of 2, auto: mean ")
+    distance = next(float(row[33:].split()[-1]) for row in rows if row.startswith("  auto "))
+    assert (
+        five == f"parts of 5, auto: mean {-distance:.2f}, 95 of 100 under {-distance:.2f}, {-distance:.2f} at most"
+    )  # the whole list
     best = float(re.search(r"5 images: best (\d+\.\d+) @", first)[1])
     names = list(auto_threshold_benchmark.METHODS)
     found = {row[2:33].rstrip(): [float(number) for number in row[33:].split()] for row in rows[: len(names)]}

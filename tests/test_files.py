@@ -15,6 +15,7 @@ from tool.errors import InputError
 from tool.files import (
     append_json_line,
     atomic_write,
+    digest,
     file_digest,
     git_commit,
     hold,
@@ -174,3 +175,7 @@ def test_a_disk_without_locks_grants_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr(files.fcntl, "lockf", lockf)
     hold(tmp_path / "lock").close()
+
+
+def test_digest_ignores_order_and_sees_values():
+    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1}) != digest({"a": 1, "b": [3]})

@@ -254,7 +254,7 @@ def test_flags_for_all_trainings_may_not_change_what_rows_say(machine, tmp_path)
     ]
     reproduce.main(reproduce.parse_args([*words, "--train_flags=--refinement_factor 0"]))
     (path,) = (tmp_path / "t").glob("losses_sample_????????.md")  # other flags for all rows make another table
-    assert "loss_cpcr, which reaches nothing else, trains nothing" in path.read_text()
+    assert "loss_cpcr, which reaches nothing else where they refine, trains nothing" in path.read_text()
 
 
 def test_a_stop_while_the_data_are_made_is_gone_on_from(machine, sample, tmp_path):

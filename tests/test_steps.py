@@ -14,7 +14,7 @@ import pytest
 from tool import steps
 from tool.errors import InputError
 from tool.files import hold
-from tool.steps import RECORD, ROOT, Runner, Step, commits, digest, execute, seconds
+from tool.steps import RECORD, ROOT, Runner, Step, commits, execute, seconds
 
 
 class Commands:
@@ -117,10 +117,6 @@ def test_who_waits_for_whom_is_said(tmp_path, capfd):
     assert waiting.stdout.readline() == f"waiting for another process that works in {train.folder}\n"
     held.close()
     assert waiting.communicate(timeout=30)[0] == "in\n"
-
-
-def test_digest_ignores_order_and_sees_values():
-    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1}) != digest({"a": 1, "b": [3]})
 
 
 def test_execute_returns_the_status():

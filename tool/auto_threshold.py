@@ -72,8 +72,8 @@ class Evidence:
         """The threshold to take, unit scale, one of THRESHOLDS. Raises ValueError where all scores are alike."""
         if np.count_nonzero(self.scores) < 2:
             raise ValueError("all scores are alike, no threshold parts them")
-        peak = _highest(self.information)
-        of_edges = _highest(self.agreement - OFFSET * self.information)
+        peak = highest(self.information)
+        of_edges = highest(self.agreement - OFFSET * self.information)
         otsu = threshold_otsu(hist=(self.scores, np.append(THRESHOLDS, 1) - 0.005))  # the middle of the last bin below
         of_discs = peak + TOWARDS_OTSU * (int(otsu * 100) - peak)
         contrast = self.agreement[peak] / max(self.information[peak], 1e-12)  # a photograph's weight is what its colours tell
@@ -81,7 +81,7 @@ class Evidence:
         return float(THRESHOLDS[round(float(follows * of_edges + (1 - follows) * of_discs))])
 
 
-def _highest(curve: np.ndarray) -> int:
+def highest(curve: np.ndarray) -> int:
     """The index of its maximum; neighbours are averaged, curves of few photographs being noisy."""
     return int(np.convolve(curve, np.ones(5) / 5, mode="same").argmax())
 

@@ -17,6 +17,9 @@ PLAIN_STAGE, REFINED_STAGE = "cam", "cam_refined"
 SEED_STAGES = (PLAIN_STAGE, REFINED_STAGE)  # what infer_cam.py writes; files of the field's formats name no stage
 CRF_STAGE = "seed_crf"
 WALK_STAGE = "irn_walk"  # seeds after IRN's walk
+CRF_MASK_STAGE, AFF_MASK_STAGE, IRN_MASK_STAGE = "seed_crf_mask", "aff_mask", "irn_mask"  # label maps, as are the next two
+CAM_MASK_STAGE = "cam_mask"  # CAM files of any stage at a threshold, make_masks.py
+SEG_MASK_STAGE = "seg_mask"
 CRF_THRESHOLD = 0.5  # where a map of tool.crf.marginals_to_cam says foreground
 MASK_UNITS = "0 background, c + 1 class c, 255 unsure"
 

@@ -5,15 +5,13 @@ something that needs it is missing, and its script keeps the files that are fini
 """
 
 import contextlib
-import hashlib
-import json
 import os
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,11 +54,6 @@ class Step:
         for need in self.needs:
             seen |= dict.fromkeys(need.chain())
         yield from seen | {self: None}
-
-
-def digest(settings: Mapping[str, Any]) -> str:
-    """Eight hexadecimal digits that tell settings (what JSON can hold) apart, whatever their order."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def execute(words: Sequence[str]) -> int:

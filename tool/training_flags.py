@@ -1,7 +1,6 @@
 """Flags that all trainers have, and the session that they ask for."""
 
 import argparse
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from tool.device import PRECISIONS
+from tool.files import digest
 from tool.flags import bool_flag, non_negative_number, positive_int, seed_number, session_settings
 from tool.run_log import RunLog
 from tool.trainer import FREE_SETTINGS, RESUME_CHOICES, TrainingRun
@@ -62,10 +62,7 @@ def add_session_flags(output: argparse._ArgumentGroup, session_name: str) -> Non
 
 def data_digest(ids: Sequence[str], classes: Sequence[str], labels: np.ndarray | None = None) -> str:
     """What tells one set of training data from another: image ids in their order, class names, image labels where they train."""
-    content = hashlib.sha256("\n".join([*ids, "", *classes]).encode())
-    if labels is not None:
-        content.update(np.ascontiguousarray(labels, dtype=np.float32).tobytes())
-    return content.hexdigest()[:16]
+    return digest({"ids": list(ids), "classes": list(classes), "labels": None if labels is None else labels.tolist()})
 
 
 def begin_session(

@@ -18,16 +18,20 @@ from tool.transforms import TrainTransform, normalise, resize, to_tensor
 from voc12.lists import image_path
 
 
-def require_every(find: Callable[[Path, str], Path], voc12_root: Path, ids: Sequence[str], what: str) -> None:
-    """Raise InputError counting the ids whose file find, image_path or mask_path, does not find, with what it says of the first."""
-    missing = []
+def require_every(find: Callable[[Path, str], Path], voc12_root: Path, ids: Sequence[str], what: str) -> list[Path]:
+    """The files of ids that find, image_path or mask_path, finds; InputError counting those it does not, with what it says of the first.
+
+    what: the images, for the message
+    """
+    paths, missing = [], []
     for name in ids:
         try:
-            find(voc12_root, name)
+            paths.append(find(voc12_root, name))
         except InputError as error:
             missing.append(error)
     if missing:
         raise InputError(f"{len(missing)} of {len(ids)} {what} lack a file; the first: {missing[0]}")
+    return paths
 
 
 class EpochSampler(Sampler):
