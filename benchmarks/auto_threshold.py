@@ -1,6 +1,7 @@
 """How far thresholds that are chosen without masks are from the best one: every idea, on folders of CAM files.
 
     python -m benchmarks.auto_threshold --voc12_root PHOTOS --list animals_val results/cam/cam_val results/cpn/cam_val
+    python -m benchmarks.auto_threshold --voc12_root PHOTOS --list animals_val results/cpn/cam_val --parts 100 50 25
 
 Prints for each folder and method the threshold, the mIoU there and the distance to the best mIoU of the sweep (classes that occur
 nowhere left out), then a line a method over all folders. --parts N adds how far auto is from the best of the whole list when it sees N
