@@ -73,7 +73,8 @@ def interrupted_work(folder: str) -> None:
 def test_ctrl_c_twice_ends_the_work(tmp_path, starting):
     """As a terminal sends it, to all processes of the group, while workers start or when they are at work."""
     program = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        f"import signal, sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs start with SIGINT ignored
         "from tests.test_pool import interrupted_work\n"
         "from tool.errors import run_script\n"
         "if __name__ == '__main__':\n"
