@@ -2,12 +2,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+WORKERS ?= 2
 
 .PHONY: install demo test bench lint format clean
 
 install: $(VENV)/installed
 
-$(VENV)/installed: requirements.txt requirements-dev.txt
+$(VENV)/installed: requirements.txt requirements-app.txt requirements-dev.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or newer is needed, this is {sys.version}; set PYTHON=..."'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -r requirements-dev.txt
@@ -24,8 +25,9 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# WORKERS test modules at a time, each on one thread.
 test: lint
-	$(BIN)/python -m pytest --cov=tool --cov=network --cov=voc12 --cov-report=term --cov-fail-under=90
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov=tool --cov=network --cov=voc12 --cov-report=term --cov-fail-under=90
 
 # On a quiet machine; BENCH="--voc12_root DIR" takes photographs instead of the sample, BENCH="--device cuda" a GPU.
 bench: install

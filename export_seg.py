@@ -1,11 +1,24 @@
-"""Export a network of train_seg.py for use without this repository: ONNX for onnxruntime and others, torch.export's .pt2 for torch.
+"""Export a network of train_seg.py for use without this repository: ONNX for onnxruntime and
+others, torch.export's .pt2 for torch.
 
-Reads the trained weights; writes <out>.onnx and <out>.pt2. Both map RGB in 0..1, (B, 3, H, W), to logits (B, K, H, W), background first,
-for B up to 1024 and for H and W that are multiples of 32 from 64 to 4096; normalisation is inside. Class names go with them: metadata of
-the ONNX file, meta.json in the .pt2. Each is run before it is written, and its largest difference to the network itself is printed.
+Reads the trained weights; writes <out>.onnx and <out>.pt2. Both map RGB in 0..1, (B, 3, H, W), to
+logits (B, K, H, W), background first, for B up to 1024 and for H and W from 64 to 4096;
+normalisation is inside. Of some transformers, H and W are multiples of 32 from 64 to 4096; others
+(DINOv3) can be exported for one size of image alone, by --size. Class names and sizes go with them:
+metadata of the ONNX file, meta.json in the .pt2. Each is run before it is written, and its largest
+difference to the network itself is printed. The ONNX file has the logits at feature size as well,
+low_resolution, from which infer_seg.py --onnx makes the masks that the network itself makes.
 
     python export_seg.py --weights results/seg/seg.pth
 """
+
+from functools import partial
+
+from flags.seg_export import SIZE_STEP, SUFFIXES, parse_args
+from tool.start import answer_flags
+
+if __name__ == "__main__":
+    answer_flags(partial(parse_args, description=__doc__))  # before the imports, which take seconds
 
 import argparse
 import io
@@ -16,6 +29,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import onnx
 import onnxruntime
 import timm
 import torch
@@ -23,27 +37,21 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from network.seg import SegNet
+from network.seg_onnx import FORMAT, INPUT, LOGITS, LOW
 from network.seg_weights import load_seg
+from tool.cam import require_finite
 from tool.errors import InputError, run_script
-from tool.files import atomic_write, file_digest
-from voc12.constants import BACKGROUND
+from tool.file.atomic import atomic_write
+from tool.file.digests import file_digest
+from tool.file.require import require_no_folder
+from tool.file.state_dict import read_training
+from tool.mask_values import BACKGROUND
+from tool.run.photograph_flags import trained_long_side
 
-WEIGHTS = "results/seg/seg.pth"
-SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
-SIZE_STEP = 32  # every map then has sides that its stride divides, see exact_padding
 SIZE_STEPS = (2, 128)  # fewest and most: sides of 64 to 4096 pixels
-TRACED_SIZE = (2, 3, 96, 128)
-CHECKED_SIZES = ((1, 3, 128, 96), (2, 3, 224, 160))
+TRACED_SIZES = {1: (2, 3, 97, 131), SIZE_STEP: (2, 3, 96, 128)}
+CHECKED_SIZES = {1: ((1, 3, 127, 66), (2, 3, 224, 165)), 32: ((1, 3, 128, 96), (2, 3, 224, 160))}
 TOLERANCE = 1e-4  # of the largest logit
-
-
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The flags."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", default=WEIGHTS, help="weights of train_seg.py (default %(default)s)")
-    parser.add_argument("--export", nargs="+", choices=SUFFIXES, default=list(SUFFIXES), help="formats (default onnx torch)")
-    parser.add_argument("--out", help="path of the files without .onnx and .pt2 (default that of the weights without .pth)")
-    return parser.parse_args(argv)
 
 
 class Portable(nn.Module):
@@ -60,30 +68,74 @@ class Portable(nn.Module):
         return self.net((image - self.mean) / self.std)
 
 
-def exact_padding(_side: Any, kernel_size: int, stride: int, dilation: int) -> int:
-    """TensorFlow's padding of a side that the stride divides. timm computes it from the side by math.ceil, which no .pt2 can hold."""
-    return max((kernel_size - 1) * dilation + 1 - stride, 0)
+def exact_padding(side: Any, kernel_size: int, stride: int, dilation: int) -> Any:
+    """TensorFlow's padding of a side, in whole numbers. timm computes it by math.ceil, which no
+    .pt2 can hold.
+    """
+    least = (kernel_size - 1) * dilation + 1 - stride  # of a side that the stride divides
+    if kernel_size == 1:
+        return 0
+    if stride == 1:
+        return least
+    padding = least + (-side) % stride
+    return padding if least >= 0 else torch.sym_max(padding, 0)
 
 
-def trace(net: Portable) -> ExportedProgram:
-    """The network as a graph for any batch, and height and width that are multiples of SIZE_STEP."""
-    height, width = (SIZE_STEP * Dim(name, min=SIZE_STEPS[0], max=SIZE_STEPS[1]) for name in ("rows", "columns"))
-    shapes = {"image": {0: Dim("batch", min=1, max=1024), 2: height, 3: width}}
+def trace(
+    net: Portable, size: tuple[int, int] | None = None, step: int = SIZE_STEP
+) -> ExportedProgram:
+    """The network as a graph for any batch, and height and width of size, or without one any that
+    are multiples of step, 1 or SIZE_STEP.
+    """
+    batch = Dim("batch", min=1, max=1024)
+    if size is not None:
+        shapes = {"image": {0: batch}}
+        return torch.export.export(net, (torch.rand(2, 3, *size),), dynamic_shapes=shapes)
+    few, many = (SIZE_STEP * steps // step for steps in SIZE_STEPS)
+    height, width = (Dim(name, min=few, max=many) for name in ("rows", "columns"))
+    if step > 1:
+        height, width = step * height, step * width
     with patch.object(timm.layers.padding, "get_same_padding", exact_padding):
-        return torch.export.export(net, (torch.rand(TRACED_SIZE),), dynamic_shapes=shapes)
+        return torch.export.export(
+            net,
+            (torch.rand(TRACED_SIZES[step]),),
+            dynamic_shapes={"image": {0: batch, 2: height, 3: width}},
+            # else sides are refused of which maps of two levels do not halve alike
+            prefer_deferred_runtime_asserts_over_guards=step == 1,
+        )
 
 
-def to_onnx(program: ExportedProgram, meta: dict[str, Any]) -> tuple[bytes, Callable[[Tensor], Tensor]]:
+def to_onnx(
+    program: ExportedProgram, meta: dict[str, Any]
+) -> tuple[bytes, Callable[[Tensor], Tensor]]:
     """(the ONNX file, a function that runs it)."""
-    model = torch.onnx.export(program, dynamo=True, input_names=["image"], output_names=["logits"], verbose=False).model_proto
+    model = torch.onnx.export(
+        program, dynamo=True, input_names=[INPUT], output_names=[LOGITS], verbose=False
+    ).model_proto
+    add_low_resolution(model.graph)
     for name, value in meta.items():
-        model.metadata_props.add(key=name, value=value if isinstance(value, str) else json.dumps(value))
+        model.metadata_props.add(
+            key=name, value=value if isinstance(value, str) else json.dumps(value)
+        )
     content = model.SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    return content, lambda image: torch.from_numpy(session.run(["logits"], {"image": image.numpy()})[0])
+    return content, lambda image: torch.from_numpy(session.run([LOGITS], {INPUT: image.numpy()})[0])
 
 
-def to_torch(program: ExportedProgram, meta: dict[str, Any]) -> tuple[bytes, Callable[[Tensor], Tensor]]:
+def add_low_resolution(graph: onnx.GraphProto) -> None:
+    """Make what the last interpolation enlarges an output too, LOW."""
+    (last,) = [node for node in graph.node if LOGITS in node.output]
+    if last.op_type != "Resize":
+        raise ValueError(f"the logits come from {last.op_type}, not from an interpolation")
+    graph.node.append(onnx.helper.make_node("Identity", [last.input[0]], [LOW]))
+    shape = ["batch", "K", "h", "w"]
+    kind = onnx.TensorProto.FLOAT
+    graph.output.append(onnx.helper.make_tensor_value_info(LOW, kind, shape))
+
+
+def to_torch(
+    program: ExportedProgram, meta: dict[str, Any]
+) -> tuple[bytes, Callable[[Tensor], Tensor]]:
     """(the .pt2 file, a function that runs it)."""
     buffer = io.BytesIO()
     torch.export.save(program, buffer, extra_files={"meta.json": json.dumps(meta)})
@@ -92,45 +144,105 @@ def to_torch(program: ExportedProgram, meta: dict[str, Any]) -> tuple[bytes, Cal
 
 
 @torch.no_grad()
-def largest_difference(net: Portable, run: Callable[[Tensor], Tensor]) -> tuple[float, float]:
-    """(largest difference of run's logits to net's, largest logit), over random images of sizes that were not traced.
+def largest_difference(
+    net: Portable,
+    run: Callable[[Tensor], Tensor],
+    size: tuple[int, int] | None = None,
+    step: int = SIZE_STEP,
+) -> tuple[float, float]:
+    """(largest difference of run's logits to net's, largest logit), over random images of sizes
+    that were not traced, multiples of step, or batches that were not, of the one size.
 
     Raises InputError when they differ by more than TOLERANCE.
     """
     differences, logits = [], []
-    for size in CHECKED_SIZES:
-        image = torch.from_numpy(np.random.default_rng(0).random(size, dtype=np.float32))
+    shapes = CHECKED_SIZES[step] if size is None else ((1, 3, *size), (3, 3, *size))
+    for shape in shapes:
+        image = torch.from_numpy(np.random.default_rng(0).random(shape, dtype=np.float32))
         expected = net(image)
+        require_finite(expected, "the network's output")
         differences.append(float((run(image) - expected).abs().max()))
         logits.append(float(expected.abs().max()))
     if not max(differences) <= TOLERANCE * max(logits):
-        raise InputError(f"the exported network differs by {max(differences):.2g} from the trained one; nothing is written")
+        raise InputError(
+            f"the exported network differs by {max(differences):.2g} from the trained one; nothing "
+            "is written"
+        )
     return max(differences), max(logits)
+
+
+def sizes_meta(size: tuple[int, int] | None, step: int) -> dict[str, Any]:
+    """What the files say of the images that they take."""
+    smallest, largest = (SIZE_STEP * steps for steps in SIZE_STEPS)
+    sides = f"H and W from {smallest} to {largest}"
+    if step > 1:
+        sides = f"H and W multiples of {step} from {smallest} to {largest}"
+    sizes = {"step": step, "smallest": smallest, "largest": largest}
+    if size is not None:
+        sides, sizes = f"H {size[0]} and W {size[1]}", {"height": size[0], "width": size[1]}
+    return {"input": f"image (B, 3, H, W), float32 RGB in 0..1, {sides}", "sizes": sizes}
+
+
+def export(
+    net: Portable, meta: dict[str, Any], names: list[str], size: tuple[int, int] | None
+) -> dict[str, tuple[bytes, tuple[float, float]]]:
+    """name -> (the file, its largest_difference), of the formats names: for any size where a graph
+    holds all, else for those of SIZE_STEP.
+
+    Raises InputError for a network of which torch makes no such graph.
+    """
+    makers = {"onnx": to_onnx, "torch": to_torch}
+    for step in (1, SIZE_STEP) if size is None else (SIZE_STEP,):
+        try:
+            program, its = trace(net, size, step), meta | sizes_meta(size, step)
+            files = {name: makers[name](program, its) for name in names}
+            return {
+                name: (content, largest_difference(net, run, size, step))
+                for name, (content, run) in files.items()
+            }
+        except Exception as error:  # torch.export, the serialiser and onnxruntime have errors each
+            if step == 1:
+                continue
+            if isinstance(error, InputError):
+                raise
+            reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+            backbone, formats = meta["network"]["backbone"], " and ".join(names)
+            advice = "choose one by --size H W" if size is None else "try --export with one format"
+            raise InputError(
+                f"--backbone {backbone} cannot be exported as {formats} for "
+                f"{'any size' if size is None else 'this size'} of image ({reason}); {advice}"
+            ) from error
 
 
 def main(args: argparse.Namespace) -> None:
     """Write the network in the formats asked for."""
+    out = args.out or str(Path(args.weights).with_suffix(""))
+    for name in args.export:
+        require_no_folder(f"{out}{SUFFIXES[name]}", "out")
     net, config, classes = load_seg(args.weights)
     net = Portable(net).eval()
-    smallest, largest = (SIZE_STEP * steps for steps in SIZE_STEPS)
+    size = tuple(args.size) if args.size else None
     meta = {
+        "format": FORMAT,
         "classes": [BACKGROUND, *classes],
-        "input": f"image (B, 3, H, W), float32 RGB in 0..1, H and W multiples of {SIZE_STEP} from {smallest} to {largest}",
         "output": "logits (B, K, H, W), float32; argmax over K is the mask value",
         "network": config,
+        "stride": net.net.backbone.stride,
+        "mean": list(net.net.mean),  # inside the network already
+        "std": list(net.net.std),
+        "long_side": trained_long_side(read_training(args.weights)),
         "weights": file_digest(args.weights),
     }
     out = args.out or str(Path(args.weights).with_suffix(""))
-    program = trace(net)
-    exported = {name: {"onnx": to_onnx, "torch": to_torch}[name](program, meta) for name in args.export}
-    checked = {name: largest_difference(net, run) for name, (_, run) in exported.items()}
-    for name, (content, _) in exported.items():
+    for name, (content, (difference, logit)) in export(net, meta, args.export, size).items():
         path = f"{out}{SUFFIXES[name]}"
-        difference, logit = checked[name]
         with atomic_write(path) as file:
             file.write(content)
-        print(f"{path}: {len(content) / 1e6:.1f} MB, largest difference {difference:.2g}, largest logit {logit:.2g}")
+        print(
+            f"{path}: {len(content) / 1e6:.1f} MB, largest difference {difference:.2g}, largest "
+            f"logit {logit:.2g}"
+        )
 
 
 if __name__ == "__main__":
-    run_script(main, parse_args)
+    run_script(main, partial(parse_args, description=__doc__))

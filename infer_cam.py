@@ -1,151 +1,102 @@
-"""Make CAM files from a trained network: one a photograph, the classes of its image label, merged over scales and flips.
+"""Make CAM files from a trained network: one a photograph, the classes of its image label, merged
+over scales and flips.
 
-Reads the weights of train_cpn.py (or the authors' CPN.pth), an image list and image labels in VOC layout; writes
-<out_cam>/<id>.npz, whose format tool/cam_file.py describes. Finished files made by the same weights and settings are kept.
+Reads the weights of train_cpn.py (or the authors' CPN.pth), an image list and image labels in VOC
+layout; writes <out_cam>/<id>.npz, whose format tool/file/cam_file.py describes. Finished files made
+by the same weights and settings are kept.
 
-With --image, photographs without list or labels: the classes are those that the classifier itself sees, the overlays go beside
-the photograph.
+With --image, photographs and folders of them, without list or labels: the classes are those that
+the classifier itself sees; overlays, a mask and the scores of all classes are written of each.
 
     python infer_cam.py --image photo.jpg --weights results/cpn/cpn.pth
-    python infer_cam.py --voc12_root data/VOCdevkit/VOC2012 --weights results/cpn/cpn.pth --infer_list train --out_cam results/cpn/cam_train
+    python infer_cam.py --voc12_root data/VOCdevkit/VOC2012 --weights results/cpn/cpn.pth \\
+        --infer_list train --out_cam results/cpn/cam_train
 """
 
+from functools import partial
+
+from flags.cam_inference import BG_THRESHOLD, OUT_CAM, STAGES, parse_args
+from tool.start import answer_flags
+
+if __name__ == "__main__":
+    answer_flags(partial(parse_args, description=__doc__))  # before the imports, which take seconds
+
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F
-from torch.utils.data import DataLoader
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from network.cpn import PRCM_KEYS, REFINEMENTS, CPNHead
+from network.cam_inference import class_probabilities, image_cam, seen_classes
+from network.cpn import CPNHead
 from network.weights import load_network
-from tool.cam import merge_passes
-from tool.cam_file import FORMATS, CamFile, find_cam, load_cam, save_cam
-from tool.device import KEEP_SMALL, PRECISIONS, autocast, choose_device, give_back_free_memory
-from tool.errors import InputError, run_script
-from tool.files import file_digest, require_dir
-from tool.flags import DEFAULT_WORKERS, bool_flag, non_negative_int, positive_number
-from tool.images import read_image, write_image
-from tool.losses import global_average
-from tool.overlay import caption, overlay
-from tool.progress import progress
-from tool.seed import PLAIN_STAGE, REFINED_STAGE
-from tool.shards import shard, share_note
-from tool.trainer import ignore_signals, to_device
-from tool.transforms import normalise, to_tensor
-from voc12.constants import CLASS_LIST_FILE, DATA_HELP
+from tool.errors import InputError, naming_file, run_script
+from tool.expand.crf import threshold_mask
+from tool.expand.seed import CAM_MASK_STAGE, MASK_UNITS
+from tool.file.atomic import write_json
+from tool.file.cam_file import (
+    EXACT,
+    OWN_FORMATS,
+    CamFile,
+    find_cam,
+    is_packed,
+    load_cam,
+    save_cam,
+)
+from tool.file.digests import file_digest
+from tool.file.images import EXIF_KEY, read_image, same_making, write_image, write_mask
+from tool.file.model_folder import ROAD_FILE, read_cut_offs
+from tool.file.photographs import Photograph, find_photographs, require_outputs
+from tool.file.state_dict import read_training
+from tool.file.text import shortened
+from tool.run.device import KEEP_SMALL, autocast, choose_device, give_back_free_memory
+from tool.run.photograph_flags import (
+    chosen_long_side,
+    require_photograph_flags,
+)
+from tool.run.progress import progress
+from tool.run.shards import is_main, shard, share_note
+from tool.show.overlay import caption, overlay
+from tool.transforms import normalise, resize, to_tensor
+from voc12.class_list import has_class_list, load_class_list
+from voc12.constants import CLASS_LIST_FILE, CLASSES
 from voc12.dataset import InferenceSet, require_every
+from voc12.inference_list import (
+    inference_loader,
+    load_inference_list,
+    note_finished,
+    photograph_set,
+)
 from voc12.labels import load_labels
-from voc12.lists import LIST_HELP, image_path, load_class_list, load_ids
+from voc12.lists import image_path
 
-VOC12_ROOT = "data/VOCdevkit/VOC2012"
-WEIGHTS = "results/cpn/cpn.pth"
-OUT_CAM = "results/cpn/cam"
-
-STAGES = {"plain": PLAIN_STAGE, "refined": REFINED_STAGE}
-# From here up a class counts as seen in a photograph without labels.
-SEEN_PROBABILITY = 0.5
 PHOTOGRAPH = "photograph"  # the digest of the file, in the meta of a CAM file
-
-
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The flags, defaults as released."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    data = parser.add_argument_group("data")
-    data.add_argument("--voc12_root", default=VOC12_ROOT, help="data set folder in VOC layout (default %(default)s)")
-    data.add_argument("--infer_list", default="train", help=f"{LIST_HELP} (default %(default)s)")
-    data.add_argument("--labels", default="auto", help="image labels: auto, npy, xml, mask, or a .npy file (default %(default)s)")
-    data.add_argument(
-        "--num_workers", type=non_negative_int, default=DEFAULT_WORKERS, help="loader processes (default %(default)s)"
-    )
-
-    data.add_argument("--image", nargs="+", metavar="FILE", help="photographs to do instead of a list")
-
-    model = parser.add_argument_group("model")
-    model.add_argument(
-        "--weights", default=WEIGHTS, help="weights of train_cpn.py, or the authors' CPN.pth (default %(default)s)"
-    )
-    model.add_argument("--network", help="accepted for the released command line; the weights say which network they are")
-    model.add_argument(
-        "--cam", choices=("auto", *STAGES), default="auto", help="which map; auto is plain for --method cam, else refined"
-    )
-    model.add_argument(
-        "--refinement",
-        choices=[name for name in REFINEMENTS if name != "none"],
-        help="modules that refine the CAM here, whatever refined it in training (default the same; none is --cam plain); with --cam "
-        "refined also on a network of --method cam, whose modules are as they start",
-    )
-    model.add_argument("--prcm", choices=PRCM_KEYS, help="memory order of PRCM's keys (default as in training)")
-    model.add_argument(
-        "--scales", type=positive_number, nargs="+", default=(0.5, 1.0, 1.5, 2.0), help="image scales (default 0.5 1.0 1.5 2.0)"
-    )
-    model.add_argument("--flip", type=bool_flag, default=True, help="add the mirrored image at each scale (default true)")
-    model.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of convolutions (default %(default)s)")
-    model.add_argument("--device", default="auto", help="auto, cuda, cuda:N, mps or cpu (default %(default)s)")
-
-    output = parser.add_argument_group("output")
-    output.add_argument("--out_cam", help=f"folder for the CAM files (default {OUT_CAM}; with --image none)")
-    output.add_argument(
-        "--format",
-        choices=FORMATS,
-        default="npz",
-        help="npz (ours); released (halved maps) or irn, which are always made again (default %(default)s)",
-    )
-    output.add_argument(
-        "--save_png", help="folder for overlays on the photograph, <id>_<class>.png (default none; with --image the photograph's)"
-    )
-    output.add_argument(
-        "--overwrite", type=bool_flag, nargs="?", const=True, default=False, help="make finished files again (default false)"
-    )
-    return parser.parse_args(argv)
-
-
-@torch.inference_mode()
-def image_cam(
-    net: CPNHead, scaled: list[Tensor], size: tuple[int, int], keys: Tensor, refined: bool, flip: bool, precision: str
-) -> np.ndarray:
-    """The merged CAM of one image: (n, H, W) float32, unit scale.
-
-    scaled: normalised images (3, h, w), one a scale; size: the original (H, W); keys: (n,) foreground classes to make.
-    Each pass resizes the maps to the pass's image and then to the original, as released.
-    """
-    if not len(keys):
-        return np.zeros((0, *size), dtype=np.float32)
-    device = keys.device
-    passes, flipped = [], []
-    for image in scaled:
-        pair = torch.stack([image, image.flip(-1)]) if flip else image[None]
-        pair = to_device({"image": pair}, device)["image"]
-        # A CPU gains nothing from pairs, and needs half the memory without.
-        for part in pair.split(1 if device.type == "cpu" else 2):
-            with autocast(device, precision):
-                cam = net.forward_low_resolution(part)[1] if refined else net.cam_and_features(part)[0]
-            cam = cam[:, keys + 1].float()
-            cam = F.interpolate(cam, part.shape[2:], mode="bilinear", align_corners=True)
-            passes.append(F.interpolate(cam, size, mode="bilinear", align_corners=False))
-        flipped += [False, True][: len(pair)]
-    return merge_passes(torch.cat(passes), torch.tensor(flipped, device=device)).cpu().numpy()
 
 
 def is_finished(out_cam: Path, name: str, keys: np.ndarray, meta: dict, file_format: str) -> bool:
     """Whether a whole CAM file of this image, with these classes and this meta, is there already.
 
-    Files of the field's formats do not say what made them, so they never count. A file that does not say of which photograph it is,
-    as older ones, counts whatever the photograph.
+    Files of the field's formats do not say what made them, so they never count. A file that does
+    not say of which photograph it is, as older ones, counts whatever the photograph. A packed file
+    does not count where float32 is asked for.
     """
     path = out_cam / f"{name}.npz"
-    if file_format != "npz" or not path.is_file():
+    if file_format not in OWN_FORMATS or not path.is_file():
         return False
     try:
         found = load_cam(path)
     except InputError:
         return False
-    return np.array_equal(found.keys, keys) and {PHOTOGRAPH: meta[PHOTOGRAPH]} | found.meta == meta
+    if file_format == EXACT and is_packed(path):
+        return False
+    return np.array_equal(found.keys, keys) and same_making(
+        {PHOTOGRAPH: meta[PHOTOGRAPH]} | found.meta, meta
+    )
 
 
 def overlay_paths(cam_file: CamFile, folder: str | Path, classes: Sequence[str]) -> list[Path]:
@@ -153,7 +104,9 @@ def overlay_paths(cam_file: CamFile, folder: str | Path, classes: Sequence[str])
     return [Path(folder) / f"{cam_file.id}_{classes[key]}.png" for key in cam_file.keys]
 
 
-def write_overlays(cam_file: CamFile, image: np.ndarray, folder: str | Path, classes: Sequence[str]) -> list[Path]:
+def write_overlays(
+    cam_file: CamFile, image: np.ndarray, folder: str | Path, classes: Sequence[str]
+) -> list[Path]:
     """Write <folder>/<id>_<class>.png for each class of the file; their paths."""
     paths = overlay_paths(cam_file, folder, classes)
     for path, key, cam in zip(paths, cam_file.keys, cam_file.cam, strict=True):
@@ -161,34 +114,34 @@ def write_overlays(cam_file: CamFile, image: np.ndarray, folder: str | Path, cla
     return paths
 
 
-def write_outputs(cam_file: CamFile, path: Path, classes: Sequence[str], out_cam: Path, args: argparse.Namespace) -> None:
+def write_outputs(
+    cam_file: CamFile, path: Path, classes: Sequence[str], out_cam: Path, args: argparse.Namespace
+) -> None:
     """Write the overlays, if asked, then the CAM file, which says that the image is finished."""
     if args.save_png:
-        write_overlays(cam_file, read_image(path), args.save_png, classes)
+        write_overlays(cam_file, read_image(path, args.exif), args.save_png, classes)
     save_cam(out_cam, cam_file, args.format)
 
 
-@torch.inference_mode()
-def predict_classes(net: CPNHead, image: Tensor) -> tuple[Tensor, Tensor]:
-    """(keys, scores): the foreground classes whose probability exceeds 0.5, or the likeliest one if none does.
-
-    image: (3, H, W), normalised; keys: (n,) int64; scores: (n,), probabilities, from the global average of the plain CAM.
-    """
-    probability = global_average(net.cam_and_features(image[None])[0], image.shape[1:])[0].sigmoid()
-    keys = torch.nonzero(probability > SEEN_PROBABILITY).flatten()
-    keys = keys if len(keys) else probability.argmax()[None]
-    return keys, probability[keys]
-
-
 def infer_list(
-    args: argparse.Namespace, net: CPNHead, classes: Sequence[str], refined: bool, meta: dict, device: torch.device
+    args: argparse.Namespace,
+    net: CPNHead,
+    classes: Sequence[str],
+    refined: bool,
+    meta: dict,
+    device: torch.device,
 ) -> None:
-    """Write a CAM file for every image of the list that has none made by the same weights and settings."""
-    root = require_dir(args.voc12_root, "--voc12_root", DATA_HELP)
-    if (root / CLASS_LIST_FILE).is_file() and (own := load_class_list(root)) != tuple(classes):
-        raise InputError(f"{root / CLASS_LIST_FILE} says {', '.join(own[:3])} ..., {args.weights} {', '.join(classes[:3])} ...")
-    every = load_ids(root, args.infer_list)
-    ids = shard(every)
+    """Write a CAM file for every image of the list that has none made by the same weights and
+    settings.
+    """
+    images = load_inference_list(args)
+    root, ids = images.root, images.ids
+    own = load_class_list(root) if has_class_list(root) else tuple(classes)
+    if own != tuple(classes):
+        raise InputError(
+            f"{root / CLASS_LIST_FILE} says {', '.join(own[:3])} ..., {args.weights} "
+            f"{', '.join(classes[:3])} ..."
+        )
     labels = load_labels(root, ids, classes, args.labels)
     paths = require_every(image_path, root, ids, f"images of {args.infer_list}")
     out_cam = Path(args.out_cam or OUT_CAM)
@@ -196,16 +149,24 @@ def infer_list(
     todo = [
         index
         for index, name in enumerate(ids)
-        if args.overwrite or not is_finished(out_cam, name, np.flatnonzero(labels[index]), metas[index], args.format)
+        if args.overwrite
+        or not is_finished(out_cam, name, np.flatnonzero(labels[index]), metas[index], args.format)
     ]
-    if len(todo) < len(ids):
-        tqdm.write(f"{len(ids) - len(todo)} of {len(ids)} CAM files are there already, made with these weights and settings")
+    note_finished(len(ids) - len(todo), len(ids), "CAM files")
     for index in sorted(set(range(len(ids))) - set(todo)) if args.save_png else ():
         cam_file = load_cam(find_cam(out_cam, ids[index]))
         if not all(path.is_file() for path in overlay_paths(cam_file, args.save_png, classes)):
-            write_overlays(cam_file, read_image(paths[index]), args.save_png, classes)
-    data = InferenceSet([ids[i] for i in todo], [paths[i] for i in todo], labels[todo], args.scales, net.mean, net.std)
-    loader = DataLoader(data, batch_size=None, num_workers=min(args.num_workers, len(todo)), worker_init_fn=ignore_signals)
+            write_overlays(cam_file, read_image(paths[index], args.exif), args.save_png, classes)
+    data = InferenceSet(
+        [ids[i] for i in todo],
+        [paths[i] for i in todo],
+        labels[todo],
+        args.scales,
+        net.mean,
+        net.std,
+        args.exif,
+    )
+    loader = inference_loader(data, args.num_workers)
 
     maps = silent = 0
     with ThreadPoolExecutor(max_workers=1) as writer:  # writes one image while the next is computed
@@ -213,71 +174,251 @@ def infer_list(
         for index, sample in enumerate(progress(loader, unit="img")):
             keys = torch.nonzero(sample["label"]).flatten().to(device)
             size = tuple(int(side) for side in sample["size"])
-            cam = image_cam(net, sample["scaled"], size, keys, refined, args.flip, args.precision)
+            with naming_file(sample["id"]):
+                cam = image_cam(
+                    net, sample["scaled"], size, keys, refined, args.flip, args.precision
+                )
             if pending is not None:
                 pending.result()
             cam_file = CamFile(sample["id"], keys.cpu().numpy(), cam, size, metas[todo[index]])
             maps, silent = maps + len(cam), silent + sum(not (map_ > 0).any() for map_ in cam)
-            pending = writer.submit(write_outputs, cam_file, data.paths[index], classes, out_cam, args)
+            pending = writer.submit(
+                write_outputs, cam_file, data.paths[index], classes, out_cam, args
+            )
         if pending is not None:
             pending.result()
-    print(f"CAM files ({meta['stage']}, {args.format}): {out_cam}, {share_note(len(every))}")
+    print(f"CAM files ({meta['stage']}, {args.format}): {out_cam}, {share_note(len(images.every))}")
     if silent:
         print(
-            f"note: {silent} of {maps} new maps respond nowhere; if they are many, the network has learnt little: look at its losses"
+            f"note: {silent} of {maps} new maps respond nowhere; if they are many, the network has "
+            "learnt little: look at its losses"
         )
 
 
-def infer_photographs(
-    args: argparse.Namespace, net: CPNHead, classes: Sequence[str], refined: bool, meta: dict, device: torch.device
+def write_scores(
+    args: argparse.Namespace, net: CPNHead, classes: Sequence[str], device: torch.device
 ) -> None:
-    """Write overlays, and CAM files if asked, for photographs without labels; print what the classifier sees in each."""
-    names = [Path(name).stem for name in args.image]
-    if (args.out_cam or args.save_png) and (twice := next((name for name in names if names.count(name) > 1), None)):
-        raise InputError(f"--image has two photographs named {twice}, whose files would be the same; do them one after the other")
-    paths = [Path(name) for name in shard(args.image)]
-    data = InferenceSet([path.stem for path in paths], paths, None, args.scales, net.mean, net.std)
-    for path, sample in zip(paths, data, strict=False):
-        image = read_image(path)
-        keys, scores = predict_classes(net, to_tensor(normalise(image, net.mean, net.std)).to(device))
-        cam = image_cam(net, sample["scaled"], sample["size"], keys, refined, args.flip, args.precision)
-        cam_file = CamFile(path.stem, keys.cpu().numpy(), cam, sample["size"], meta)
-        if args.out_cam:
-            save_cam(args.out_cam, cam_file, args.format)
-        overlays = write_overlays(cam_file, image, args.save_png or path.parent, classes)
-        seen = ", ".join(f"{classes[key]} {score:.2f}" for key, score in zip(keys.tolist(), scores.tolist(), strict=True))
-        print(f"{path}: {seen}; overlays: {', '.join(map(str, overlays))}")
+    """Write --scores: id -> class -> probability, of the whole list, images as they are."""
+    if not is_main():
+        return
+    images = load_inference_list(args)
+    paths = [image_path(images.root, name) for name in images.every]
+    data = InferenceSet(images.every, paths, None, [1.0], net.mean, net.std, args.exif)
+    found = {}
+    for sample in progress(inference_loader(data, args.num_workers), unit="img", desc="scores"):
+        with naming_file(sample["id"]), autocast(device, args.precision):
+            probability = class_probabilities(net, sample["scaled"][0].to(device))
+        scores = zip(classes, probability.tolist(), strict=True)
+        found[sample["id"]] = {name: round(score, 4) for name, score in scores}
+    write_json(args.scores, found)
+    print(f"scores of {len(classes)} classes: {args.scores}, {len(found)} images")
+
+
+def photograph_outputs(
+    args: argparse.Namespace, photograph: Photograph, keys: Iterable[int], classes: Sequence[str]
+) -> dict[str, Path]:
+    """What is written of a photograph with the classes keys: mask, scores, an overlay a class, CAM
+    file and confidence if asked.
+    """
+    folder, name = photograph.folder(args.save_png), photograph.name
+    paths = {"mask": folder / f"{name}_mask.png", "scores": folder / f"{name}_scores.json"}
+    paths |= {f"overlay {key}": folder / f"{name}_{classes[key]}.png" for key in keys}
+    if args.confidence:
+        paths["confidence"] = folder / f"{name}_confidence.png"
+    if args.out_cam:
+        suffix = ".npz" if args.format in OWN_FORMATS else ".npy"
+        paths["cam"] = photograph.folder(args.out_cam) / f"{name}{suffix}"
+    return paths
+
+
+def write_photograph(
+    args: argparse.Namespace,
+    cam_file: CamFile,
+    photograph: Photograph,
+    probability: np.ndarray,
+    classes: Sequence[str],
+) -> list[Path]:
+    """Write the outputs of a photograph; probability: (C,), of all classes. Returns overlays."""
+    paths = photograph_outputs(args, photograph, cam_file.keys, classes)
+    image = read_image(photograph.path, args.exif)
+    folder = paths["mask"].parent
+    overlays = write_overlays(cam_file, image, folder, classes)
+    if "confidence" in paths:
+        highest = cam_file.cam.max(axis=0, initial=0).clip(max=1)
+        sure = np.where(highest > args.t, highest, 1 - highest)
+        write_image(paths["confidence"], (sure * 255).round().astype(np.uint8))
+    scores = zip(classes, probability.tolist(), strict=True)
+    write_json(paths["scores"], {name: round(score, 4) for name, score in scores})
+    meta = {"stage": CAM_MASK_STAGE, "units": MASK_UNITS, "threshold": args.t}
+    meta |= {"classes": list(classes), EXIF_KEY: args.exif, "cam": cam_file.meta}
+    write_mask(paths["mask"], threshold_mask(cam_file.cam, cam_file.keys, args.t), meta)
+    if "cam" in paths:
+        save_cam(paths["cam"].parent, cam_file, args.format)
+    return overlays
+
+
+def wanted_classes(
+    args: argparse.Namespace, classes: Sequence[str], device: torch.device
+) -> tuple[Tensor, Tensor | None]:
+    """(keys to look for, cut-off of each) by --classes, --min_score and --cut_offs.
+
+    Raises InputError for a class that the weights do not know.
+    """
+    names = list(dict.fromkeys(args.classes or classes))
+    if unknown := [name for name in names if name not in classes]:
+        raise InputError(
+            f"--classes {shortened(unknown[0])} is none of {args.weights}'s classes: "
+            f"{shortened(', '.join(classes))}"
+        )
+    wanted = torch.tensor([list(classes).index(name) for name in names], device=device)
+    beside = Path(args.weights).parent / ROAD_FILE
+    path = args.cut_offs or (beside if beside.is_file() else None)
+    if args.min_score is not None:
+        return wanted, torch.full(wanted.shape, args.min_score, device=device)
+    if path is None:
+        return wanted, None
+    return wanted, torch.tensor(read_cut_offs(path, names), device=device)
+
+
+def infer_photographs(
+    args: argparse.Namespace,
+    net: CPNHead,
+    classes: Sequence[str],
+    refined: bool,
+    meta: dict,
+    device: torch.device,
+) -> None:
+    """Write overlays, mask and scores, and CAM files if asked, of photographs without labels; print
+    what the classifier sees in each.
+    """
+    every = find_photographs(args.image, "cam", (args.save_png, args.out_cam or args.save_png))
+    any_class = range(len(classes))
+    require_outputs(every, lambda one: photograph_outputs(args, one, any_class, classes).values())
+    long_side = chosen_long_side(args, read_training(args.weights), [one.path for one in every])
+    wanted, cut_offs = wanted_classes(args, classes, device)
+    photographs = shard(every)
+    data = photograph_set(args, photographs, net.mean, net.std, long_side)
+    samples = zip(photographs, data, strict=False)
+    many = len(photographs) > 1
+    for one, sample in progress(samples, total=len(photographs), unit="img") if many else samples:
+        image = read_image(one.path, args.exif)
+        reduced = normalise(resize(image, *sample["size"]), net.mean, net.std)
+        with naming_file(one.path):
+            probability = class_probabilities(net, to_tensor(reduced).to(device))
+            keys = wanted[seen_classes(probability[wanted], cut_offs)]
+            cam = image_cam(
+                net, sample["scaled"], sample["size"], keys, refined, args.flip, args.precision
+            )
+        size = image.shape[:2]
+        if not len(cam):
+            cam = np.zeros((0, *size), dtype=np.float32)
+        elif size != sample["size"]:
+            large = [cv2.resize(map_, size[::-1], interpolation=cv2.INTER_LINEAR) for map_ in cam]
+            cam = np.stack(large)
+        made = meta | {"long_side": long_side, PHOTOGRAPH: file_digest(one.path)}
+        cam_file = CamFile(one.name, keys.cpu().numpy(), cam, size, made)
+        overlays = write_photograph(args, cam_file, one, probability.cpu().numpy(), classes)
+        seen = ", ".join(f"{classes[key]} {probability[key]:.2f}" for key in keys.tolist())
+        said = f"{seen}; overlays: {', '.join(map(str, overlays))}" if seen else "no class"
+        tqdm.write(f"{one.path}: {said}")
+
+
+def require_affinity_flags(args: argparse.Namespace, refined: bool) -> None:
+    """Raise InputError where flags of --affinity and --refiner have nothing to work on."""
+    if args.refiner_weights and not args.refiner:
+        raise InputError("--refiner_weights names no network; say whose they are by --refiner NAME")
+    if args.attention_blocks and args.affinity != "attention":
+        raise InputError("--attention_blocks is for --affinity attention; set that too")
+    if (args.affinity or args.refiner) and not refined:
+        raise InputError("--affinity and --refiner make refined maps; leave --cam plain out")
+    if (args.affinity or args.refiner) and (args.refinement or args.prcm):
+        raise InputError(
+            "--affinity and --refiner take the place of PCM and PRCM; leave --refinement and "
+            "--prcm out"
+        )
+
+
+def add_refiner(
+    args: argparse.Namespace, net: CPNHead, config: dict, device: torch.device
+) -> tuple[CPNHead | nn.Module, dict]:
+    """The network with the refiner that --affinity and --refiner ask for, and what a CAM file says
+    of it; the network itself and nothing without them.
+    """
+    if not (args.affinity or args.refiner):
+        return net, {}
+    # only here, for timm, which ResNet38 alone has no use for
+    from network.refiner import RefinedBy, Refiner, build_refiner, trains_embedding
+
+    affinity = args.affinity or "cosine"
+    if args.refiner:
+        refiner = build_refiner(args.refiner, args.refiner_weights, affinity, args.attention_blocks)
+    else:
+        refiner = Refiner(net, affinity, args.attention_blocks, raw=not trains_embedding(config))
+    refiner.to(device, memory_format=torch.channels_last)
+    facts = {
+        "affinity": affinity,
+        "attention_blocks": args.attention_blocks,
+        "refiner": args.refiner,
+        "refiner_weights": args.refiner_weights and file_digest(args.refiner_weights),
+    }
+    return RefinedBy(net, refiner), {name: fact for name, fact in facts.items() if fact}
 
 
 def main(args: argparse.Namespace) -> None:
     """Write the CAM files of a list, or the overlays of single photographs."""
+    require_photograph_flags(args)
+    if not args.image and args.t != BG_THRESHOLD:
+        raise InputError("--t is for the masks of --image; make_masks.py makes a list's")
+    if not args.image and (args.classes or args.min_score is not None or args.cut_offs):
+        raise InputError(
+            "--classes, --min_score and --cut_offs are for photographs given by --image; what a "
+            "list's photographs show, its labels say"
+        )
+    if args.image and args.scores:
+        raise InputError("--scores is for a list; --image writes the scores of each photograph")
     device = choose_device(args.device, KEEP_SMALL)
-    net, config, classes = load_network(args.weights)
+    net, config, classes = load_network(args.weights, CLASSES, args.weights_key)
     net.to(device, memory_format=torch.channels_last)
     give_back_free_memory()
-    refined = args.cam == "refined" or (args.cam == "auto" and config["method"] != "cam")
-    if refined and config["method"] == "cam" and not args.refinement:
+    other = bool(args.affinity or args.refiner)  # what refines is not as trained
+    refined = args.cam == "refined" or (args.cam == "auto" and (other or config["method"] != "cam"))
+    require_affinity_flags(args, refined)
+    if refined and config["method"] == "cam" and not (args.refinement or other):
         raise InputError(
-            f"--cam refined: {args.weights} was trained with --method cam, its refinement is untrained; use --cam plain, or name the "
-            "untrained modules to use, e.g. --refinement pcm"
+            f"--cam refined: {args.weights} was trained with --method cam, its refinement is "
+            "untrained; use --cam plain, name the untrained modules to use, e.g. --refinement pcm, "
+            "or another network to refine by, --refiner NAME"
         )
     if not refined and (args.refinement or args.prcm):
-        raise InputError("--refinement and --prcm are for refined maps; this network or --cam makes plain ones")
+        raise InputError(
+            "--refinement and --prcm are for refined maps; this network or --cam makes plain ones"
+        )
     net.refinement, net.prcm = args.refinement or net.refinement, args.prcm or net.prcm
+    net, affinity = add_refiner(args, net, config, device)
     meta = {
         "stage": STAGES["refined" if refined else "plain"],
-        **{name: value for name, value in (("refinement", args.refinement), ("prcm", args.prcm)) if value},  # else as trained
+        # else as trained
+        **{
+            name: value
+            for name, value in (("refinement", args.refinement), ("prcm", args.prcm))
+            if value
+        },
+        **affinity,
         "method": config["method"],
         "backbone": config["backbone"],
         "weights": file_digest(args.weights),
         "scales": list(args.scales),
         "flip": args.flip,
         "precision": args.precision,
+        EXIF_KEY: args.exif,
         "classes": list(classes),
     }
+    if args.scores:
+        write_scores(args, net, classes, device)
+        return
     infer = infer_photographs if args.image else infer_list
     infer(args, net, classes, refined, meta, device)
 
 
 if __name__ == "__main__":
-    run_script(main, parse_args)
+    run_script(main, partial(parse_args, description=__doc__))

@@ -1,187 +1,252 @@
 """Make pseudo masks with IRN: CAM scores walk on the boundary map of train_irn.py's network.
 
-Reads the trained weights (or the released res50_irn.pth), an image list in VOC layout and CAM files; writes <out_mask>/<id>.png in the
-VOC palette. Finished masks made from the same CAM files by the same weights and settings are kept.
+Reads the trained weights (or the released res50_irn.pth), an image list in VOC layout and CAM
+files; writes <out_mask>/<id>.png in the VOC palette. Finished masks made from the same CAM files by
+the same weights and settings are kept. The background score of refined CAMs is chosen without
+masks, from all maps after the walk.
 
-    python infer_irn.py --weights results/irn/irn.pth --infer_list train --cam_dir results/cpn/cam_train --out_mask results/irn/mask_train
+    python infer_irn.py --weights results/irn/irn.pth --infer_list train \\
+        --cam_dir results/cpn/cam_train --out_mask results/irn/mask_train
     python evaluation_cam.py --type png --list train --predict_dir results/irn/mask_train
 """
 
+from functools import partial
+
+from flags.irn_inference import RELEASED_BG_THRESHOLD, parse_args
+from tool.start import answer_flags
+
+if __name__ == "__main__":
+    answer_flags(partial(parse_args, description=__doc__))  # before the imports, which take seconds
+
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
+from network.expansion_inference import image_boundary, walked_cam
 from network.expansion_weights import load_irn
-from network.irn import IRN, STRIDE, infer_edge
-from tool.cam_file import CamFile, save_cam
-from tool.device import KEEP_SMALL, PRECISIONS, autocast, choose_device
-from tool.errors import run_script
-from tool.files import file_digest, require_dir
-from tool.flags import DEFAULT_WORKERS, bool_flag, non_negative_int, positive_int, positive_number, unit_number
-from tool.images import write_image, write_mask
-from tool.irn_pictures import boundary_picture, displacement_picture
-from tool.progress import progress
-from tool.seed import IRN_MASK_STAGE, MASK_UNITS, REFINED_STAGE, WALK_STAGE
-from tool.shards import shard, share_note
-from tool.walk import edge_walk, unit_scores, unit_scores_to_label
-from voc12.constants import DATA_HELP
+from network.irn import STRIDE
+from tool.errors import InputError, naming_file, run_script
+from tool.expand.crf import threshold_mask
+from tool.expand.seed import (
+    IRN_MASK_STAGE,
+    MASK_UNITS,
+    REFINED_STAGE,
+    WALK_STAGE,
+    find_seeds,
+    mask_is_finished,
+)
+from tool.expand.walk import unit_scores_to_label
+from tool.file.cam_file import PACKED, CamFile, load_cam, save_cam
+from tool.file.digests import file_digest
+from tool.file.images import write_image, write_mask
+from tool.run.device import KEEP_SMALL, choose_device
+from tool.run.flags import AUTO
+from tool.run.pool import pool_map
+from tool.run.progress import progress
+from tool.run.shards import share_note, world_size
+from tool.show.irn_pictures import boundary_picture, displacement_picture
+from voc12.cam_folder import CamFolder, open_cam_folder
+from voc12.class_list import load_class_list
 from voc12.expansion_data import SeedSet
-from voc12.lists import LIST_HELP, load_class_list, load_ids
-
-VOC12_ROOT = "data/VOCdevkit/VOC2012"
-WEIGHTS = "results/irn/irn.pth"
-CAM_DIR = "results/cpn/cam"
-OUT_MASK = "results/irn/mask"
-
-RELEASED_BG_THRESHOLD = 0.25
-
-
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The flags, defaults as released."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    data = parser.add_argument_group("data")
-    data.add_argument("--voc12_root", default=VOC12_ROOT, help="data set folder in VOC layout (default %(default)s)")
-    data.add_argument("--infer_list", default="train", help=f"{LIST_HELP} (default %(default)s)")
-    data.add_argument("--cam_dir", default=CAM_DIR, help="folder of CAM files, any format (default %(default)s)")
-    data.add_argument(
-        "--num_workers", type=non_negative_int, default=DEFAULT_WORKERS, help="loader processes (default %(default)s)"
-    )
-
-    model = parser.add_argument_group("model")
-    model.add_argument(
-        "--weights", default=WEIGHTS, help="weights of train_irn.py, or the released res50_irn.pth (default %(default)s)"
-    )
-    model.add_argument(
-        "--crop_size",
-        type=positive_int,
-        help="side that images are padded to, pixels (default: the training crop's, by the weights)",
-    )
-    model.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of convolutions (default %(default)s)")
-    model.add_argument("--device", default="auto", help="auto, cuda, cuda:N, mps or cpu (default %(default)s)")
-
-    walk = parser.add_argument_group("walk")
-    walk.add_argument("--radius", type=positive_int, default=5, help="of neighbours, in cells of 4 pixels (default %(default)s)")
-    walk.add_argument("--beta", type=positive_number, default=10, help="power of the affinity (default %(default)s)")
-    walk.add_argument(
-        "--exp_times", type=non_negative_int, default=8, help="the walk takes 2 ** this many steps (default %(default)s)"
-    )
-    walk.add_argument(
-        "--bg_threshold",
-        type=unit_number,
-        default=RELEASED_BG_THRESHOLD,
-        help="background score, where 1 is the image's highest after the walk (default %(default)s, as released, for a plain CAM's "
-        "peaked maps; refined CAMs need a higher one)",
-    )
-
-    output = parser.add_argument_group("output")
-    output.add_argument("--out_mask", default=OUT_MASK, help="folder for the pseudo masks (default %(default)s)")
-    output.add_argument(
-        "--out_cam",
-        help="folder for the maps after the walk as CAM files, for evaluation_cam.py to try background scores (default: none)",
-    )
-    output.add_argument("--save_png", help="folder for pictures <id>_boundary.png and <id>_displacement.png (default: none)")
-    output.add_argument(
-        "--overwrite", type=bool_flag, nargs="?", const=True, default=False, help="make finished masks again (default false)"
-    )
-    return parser.parse_args(argv)
+from voc12.inference_list import (
+    InferenceList,
+    inference_loader,
+    load_inference_list,
+    note_finished,
+)
+from voc12.threshold_choice import choose_threshold
 
 
-@torch.inference_mode()
-def image_boundary(net: IRN, image: Tensor, crop_size: int, precision: str) -> tuple[Tensor, Tensor]:
-    """Boundary probability (h, w) and displacement (2, h, w) at stride 4 of a normalised image (3, H, W)."""
-    with autocast(image.device, precision):
-        edge, displacement = infer_edge(net, image, crop_size)
-    return edge[0], displacement
-
-
-@torch.inference_mode()
-def walked_cam(cam: Tensor, keys: Tensor, edge: Tensor, args: argparse.Namespace) -> Tensor:
-    """Unit CAMs (n, H, W) of classes keys (n,) after the walk on a boundary map (h, w), divided by their common maximum."""
-    if len(keys) == 0:
-        return cam
-    strided = F.interpolate(cam[None], edge.shape, mode="bilinear", align_corners=False)[0]
-    return unit_scores(edge_walk(strided, edge, args.radius, args.beta, args.exp_times), cam.shape[1:], STRIDE)
-
-
-def write_pictures(folder: Path, name: str, size: tuple[int, int], edge: np.ndarray, displacement: np.ndarray) -> None:
+def write_pictures(
+    folder: Path, name: str, size: tuple[int, int], edge: np.ndarray, displacement: np.ndarray
+) -> None:
     """Boundary and displacement as PNG at image size (H, W)."""
-    write_image(folder / f"{name}_boundary.png", boundary_picture(edge, STRIDE)[: size[0], : size[1]])
-    write_image(folder / f"{name}_displacement.png", displacement_picture(displacement, STRIDE)[: size[0], : size[1]])
+    write_image(
+        folder / f"{name}_boundary.png", boundary_picture(edge, STRIDE)[: size[0], : size[1]]
+    )
+    write_image(
+        folder / f"{name}_displacement.png",
+        displacement_picture(displacement, STRIDE)[: size[0], : size[1]],
+    )
+
+
+def mask_meta(
+    args: argparse.Namespace, config: dict, classes: tuple[str, ...], score: float | str
+) -> dict[str, Any]:
+    """What a mask says of itself, but for its seed; config: of the weights; score: of the
+    background.
+    """
+    # so that finished masks without it stay finished
+    filled = {"fill": args.fill} if args.fill else {}
+    return filled | {
+        "stage": IRN_MASK_STAGE,
+        "units": MASK_UNITS,
+        "backbone": config["backbone"],
+        "weights": file_digest(args.weights),
+        "crop_size": args.crop_size or config["crop_size"],
+        "precision": args.precision,
+        "radius": args.radius,
+        "beta": args.beta,
+        "exp_times": args.exp_times,
+        "bg_threshold": score,
+        "classes": list(classes),
+    }
+
+
+def walked_meta(meta: dict[str, Any]) -> dict[str, Any]:
+    """What the walk's CAM file says of itself, from what the mask does: no threshold made it."""
+    kept = {name: value for name, value in meta.items() if name != "bg_threshold"}
+    return kept | {"stage": WALK_STAGE, "units": "unit"}
+
+
+def write_walked(
+    args: argparse.Namespace,
+    out_cam: str | None,
+    sample: dict,
+    walked: Tensor,
+    edge: Tensor,
+    displacement: Tensor,
+) -> None:
+    """Write the pictures, if asked, and the walked maps, if there is a folder for them.
+
+    walked: (n, H, W), unit scale; edge: (h, w), displacement: (2, h, w), at stride 4
+    """
+    size = tuple(sample["image"].shape[1:])
+    if args.save_png:
+        pictures = (edge.cpu().numpy(), displacement.cpu().numpy())
+        write_pictures(Path(args.save_png), sample["id"], size, *pictures)
+    if out_cam:
+        keys, maps = sample["keys"].numpy(), walked.float().cpu().numpy()
+        save_cam(out_cam, CamFile(sample["id"], keys, maps, size, sample["walked_meta"]), PACKED)
+
+
+@dataclass(frozen=True)
+class MaskOfWalk:
+    """Writes the mask of a walked map, unless it is there: (id, path of its seed) -> whether it
+    was. meta: what the mask says of itself, but for its seed.
+    """
+
+    out_cam: Path
+    out_mask: Path
+    meta: dict[str, Any]
+    overwrite: bool
+
+    def __call__(self, item: tuple[str, Path]) -> bool:
+        """Write the mask."""
+        name, seed_path = item
+        mask_path = self.out_mask / f"{name}.png"
+        if not self.overwrite and mask_is_finished(mask_path, self.meta, seed_path):
+            return True
+        walked = load_cam(self.out_cam / f"{name}.npz")
+        mask = threshold_mask(walked.cam, walked.keys, self.meta["bg_threshold"])
+        seed = {part: walked.meta[part] for part in ("cam", "cam_digest")}
+        write_mask(mask_path, mask, self.meta | seed)
+        return False
+
+
+def background_score(
+    args: argparse.Namespace, images: InferenceList, cams: CamFolder
+) -> float | str:
+    """--bg_threshold or, where it is not given, what suits the seeds: auto if they are refined.
+
+    Raises InputError for auto in several processes, none of which has the maps of all images.
+    """
+    score = args.bg_threshold
+    if score is None:
+        (first,) = find_seeds(args.cam_dir, images.every[:1])
+        refined = cams.load(first).meta.get("stage") == REFINED_STAGE
+        score = AUTO if refined else RELEASED_BG_THRESHOLD
+    if score == AUTO and world_size() > 1:
+        raise InputError(
+            "--bg_threshold auto, the default for refined CAMs, is chosen from the maps of all "
+            f"images, and each of {world_size()} processes has a part of them: give a number and "
+            "--out_cam, then run make_masks.py --t auto --seed_dir"
+        )
+    return score
 
 
 def main(args: argparse.Namespace) -> None:
     """Write a pseudo mask for every image of the list."""
     # ============ network ============
     device = choose_device(args.device, KEEP_SMALL)
-    net, config = load_irn(args.weights)
+    net, config = load_irn(args.weights, args.weights_key)
     net.to(device, memory_format=torch.channels_last)
-    crop_size = args.crop_size or config["crop_size"]
     walk_device = torch.device("cpu") if device.type == "mps" else device  # the walk needs float64
 
     # ============ data ============
-    root = require_dir(args.voc12_root, "--voc12_root", DATA_HELP)
-    classes = load_class_list(root)
-    every = load_ids(root, args.infer_list)
-    ids = shard(every)
-    meta = {
-        "stage": IRN_MASK_STAGE,
-        "units": MASK_UNITS,
-        "backbone": config["backbone"],
-        "weights": file_digest(args.weights),
-        "crop_size": crop_size,
-        "precision": args.precision,
-        "radius": args.radius,
-        "beta": args.beta,
-        "exp_times": args.exp_times,
-        "bg_threshold": args.bg_threshold,
-        "classes": list(classes),
-    }
-    walked_meta = {name: value for name, value in meta.items() if name != "bg_threshold"} | {"stage": WALK_STAGE, "units": "unit"}
-    out_mask = Path(args.out_mask)
+    images = load_inference_list(args)
+    classes = load_class_list(images.root)
+    cams = open_cam_folder(
+        args.cam_dir, args.cam_format, images.root, images.every, classes, args.exif
+    )
+    score = background_score(args, images, cams)
+    is_chosen = score == AUTO  # when all maps are there
+    out_cam = args.out_cam or (f"{args.out_mask}_walked" if is_chosen else None)
+    meta = mask_meta(args, config, classes, score)
     data = SeedSet(
-        root,
-        ids,
+        images.root,
+        images.ids,
         args.cam_dir,
-        out_mask,
+        None if is_chosen else args.out_mask,
         meta,
         classes,
         net.mean,
         net.std,
         args.overwrite,
-        walked_dir=args.out_cam,
-        walked_meta=walked_meta if args.out_cam else None,
+        walked_dir=out_cam,
+        walked_meta=walked_meta(meta) if out_cam else None,
+        cams=cams,
     )
-    if len(data) < len(ids):
-        tqdm.write(f"{len(ids) - len(data)} of {len(ids)} masks are there already, made with these weights and settings")
-    loader = DataLoader(data, batch_size=None, num_workers=min(args.num_workers, len(data)))
+    what = "maps after the walk" if is_chosen else "masks"
+    note_finished(len(images.ids) - len(data), len(images.ids), what)
 
     # ============ inference ============
-    stages = set()
-    for sample in progress(loader, unit="img"):
-        edge, displacement = image_boundary(net, sample["image"].to(device), crop_size, args.precision)
-        cam, keys, walk_edge = (value.to(walk_device) for value in (sample["cam"], sample["keys"], edge))
-        walked = walked_cam(cam, keys, walk_edge, args)
-        mask = unit_scores_to_label(walked, keys, args.bg_threshold).cpu().numpy()
-        if args.save_png:
-            write_pictures(Path(args.save_png), sample["id"], mask.shape, edge.cpu().numpy(), displacement.cpu().numpy())
-        if args.out_cam:
-            maps = walked.float().cpu().numpy()
-            save_cam(args.out_cam, CamFile(sample["id"], sample["keys"].numpy(), maps, mask.shape, sample["walked_meta"]))
-        write_mask(out_mask / f"{sample['id']}.png", mask, sample["meta"])
-        stages.add(sample["meta"]["cam"].get("stage"))
-    if REFINED_STAGE in stages and args.bg_threshold == RELEASED_BG_THRESHOLD:
-        tqdm.write(
-            f"note: the seeds are refined CAMs, for which --bg_threshold {args.bg_threshold} is likely too low; --out_cam keeps the maps, "
-            "and make_masks.py --t auto --seed_dir chooses a score without masks"
-        )
-    print(f"pseudo masks ({IRN_MASK_STAGE}): {out_mask}, {share_note(len(every))}")
+    for sample in progress(inference_loader(data, args.num_workers), unit="img"):
+        image, crop_size = sample["image"].to(device), meta["crop_size"]
+        with naming_file(sample["id"]):
+            edge, displacement = image_boundary(net, image, crop_size, args.precision)
+        seed = (value.to(walk_device) for value in (sample["cam"], sample["keys"], edge))
+        walked = walked_cam(*seed, args.radius, args.beta, args.exp_times, args.fill)
+        write_walked(args, out_cam, sample, walked, edge, displacement)
+        if not is_chosen:  # last: the mask says that the image is finished
+            label = unit_scores_to_label(walked, sample["keys"].to(walked.device), score)
+            write_mask(
+                Path(args.out_mask) / f"{sample['id']}.png", label.cpu().numpy(), sample["meta"]
+            )
+    if is_chosen:
+        write_chosen_masks(args, images, cams, out_cam, meta)
+    print(f"pseudo masks ({IRN_MASK_STAGE}): {args.out_mask}, {share_note(len(images.every))}")
+
+
+def write_chosen_masks(
+    args: argparse.Namespace,
+    images: InferenceList,
+    cams: CamFolder,
+    out_cam: str,
+    meta: dict[str, Any],
+) -> None:
+    """Choose the background score of the walked maps without masks, and write all masks."""
+    score = choose_threshold(
+        images.root,
+        images.every,
+        out_cam,
+        args.num_workers,
+        args.cam_dir,
+        exif=args.exif,
+        load_seed=cams.load,
+    )
+    print(f"background score chosen without masks: {score:.2f}; the maps: {out_cam}")
+    meta = meta | {"bg_threshold": score} | cams.meta
+    make = MaskOfWalk(Path(out_cam), Path(args.out_mask), meta, args.overwrite)
+    items = list(zip(images.every, find_seeds(args.cam_dir, images.every), strict=True))
+    kept = sum(pool_map(make, items, args.num_workers, "masks"))
+    note_finished(kept, len(items), "masks")
 
 
 if __name__ == "__main__":
-    run_script(main, parse_args)
+    run_script(main, partial(parse_args, description=__doc__))

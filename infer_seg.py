@@ -1,16 +1,28 @@
-"""Segment photographs with a network of train_seg.py: scales and mirror images averaged, dense CRF, masks in the VOC palette.
+"""Segment photographs with a network of train_seg.py: scales and mirror images averaged, dense CRF,
+masks in the VOC palette.
 
-Reads the trained weights and an image list in VOC layout; writes <out_mask>/<id>.png. Finished masks made with the same weights and
-settings are kept. --submission adds the folder that the VOC evaluation server takes; --image does single photographs and writes
-<photograph>_seg.png, an overlay, beside each.
+Reads the trained weights, or what export_seg.py has made of them (--onnx), and an image list in
+VOC layout; writes <out_mask>/<id>.png. Finished masks made with the same weights and settings are
+kept. --submission adds the folder that the VOC evaluation server takes. --image does photographs,
+films and folders of them, and writes of each photograph the mask, an overlay and the scores of its
+classes, of each film an overlaid film and the scores.
 
-    python infer_seg.py --weights results/seg/seg.pth --infer_list val --out_mask results/seg/mask_val
+    python infer_seg.py --weights results/seg/seg.pth --infer_list val \\
+        --out_mask results/seg/mask_val
     python evaluation_cam.py --type png --list val --predict_dir results/seg/mask_val
     python infer_seg.py --weights results/seg/seg.pth --image photo.jpg
 """
 
+from functools import partial
+
+from flags.seg_inference import NO_CRF, OUT_MASK, parse_args
+from tool.start import answer_flags
+
+if __name__ == "__main__":
+    answer_flags(partial(parse_args, description=__doc__))  # before the imports, which take seconds
+
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,95 +30,101 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from network.seg import SegNet, merged_logits
+from network.seg_onnx import OnnxSeg, load_onnx
 from network.seg_weights import load_seg
-from tool.crf import CrfSettings, crf_probabilities, named_settings
-from tool.device import KEEP_SMALL, PRECISIONS, autocast, choose_device
-from tool.errors import InputError, run_script
-from tool.files import file_digest, require_dir
-from tool.flags import DEFAULT_WORKERS, add_crf_flags, bool_flag, non_negative_int, positive_number
-from tool.images import read_image, read_mask, read_mask_meta, write_image, write_mask
-from tool.overlay import mask_overlay
-from tool.pool import background_calls
-from tool.progress import progress
-from tool.seed import MASK_UNITS, SEG_MASK_STAGE
-from tool.shards import shard, share_note
-from tool.submission import submission_folder, write_submission
-from tool.trainer import ignore_signals
-from voc12.constants import BACKGROUND, DATA_HELP
+from tool.cam import require_finite
+from tool.errors import InputError, naming_file, run_script
+from tool.expand.crf import CrfSettings, crf_probabilities, named_settings
+from tool.expand.seed import MASK_UNITS, SEG_MASK_STAGE
+from tool.file.atomic import write_json
+from tool.file.digests import file_digest
+from tool.file.films import WRITTEN_SUFFIX, film_writer, open_film
+from tool.file.images import (
+    EXIF_KEY,
+    read_image,
+    read_mask,
+    read_mask_meta,
+    same_making,
+    write_image,
+    write_mask,
+)
+from tool.file.photographs import Photograph, find_photographs, require_outputs
+from tool.file.state_dict import read_training
+from tool.mask_values import BACKGROUND
+from tool.run.device import KEEP_SMALL, autocast, choose_device
+from tool.run.flags import Unasked
+from tool.run.photograph_flags import (
+    chosen_long_side,
+    require_photograph_flags,
+)
+from tool.run.pool import background_calls
+from tool.run.progress import progress
+from tool.run.shards import shard, share_note
+from tool.show.overlay import mask_overlay, with_inner_legend, with_legend
+from tool.transforms import enlarged_mask, resize, scaled_images
 from voc12.dataset import InferenceSet
-from voc12.lists import LIST_HELP, image_path, load_ids
-
-VOC12_ROOT = "data/VOCdevkit/VOC2012"
-WEIGHTS = "results/seg/seg.pth"
-OUT_MASK = "results/seg/mask"
-
-NO_CRF = "none"
-
-
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The flags; defaults as the papers test."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    data = parser.add_argument_group("data")
-    data.add_argument("--voc12_root", default=VOC12_ROOT, help="data set folder in VOC layout (default %(default)s)")
-    data.add_argument("--infer_list", default="val", help=f"{LIST_HELP} (default %(default)s)")
-    data.add_argument("--image", nargs="+", metavar="FILE", help="photographs to do instead of a list")
-    data.add_argument(
-        "--num_workers",
-        type=non_negative_int,
-        default=DEFAULT_WORKERS,
-        help="loader processes, and as many for the CRF (default %(default)s)",
-    )
-
-    model = parser.add_argument_group("model")
-    model.add_argument("--weights", default=WEIGHTS, help="weights of train_seg.py (default %(default)s)")
-    model.add_argument(
-        "--scales",
-        type=positive_number,
-        nargs="+",
-        default=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75),
-        help="image scales (default 0.5 0.75 1.0 1.25 1.5 1.75)",
-    )
-    model.add_argument("--flip", type=bool_flag, default=True, help="add the mirrored image at each scale (default true)")
-    model.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of convolutions (default %(default)s)")
-    model.add_argument("--device", default="auto", help="auto, cuda, cuda:N, mps or cpu (default %(default)s)")
-
-    add_crf_flags(parser.add_argument_group("dense CRF on the probabilities"), default="deeplab", extra=(NO_CRF,))
-
-    output = parser.add_argument_group("output")
-    output.add_argument("--out_mask", default=OUT_MASK, help="folder for the masks; not used with --image (default %(default)s)")
-    output.add_argument("--submission", metavar="DIR", help="write DIR/results/VOC2012/... for the VOC server too (default: not)")
-    output.add_argument("--save_png", help="folder for overlays <id>_seg.png (default none; with --image the photograph's)")
-    output.add_argument(
-        "--overwrite", type=bool_flag, nargs="?", const=True, default=False, help="make finished masks again (default false)"
-    )
-    return parser.parse_args(argv)
+from voc12.inference_list import (
+    inference_loader,
+    load_inference_list,
+    note_finished,
+)
+from voc12.labels import load_labels
+from voc12.lists import image_path
+from voc12.submission import submission_folder, write_submission
 
 
 @torch.inference_mode()
 def image_probabilities(
-    net: SegNet, scaled: Sequence[Tensor], size: tuple[int, int], flip: bool, precision: str, device: torch.device
+    net: SegNet,
+    scaled: Sequence[Tensor],
+    size: tuple[int, int],
+    flip: bool,
+    precision: str,
+    device: torch.device,
 ) -> np.ndarray:
-    """Probabilities (K, H, W), float32, background first, of an image given at its scales, (3, h, w) each."""
+    """Probabilities (K, H, W), float32, background first, of an image given at its scales, (3, h,
+    w) each.
+    """
     with autocast(device, precision):
         logits = merged_logits(net, [image.to(device) for image in scaled], size, flip)
+    require_finite(logits, "the network's output")
     return logits.softmax(dim=0).cpu().numpy()
 
 
-def probability_mask(image: np.ndarray, probabilities: np.ndarray, crf: CrfSettings | None) -> np.ndarray:
-    """The label mask (H, W), uint8, of probabilities (K, H, W), after the CRF if there is one; image: (H, W, 3) uint8."""
+def within_labels(probabilities: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """probabilities (K, H, W) without those of the classes that label (K - 1,) has not, each pixel
+    summing to 1 again; background stays.
+    """
+    kept = probabilities * np.concatenate(([1], label > 0)).astype(np.float32)[:, None, None]
+    kept[0] = np.maximum(kept[0], np.finfo(np.float32).tiny)
+    return kept / kept.sum(axis=0)
+
+
+def probability_mask(
+    image: np.ndarray, probabilities: np.ndarray, crf: CrfSettings | None
+) -> np.ndarray:
+    """The label mask (H, W), uint8, of probabilities (K, H, W), after the CRF if there is one;
+    image: (H, W, 3) uint8.
+    """
     scores = probabilities if crf is None else crf_probabilities(image, probabilities, crf)
     return scores.argmax(axis=0).astype(np.uint8)
 
 
 def write_outputs(
-    path: Path, probabilities: np.ndarray, crf: CrfSettings | None, out_mask: Path | None, save_png: Path | None, meta: dict
+    path: Path,
+    probabilities: np.ndarray,
+    crf: CrfSettings | None,
+    out_mask: Path | None,
+    save_png: Path | None,
+    meta: dict,
 ) -> np.ndarray:
-    """Write the overlay, if save_png is a folder, then <out_mask>/<id>.png, which says that the image is finished; return the mask."""
-    image = read_image(path)
+    """Write the overlay, if save_png is a folder, then <out_mask>/<id>.png, which says that the
+    image is finished; return the mask.
+    """
+    image = read_image(path, meta[EXIF_KEY])
     mask = probability_mask(image, probabilities, crf)
     if save_png is not None:
         write_image(save_png / f"{path.stem}_seg.png", mask_overlay(image, mask))
@@ -121,78 +139,256 @@ def is_finished(path: Path, meta: dict[str, Any]) -> bool:
         return False
     try:
         read_mask(path)
-        return read_mask_meta(path) == meta
+        return same_making(read_mask_meta(path), meta)
     except InputError:
         return False
 
 
 def infer_list(
-    args: argparse.Namespace, net: SegNet, crf: CrfSettings | None, meta: dict[str, Any], device: torch.device
+    args: argparse.Namespace,
+    net: SegNet,
+    crf: CrfSettings | None,
+    meta: dict[str, Any],
+    device: torch.device,
 ) -> None:
-    """Write a mask for every image of the list that has none made with the same weights and settings."""
-    root = require_dir(args.voc12_root, "--voc12_root", DATA_HELP)
-    every = load_ids(root, args.infer_list)
-    ids = shard(every)
-    out_mask, save_png = Path(args.out_mask), Path(args.save_png) if args.save_png else None
-    submission = submission_folder(args.submission, every, meta["classes"]) if args.submission else None
-    todo = [name for name in ids if args.overwrite or not is_finished(out_mask / f"{name}.png", meta)]
+    """Write a mask for every image of the list that has none made with the same weights and
+    settings.
+    """
+    images = load_inference_list(args)
+    root, every, ids = images.root, images.every, images.ids
+    out_mask, save_png = (
+        Path(args.out_mask or OUT_MASK),
+        Path(args.save_png) if args.save_png else None,
+    )
+    submission = (
+        submission_folder(args.submission, every, meta["classes"]) if args.submission else None
+    )
+    labels, metas = None, dict.fromkeys(ids, meta)
+    if args.within_labels:
+        rows = load_labels(root, ids, meta["classes"], args.within_labels)
+        labels = dict(zip(ids, rows, strict=True))
+        metas = {
+            name: meta | {"within_labels": np.flatnonzero(labels[name]).tolist()} for name in ids
+        }
+    todo = [
+        name
+        for name in ids
+        if args.overwrite or not is_finished(out_mask / f"{name}.png", metas[name])
+    ]
     for name in sorted(set(ids) - set(todo)) if save_png else ():
         if not (path := save_png / f"{name}_seg.png").is_file():
-            write_image(path, mask_overlay(read_image(image_path(root, name)), read_mask(out_mask / f"{name}.png")))
-    if len(todo) < len(ids):
-        tqdm.write(f"{len(ids) - len(todo)} of {len(ids)} masks are there already, made with these weights and settings")
+            write_image(
+                path,
+                mask_overlay(
+                    read_image(image_path(root, name), args.exif),
+                    read_mask(out_mask / f"{name}.png"),
+                ),
+            )
+    note_finished(len(ids) - len(todo), len(ids), "masks")
     paths = {name: image_path(root, name) for name in todo}
-    data = InferenceSet(todo, list(paths.values()), None, args.scales, net.mean, net.std)
+    data = InferenceSet(todo, list(paths.values()), None, args.scales, net.mean, net.std, args.exif)
     workers = min(args.num_workers, len(todo))
-    loader = DataLoader(data, batch_size=None, num_workers=workers, worker_init_fn=ignore_signals)
     with background_calls(workers if crf else 0) as call:
-        for sample in progress(loader, unit="img"):
+        for sample in progress(inference_loader(data, args.num_workers), unit="img"):
             size = tuple(int(side) for side in sample["size"])
-            probabilities = image_probabilities(net, sample["scaled"], size, args.flip, args.precision, device)
-            call(write_outputs, paths[sample["id"]], probabilities, crf, out_mask, save_png, meta)
+            with naming_file(sample["id"]):
+                probabilities = image_probabilities(
+                    net, sample["scaled"], size, args.flip, args.precision, device
+                )
+            name = sample["id"]
+            if labels is not None:
+                probabilities = within_labels(probabilities, labels[name])
+            call(write_outputs, paths[name], probabilities, crf, out_mask, save_png, metas[name])
     print(f"masks ({SEG_MASK_STAGE}): {out_mask}, {share_note(len(every))}")
     if submission is not None:
         write_submission(submission, [out_mask / f"{name}.png" for name in ids])
-        print(f"submission: {submission}, {share_note(len(every))}; `tar -czf results.tgz -C {args.submission} results` packs it")
+        print(
+            f"submission: {submission}, {share_note(len(every))}; `tar -czf results.tgz -C "
+            f"{args.submission} results` packs it"
+        )
+
+
+def photograph_outputs(args: argparse.Namespace, photograph: Photograph) -> dict[str, Path]:
+    """What is written of a photograph: mask, scores, overlay, confidence if asked; of a film the
+    overlaid film and the scores.
+    """
+    folder, name = photograph.folder(args.out_mask), photograph.name
+    overlays = photograph.folder(args.save_png or args.out_mask)
+    if photograph.is_film:
+        overlay = overlays / f"{name}_seg{WRITTEN_SUFFIX}"
+        return {"overlay": overlay, "scores": folder / f"{name}_scores.json"}
+    # beside the photograph <name>.png may be the photograph itself
+    paths = {
+        "mask": folder / (f"{name}_mask.png" if args.out_mask is None else f"{name}.png"),
+        "scores": folder / f"{name}_scores.json",
+        "overlay": overlays / f"{name}_seg.png",
+    }
+    if args.confidence:
+        paths["confidence"] = folder / f"{name}_confidence.png"
+    return paths
+
+
+class ClassScores:
+    """The share of the pixels that each class has, and how sure it is there, over masks that are
+    added one by one; names: of the labels, background first.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+        self.pixels, self.sums = np.zeros(len(names)), np.zeros(len(names))
+
+    def add(self, mask: np.ndarray, confidence: np.ndarray) -> None:
+        """Count a mask (H, W) and its probability (H, W)."""
+        self.pixels += np.bincount(mask.ravel(), minlength=len(self.names))
+        self.sums += np.bincount(mask.ravel(), confidence.ravel(), minlength=len(self.names))
+
+    def result(self) -> dict[str, dict[str, float]]:
+        """name -> share and confidence, 0..1, of the classes in the masks."""
+        return {
+            self.names[label]: {
+                "share": round(float(self.pixels[label] / self.pixels.sum()), 4),
+                "confidence": round(float(self.sums[label] / self.pixels[label]), 4),
+            }
+            for label in np.flatnonzero(self.pixels)
+        }
+
+
+def photograph_mask(
+    image: np.ndarray, probabilities: np.ndarray, crf: CrfSettings | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(label mask, its probability), (H, W), of a photograph (H, W, 3) from probabilities (K, h, w)
+    of it, reduced.
+    """
+    if crf is not None:
+        small = resize(image, *probabilities.shape[1:])
+        probabilities = crf_probabilities(small, probabilities, crf)
+    return enlarged_mask(probabilities, image.shape[:2])
+
+
+def write_photograph(
+    image: np.ndarray,
+    probabilities: np.ndarray,
+    crf: CrfSettings | None,
+    paths: dict[str, Path],
+    meta: dict[str, Any],
+) -> dict[str, dict[str, float]]:
+    """Write the outputs of a photograph (H, W, 3) from probabilities (K, h, w) of it, reduced;
+    return the scores of the classes in the mask.
+    """
+    names = (BACKGROUND, *meta["classes"])
+    mask, confidence = photograph_mask(image, probabilities, crf)
+    counted = ClassScores(names)
+    counted.add(mask, confidence)
+    scores = counted.result()
+    if "confidence" in paths:
+        write_image(paths["confidence"], (confidence.clip(0, 1) * 255).round().astype(np.uint8))
+    write_image(paths["overlay"], with_legend(mask_overlay(image, mask), mask, names))
+    write_json(paths["scores"], scores)
+    write_mask(paths["mask"], mask, meta)
+    return scores
+
+
+def write_film(
+    path: Path,
+    probabilities_of: Callable[[Path, np.ndarray], np.ndarray],
+    crf: CrfSettings | None,
+    paths: dict[str, Path],
+    names: Sequence[str],
+) -> dict[str, dict[str, float]]:
+    """Write the overlaid film of the film at path, as fast and as large, and the scores of the
+    classes in all of it; return these. A picture at a time is in memory.
+
+    probabilities_of: (path, picture (H, W, 3) uint8) -> (K, h, w); names: background first
+    """
+    counted = ClassScores(names)
+    with open_film(path) as film, film_writer(paths["overlay"], film) as write:
+        bar = progress(total=film.count or None, unit="picture", desc=path.name, leave=False)
+        with bar:
+            for time, picture in film.pictures:
+                mask, confidence = photograph_mask(picture, probabilities_of(path, picture), crf)
+                counted.add(mask, confidence)
+                write(time, with_inner_legend(mask_overlay(picture, mask), mask, names))
+                bar.update()
+    write_json(paths["scores"], counted.result())
+    return counted.result()
 
 
 def infer_photographs(
-    args: argparse.Namespace, net: SegNet, crf: CrfSettings | None, meta: dict[str, Any], device: torch.device
+    args: argparse.Namespace,
+    net: SegNet,
+    crf: CrfSettings | None,
+    meta: dict[str, Any],
+    device: torch.device,
 ) -> None:
-    """Write an overlay of each photograph, and print the classes in it."""
-    paths = [Path(name) for name in shard(args.image)]
-    data = InferenceSet([path.stem for path in paths], paths, None, args.scales, net.mean, net.std)
-    names = (BACKGROUND, *meta["classes"])
-    for path, sample in zip(paths, data, strict=False):
-        folder = Path(args.save_png) if args.save_png else path.parent
-        probabilities = image_probabilities(net, sample["scaled"], sample["size"], args.flip, args.precision, device)
-        mask = write_outputs(path, probabilities, crf, None, folder, meta)
-        shares = np.bincount(mask.ravel(), minlength=len(names)) / mask.size
-        seen = ", ".join(f"{names[label]} {100 * shares[label]:.0f} %" for label in np.flatnonzero(shares))
-        print(f"{path}: {seen}; overlay: {folder / f'{path.stem}_seg.png'}")
+    """Write mask, overlay and scores of each photograph and film of --image, and print the classes
+    in it.
+    """
+    outputs = (args.out_mask, args.save_png or args.out_mask)
+    every = find_photographs(args.image, "seg", outputs, films=True)
+    require_outputs(every, lambda one: photograph_outputs(args, one).values())
+    still = [one.path for one in every if not one.is_film]
+    training = net.training_facts if args.onnx else read_training(args.weights)
+    long_side = chosen_long_side(args, training, still)
+
+    def probabilities_of(path: Path, image: np.ndarray) -> np.ndarray:
+        with naming_file(path):
+            size, scaled = scaled_images(image, args.scales, net.mean, net.std, long_side)
+            return image_probabilities(net, scaled, size, args.flip, args.precision, device)
+
+    photographs = shard(every)
+    for one in progress(photographs, unit="file") if len(photographs) > 1 else photographs:
+        paths = photograph_outputs(args, one)
+        if one.is_film:
+            names = (BACKGROUND, *meta["classes"])
+            scores = write_film(one.path, probabilities_of, crf, paths, names)
+        else:
+            image = read_image(one.path, args.exif)
+            probabilities, made = probabilities_of(one.path, image), meta | {"long_side": long_side}
+            scores = write_photograph(image, probabilities, crf, paths, made)
+        seen = ", ".join(f"{name} {100 * its['share']:.0f} %" for name, its in scores.items())
+        shown = [what for what in ("mask", "overlay") if what in paths]
+        written = ", ".join(f"{what}: {paths[what]}" for what in shown)
+        tqdm.write(f"{one.path}: {seen}; {written}")
+
+
+def load_network(
+    args: argparse.Namespace, device: torch.device
+) -> tuple[SegNet | OnnxSeg, dict[str, Any], tuple[str, ...]]:
+    """(network on the device, its config, class names) of --weights or --onnx."""
+    if args.onnx is None:
+        net, config, classes = load_seg(args.weights)
+        return net.to(device, memory_format=torch.channels_last), config, classes
+    if not isinstance(args.weights, Unasked):
+        raise InputError("--onnx is a whole network, in the place of --weights; leave one out")
+    if args.precision != "fp32" or args.device not in ("auto", "cpu"):
+        raise InputError("--onnx computes in fp32 on the CPU; leave --precision and --device out")
+    return load_onnx(args.onnx)
 
 
 def main(args: argparse.Namespace) -> None:
     """Write the masks of a list, or the overlays of single photographs."""
-    device = choose_device(args.device, KEEP_SMALL)
-    net, config, classes = load_seg(args.weights)
-    net.to(device, memory_format=torch.channels_last)
+    require_photograph_flags(args)
+    device = choose_device("cpu" if args.onnx else args.device, KEEP_SMALL)
+    net, config, classes = load_network(args, device)
     crf = None if args.crf == NO_CRF else named_settings(args.crf, **dict(args.crf_set))
     meta = {
         "stage": SEG_MASK_STAGE,
         "units": MASK_UNITS,
         "arch": config["arch"],
         "backbone": config["backbone"],
-        "weights": file_digest(args.weights),
+        "weights": file_digest(args.onnx or args.weights),
         "scales": list(args.scales),
         "flip": args.flip,
         "precision": args.precision,
+        EXIF_KEY: args.exif,
         "crf": asdict(crf) if crf else None,
         "classes": list(classes),
     }
+    if args.image and args.within_labels:
+        raise InputError("--within_labels is for --infer_list; photographs of --image have none")
     infer = infer_photographs if args.image else infer_list
     infer(args, net, crf, meta, device)
 
 
 if __name__ == "__main__":
-    run_script(main, parse_args)
+    run_script(main, partial(parse_args, description=__doc__))

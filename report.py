@@ -1,278 +1,645 @@
 """A page about a run: one HTML file, pictures inside, that opens anywhere without a network.
 
-Reads the folders that exist of a run, the photographs and masks of a list, and the training log; writes stage table, threshold curve with
-the best threshold and the one chosen without masks, IoU of every class, confusion matrix, training curves, and a gallery from the worst
-image to the best, with a filter of classes.
+Reads the folders that exist of a run, the photographs and masks of a list, and the training log;
+writes stage table, threshold curve with the best threshold and the one chosen without masks, the
+best, the median and the worst image, IoU of every class, confusion matrix, training curves, and a
+gallery from the worst image to the best, with a filter of classes. Its pictures open large, all
+stages side by side, with a slider for the threshold of each. Without any mask of the list it is a
+page of what can be had without: the thresholds, the training curves and the gallery, in the order
+of the list.
 
-    python report.py --list val --refined_dir results/cpn/cam_val --session_dir results/cpn --out results/cpn/report.html
+    python report.py --list val --refined_dir results/cpn/cam_val --session_dir results/cpn \\
+        --out results/cpn/report.html
 
 Class scores, confusion and the order of the gallery are those of the last stage given.
 """
 
 import argparse
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from evaluation_cam import Evaluation, evaluate_cams, evaluate_masks
-from tool import page, report_page
-from tool.cam_file import find_cam, load_cam
-from tool.crf import threshold_mask
+from tool.bootstrap import LEVEL
 from tool.errors import InputError, run_script
-from tool.files import atomic_write, git_commit, read_json_lines, require_dir, require_no_folder
-from tool.flags import DEFAULT_WORKERS, non_negative_int, positive_int
-from tool.images import read_image, read_mask
+from tool.expand.crf import threshold_mask
+from tool.expand.seed import (
+    CRF_STAGE,
+    CRF_THRESHOLD,
+    PLAIN_STAGE,
+    REFINED_STAGE,
+    WALK_STAGE,
+    find_seeds,
+)
+from tool.file.atomic import atomic_write, read_json_lines
+from tool.file.cam_file import CamFile, find_cam, load_cam
+from tool.file.images import APPLY_EXIF, photograph_header, read_image, read_mask
+from tool.file.mask_reader import MaskReader
+from tool.file.require import require_dir, require_no_folder
+from tool.file.text import read_text
+from tool.image_counts import SIZES
+from tool.mask_values import IGNORE_LABEL
 from tool.metrics import confusion_matrix, iou_table
-from tool.overlay import mask_overlay, overlay
-from tool.pool import pool_map
-from tool.report_page import Card, jpeg_uri
-from tool.result_table import short_commit
-from tool.seed import CRF_STAGE, CRF_THRESHOLD, PLAIN_STAGE, REFINED_STAGE, find_seeds
-from voc12.auto_threshold import choose_threshold
-from voc12.constants import DATA_HELP, IGNORE_LABEL, MASK_DIR
-from voc12.lists import LIST_HELP, image_path, list_title, load_class_list, load_ids, mask_path
+from tool.run.flags import positive_int
+from tool.run.machine_flags import add_workers_flag
+from tool.run.notes import note
+from tool.run.pool import pool_map
+from tool.run.run_log import git_commit
+from tool.show import page, report_page, viewer
+from tool.show.overlay import mask_overlay
+from tool.show.report_page import LARGE, SMALL, Card, Layer, StageView, jpeg_uri, map_uri, mask_uri
+from tool.show.result_table import short_commit
+from voc12.cam_folder import add_cam_format_flag, open_cam_folder
+from voc12.class_list import load_class_list
+from voc12.data_flags import add_list_flag, add_mask_values_flag, add_root_flag
+from voc12.evaluation import Evaluation, evaluate_cams, evaluate_masks, require_masks
+from voc12.evaluation_report import add_absent_flag
+from voc12.labels import class_counts
+from voc12.lists import image_path, list_title, load_ids, mask_path, require_root
+from voc12.masks import ground_truth_dir, mask_reader, masks_missing
+from voc12.orientation import require_mask_orientation
+from voc12.threshold_choice import choose_threshold
 
-VOC12_ROOT = "data/VOCdevkit/VOC2012"
 OUT = "results/report.html"
 
-CAM_STAGES = {"cam_dir": "CAM", "refined_dir": "refined CAM", "crf_dir": "CAM + CRF"}
+CAM_STAGES = {
+    "cam_dir": "CAM",
+    "refined_dir": "refined CAM",
+    "crf_dir": "CAM + CRF",
+    "walk_dir": "IRN's walk",
+}
 MASK_STAGES = {"mask_dir": "pseudo mask", "pred_dir": "prediction"}
-FILE_STAGES = {"cam_dir": PLAIN_STAGE, "refined_dir": REFINED_STAGE, "crf_dir": CRF_STAGE}  # what the files say of themselves
+# what the files say of themselves
+FILE_STAGES = {
+    "cam_dir": PLAIN_STAGE,
+    "refined_dir": REFINED_STAGE,
+    "crf_dir": CRF_STAGE,
+    "walk_dir": WALK_STAGE,
+}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The flags."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     data = parser.add_argument_group("data")
-    data.add_argument("--voc12_root", default=VOC12_ROOT, help="data set folder in VOC layout (default %(default)s)")
-    data.add_argument("--list", default="val", help=f"{LIST_HELP} (default %(default)s)")
-    data.add_argument("--num_workers", type=non_negative_int, default=DEFAULT_WORKERS, help="processes (default %(default)s)")
+    add_root_flag(data)
+    add_list_flag(data, "--list", default="val")
+    add_mask_values_flag(data)
+    add_workers_flag(data, "processes")
 
-    stages = parser.add_argument_group("stages, at least one of the first five")
+    stages = parser.add_argument_group("stages, at least one of the folders of images")
     stages.add_argument("--cam_dir", help="folder of CAM files, plain")
     stages.add_argument("--refined_dir", help="folder of CAM files, refined")
     stages.add_argument("--crf_dir", help="folder of CAM files after the dense CRF (make_crf.py)")
+    stages.add_argument(
+        "--walk_dir",
+        help="folder of maps after IRN's walk (infer_irn.py --out_cam); their threshold without "
+        "masks follows from the seeds in --refined_dir, or else --cam_dir",
+    )
+    add_cam_format_flag(stages)
     stages.add_argument("--mask_dir", help="folder of pseudo masks")
     stages.add_argument("--pred_dir", help="folder of predicted masks of a segmentation network")
     stages.add_argument("--session_dir", help="folder of the training session, for its log.jsonl")
+
+    stages.add_argument(
+        "--sureness",
+        metavar="FILE",
+        help="for a list without masks: a JSON file of how sure each image's mask is, 0 to 1, "
+        "which orders the gallery (voc12.own_masks)",
+    )
+    stages.add_argument(
+        "--classifier",
+        metavar="FILE",
+        help="a JSON file of how right the classifier is on photographs that did not train it "
+        "(voc12.class_scores)",
+    )
 
     output = parser.add_argument_group("output")
     output.add_argument("--out", default=OUT, help="the page (default %(default)s)")
     output.add_argument("--title", help="heading (default: the session's name, or the list's)")
     output.add_argument(
-        "--limit", type=positive_int, default=60, help="images of the gallery, evenly spread from worst to best (default 60)"
+        "--limit",
+        type=positive_int,
+        default=60,
+        help="images of the gallery, evenly spread from worst to best (default 60)",
     )
-    output.add_argument(
-        "--absent",
-        choices=("zero", "skip"),
-        default="skip",
-        help="a class in neither prediction nor ground truth counts as 0, as released, or not at all (default %(default)s)",
-    )
-    args = parser.parse_args(argv)
-    if args.limit < 1:
-        parser.error(f"--limit {args.limit}: at least one image")
-    return args
+    add_absent_flag(output, "skip")
+    return parser.parse_args(argv)
 
 
 # ============ numbers ============
 @dataclass(frozen=True)
 class Stage:
-    """A stage of the run: its folder, its evaluation; thresholds in unit scale, None for masks, auto without ground truth."""
+    """A stage of the run: its folder, its evaluation; thresholds in unit scale, None for masks,
+    auto without ground truth; load: reads its CAM files; evaluation None: the list has no masks.
+    """
 
     name: str
     folder: Path
-    evaluation: Evaluation
+    evaluation: Evaluation | None
     best: int
     auto: float | None
+    load: Callable[[Path], CamFile] = load_cam
+    decided: float | None = None
 
     @property
     def threshold(self) -> float | None:
-        """The best threshold by the masks."""
+        """The best threshold by the masks, or else auto, or else what a CRF has decided."""
+        if self.evaluation is None:
+            return self.decided if self.auto is None else self.auto
         return self.evaluation.thresholds[self.best] if self.evaluation.thresholds else None
 
 
-def evaluate_stages(args: argparse.Namespace, ids: Sequence[str], classes: Sequence[str]) -> list[Stage]:
-    """The stages whose folders are given, in the order of the road."""
+def evaluate_stages(
+    args: argparse.Namespace,
+    ids: Sequence[str],
+    classes: Sequence[str],
+    truth: MaskReader | None,
+) -> list[Stage]:
+    """The stages whose folders are given, in the order of the road.
+
+    truth: reads the masks; None where the list has none
+    """
     stages = []
-    gt_dir = Path(args.voc12_root) / MASK_DIR
+    gt_dir = ground_truth_dir(args.voc12_root)
+    require_mask_orientation(args.voc12_root, ids, gt_dir, args.exif)
     for flag, name in (CAM_STAGES | MASK_STAGES).items():
         if (given := getattr(args, flag)) is None:
             continue
         folder = require_dir(given, f"folder of stage {name}", f"check --{flag}")
-        if flag in FILE_STAGES:
-            require_stage(flag, folder, ids)
-        evaluate = evaluate_cams if flag in CAM_STAGES else evaluate_masks
-        decided = {"thresholds": (CRF_THRESHOLD,)} if flag == "crf_dir" else {}
-        evaluation = evaluate(ids, folder, gt_dir, classes, num_workers=args.num_workers, **decided)
-        searched = flag in CAM_STAGES and flag != "crf_dir"  # after the CRF the threshold is chosen already
-        auto = choose_threshold(args.voc12_root, ids, folder, args.num_workers) if searched else None
-        stages.append(Stage(name, folder, evaluation, evaluation.best(args.absent), auto))
+        evaluate, how, load = evaluate_masks, {}, load_cam
+        if flag in CAM_STAGES:
+            load = open_cam_folder(
+                folder, args.cam_format, args.voc12_root, ids, classes, args.exif
+            ).load
+            require_stage(flag, folder, ids, load)
+            evaluate, how = evaluate_cams, {"load": load}
+        else:
+            require_mask_orientation(args.voc12_root, ids, folder, args.exif, f"masks in {folder}")
+        if flag == "crf_dir":
+            how["thresholds"] = (CRF_THRESHOLD,)
+        elif flag in MASK_STAGES:
+            how["named"] = class_counts(args.voc12_root, ids, classes)
+        evaluation = (
+            None
+            if truth is None
+            else evaluate(
+                ids, folder, gt_dir, classes, num_workers=args.num_workers, truth=truth, **how
+            )
+        )
+        auto = auto_threshold(args, flag, folder, ids, load)
+        best = 0 if evaluation is None else evaluation.best(args.absent)
+        decided = CRF_THRESHOLD if flag == "crf_dir" else None
+        stages.append(Stage(name, folder, evaluation, best, auto, load, decided))
     if not stages:
         raise InputError("no stage given; set --refined_dir or another of the folders in --help")
     return stages
 
 
-def require_stage(flag: str, folder: Path, ids: Sequence[str]) -> None:
-    """Raise InputError where the first CAM file of a folder says that it is of another stage than the flag's; the field's formats name
-    none.
+def auto_threshold(
+    args: argparse.Namespace,
+    flag: str,
+    folder: Path,
+    ids: Sequence[str],
+    load: Callable[[Path], CamFile],
+) -> float | None:
+    """The threshold of a stage chosen without masks; None for masks, after a CRF, which has chosen
+    already, and after a walk from seeds that are not given.
+    """
+    seeds = (args.refined_dir or args.cam_dir) if flag == "walk_dir" else None
+    if flag not in CAM_STAGES or flag == "crf_dir" or (flag == "walk_dir" and seeds is None):
+        return None
+    return choose_threshold(
+        args.voc12_root, ids, folder, args.num_workers, seeds, load=load, exif=args.exif
+    )
+
+
+def require_stage(
+    flag: str, folder: Path, ids: Sequence[str], load: Callable[[Path], CamFile]
+) -> None:
+    """Raise InputError where the first CAM file of a folder says that it is of another stage than
+    the flag's; the field's formats name none.
     """
     path = find_seeds(folder, ids)[0]
-    stage = load_cam(path).meta.get("stage", FILE_STAGES[flag])
+    stage = load(path).meta.get("stage", FILE_STAGES[flag])
     if stage != FILE_STAGES[flag]:
-        right = next((f"give the folder as --{other}" for other, its in FILE_STAGES.items() if its == stage), None)
+        right = next(
+            (f"give the folder as --{other}" for other, its in FILE_STAGES.items() if its == stage),
+            None,
+        )
         hint = right or "give the masks made from it (make_masks.py) as --mask_dir"
-        raise InputError(f"--{flag} is for files of stage {FILE_STAGES[flag]}, {path} is of stage {stage}; {hint}")
+        raise InputError(
+            f"--{flag} is for files of stage {FILE_STAGES[flag]}, {path} is of stage {stage}; "
+            f"{hint}"
+        )
 
 
 def training_curves(session: Path) -> dict[str, list[tuple[float, float]]]:
-    """name -> (iteration, value) of every loss in the log; where a stopped run did iterations again, the later ones count."""
+    """name -> (iteration, value) of every loss in the log; where a stopped run did iterations
+    again, the later ones count.
+    """
     log = session / "log.jsonl"
     if not log.is_file():
         raise InputError(f"no log.jsonl in {session}; check --session_dir")
     curves: dict[str, dict[int, float]] = {}
     for entry in read_json_lines(log):
-        for name, value in entry.items() if entry.get("kind") == "train" else ():
-            if name.startswith("loss"):
-                curves.setdefault(name, {})[entry["step"]] = value
+        step = entry.get("step")
+        if entry.get("kind") != "train" or type(step) is not int:
+            continue
+        for name, value in entry.items():
+            if name.startswith("loss") and type(value) in (int, float):
+                curves.setdefault(name, {})[step] = value
     return {name: sorted(points.items()) for name, points in curves.items()}
 
 
 # ============ pictures ============
+class Shown(NamedTuple):
+    """A stage in the gallery; searched: its threshold is free; load: reads its CAM files."""
+
+    name: str
+    folder: Path
+    threshold: float | None
+    searched: bool
+    load: Callable[[Path], CamFile]
+
+
 @dataclass(frozen=True)
 class Gallery:
     """Labels and pictures of one image of the list."""
 
     voc12_root: Path
-    stages: tuple[tuple[str, Path, float | None], ...]  # name, folder, threshold
+    stages: tuple[Shown, ...]
     num_classes: int
+    truth: MaskReader | None
+    exif: str = APPLY_EXIF
 
-    def label(self, name: str, folder: Path, threshold: float | None) -> np.ndarray:
+    def mask(self, name: str) -> np.ndarray:
+        """The ground truth (H, W)."""
+        return self.truth(mask_path(self.voc12_root, name))
+
+    def label(self, name: str, stage: Shown) -> np.ndarray:
         """The label map (H, W) of a stage."""
-        if threshold is None:
-            return read_mask(folder / f"{name}.png")
-        cam = load_cam(find_cam(folder, name))
+        if stage.threshold is None:
+            return read_mask(stage.folder / f"{name}.png")
+        cam = stage.load(find_cam(stage.folder, name))
         if not len(cam.keys):
-            return np.zeros(read_mask(mask_path(self.voc12_root, name)).shape, dtype=np.uint8)
-        return threshold_mask(cam.cam, cam.keys, threshold)
+            size = photograph_header(image_path(self.voc12_root, name)).size(self.exif)
+            return np.zeros(size, dtype=np.uint8)
+        return threshold_mask(cam.cam, cam.keys, stage.threshold)
 
     def score(self, name: str) -> float:
-        """mIoU of the last stage on the image, percent, over the classes in its mask or label map; NaN where the mask is all 255."""
-        _, folder, threshold = self.stages[-1]
+        """mIoU of the last stage on the image, percent, over the classes in its mask or label map;
+        NaN where the mask is all 255, and without masks.
+        """
+        if self.truth is None:
+            return float("nan")
         confusion = confusion_matrix(
-            self.label(name, folder, threshold), read_mask(mask_path(self.voc12_root, name)), self.num_classes
+            self.label(name, self.stages[-1]),
+            self.mask(name),
+            self.num_classes,
         )
         return float(iou_table(confusion).miou_skip)
 
-    def card(self, scored: tuple[str, float]) -> Card:
-        """The card of (id, score)."""
-        name, score = scored
-        image, truth = read_image(image_path(self.voc12_root, name)), read_mask(mask_path(self.voc12_root, name))
-        if image.shape[:2] != truth.shape:
+    def layer(self, name: str, stage: Shown, small: bool) -> Layer:
+        """A stage on the image, as the viewer takes it; small: with its picture."""
+        label = self.label(name, stage)
+        picture = jpeg_uri(mask_overlay(self.photograph(name), label), SMALL) if small else None
+        if not stage.searched:
+            return Layer(mask_uri(label), picture)
+        cam = stage.load(find_cam(stage.folder, name))
+        return Layer(map_uri(cam.cam, cam.keys, label.shape), picture)
+
+    def photograph(self, name: str) -> np.ndarray:
+        """(H, W, 3) uint8 RGB."""
+        return read_image(image_path(self.voc12_root, name), self.exif)
+
+    def card(self, chosen: tuple[str, float, bool]) -> Card:
+        """The card of (id, score, whether its layers have pictures)."""
+        name, score, small = chosen
+        image = self.photograph(name)
+        truth = None if self.truth is None else self.mask(name)
+        if truth is not None and image.shape[:2] != truth.shape:
             raise InputError(
-                f"{image_path(self.voc12_root, name)} is of size {image.shape[:2]}, its mask {truth.shape} (height, width); a photograph "
-                "is turned as its EXIF says, its mask must be turned as well"
+                f"{image_path(self.voc12_root, name)} is of size {image.shape[:2]}, its mask "
+                f"{truth.shape} (height, width); is it another image's?"
             )
-        pictures = {"photograph": image, "ground truth": mask_overlay(image, truth)}
-        for stage, folder, threshold in self.stages:
-            if threshold is not None and stage != CAM_STAGES["crf_dir"]:
-                cam = load_cam(find_cam(folder, name)).cam
-                heat = cam.max(axis=0) if len(cam) else np.zeros(truth.shape, dtype=np.float32)
-                pictures[stage] = overlay(image, heat)
-        for stage, folder, threshold in self.stages:
-            title = f"seed, {stage}" if threshold is not None else stage
-            pictures[title] = mask_overlay(image, self.label(name, folder, threshold))
-        present = tuple(int(value) - 1 for value in np.unique(truth) if 0 < value < IGNORE_LABEL)
-        return Card(name, score, present, {title: jpeg_uri(picture) for title, picture in pictures.items()})
+        last = self.label(name, self.stages[-1])
+        shown = last if truth is None else truth
+        return Card(
+            name,
+            score,
+            tuple(int(value) - 1 for value in np.unique(shown) if 0 < value < IGNORE_LABEL),
+            jpeg_uri(mask_overlay(image, last)),
+            jpeg_uri(image, LARGE),
+            truth
+            if truth is None
+            else Layer(mask_uri(truth), jpeg_uri(mask_overlay(image, truth), SMALL)),
+            tuple(self.layer(name, stage, small) for stage in self.stages),
+        )
 
 
-def cards(args: argparse.Namespace, ids: Sequence[str], stages: Sequence[Stage], num_classes: int) -> list[Card]:
-    """At most --limit cards, evenly spread from the worst image to the best; images whose mask is all 255 have no score and no card."""
-    made = Gallery(Path(args.voc12_root), tuple((s.name, s.folder, s.threshold) for s in stages), num_classes)
-    scores = pool_map(made.score, ids, args.num_workers, "scores")
-    order = np.argsort(scores, kind="stable")[: np.isfinite(scores).sum()]  # NaN is sorted to the end
-    chosen = order[np.unique(np.linspace(0, len(order) - 1, min(args.limit, len(order))).round().astype(int))]
-    return pool_map(made.card, [(ids[index], scores[index]) for index in chosen], args.num_workers, "pictures")
+def spread_places(count: int, limit: int) -> list[int]:
+    """At most limit of the places 0..count - 1, evenly spread, with the first, the middle and the
+    last if limit allows.
+    """
+    places = np.linspace(0, count - 1, min(limit, count)).round().astype(int)
+    if len(places) > 2:
+        inner = places[1:-1]
+        inner[np.abs(inner - (count - 1) // 2).argmin()] = (count - 1) // 2
+    return [int(place) for place in np.unique(places)]
+
+
+def read_sureness(path: str, ids: Sequence[str]) -> np.ndarray:
+    """(N,) how sure the masks of ids are, 0 to 1; NaN for those that the file has not."""
+    found = read_json(path, "--sureness")
+    try:
+        return np.array([float(found.get(name, "nan")) for name in ids])
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(f"--sureness {path} is no id -> number: {error}") from None
+
+
+def read_json(path: str, flag: str) -> Any:
+    """What a JSON file holds. Raises InputError where it is none."""
+    try:
+        return json.loads(read_text(path, flag, f"check {flag}"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{flag} {path} is no JSON: {error}") from None
+
+
+def cards(
+    args: argparse.Namespace,
+    ids: Sequence[str],
+    stages: Sequence[Stage],
+    num_classes: int,
+    truth: MaskReader | None,
+) -> tuple[list[Card], dict[str, int]]:
+    """At most --limit cards, evenly spread from the worst image to the best, and what three of them
+    are -> their places; images whose mask is all 255 have no score and no card. Without masks
+    evenly spread over the list, or from the least sure to the surest with --sureness.
+    """
+    made = Gallery(
+        Path(args.voc12_root),
+        tuple(Shown(s.name, s.folder, s.threshold, s.auto is not None, s.load) for s in stages),
+        num_classes,
+        truth,
+        args.exif,
+    )
+    if truth is None and args.sureness:
+        scores = 100 * read_sureness(args.sureness, ids)
+        order = np.argsort(scores, kind="stable")
+        words = ("least sure", "median", "surest")
+    elif truth is None:
+        order, scores = np.arange(len(ids)), np.full(len(ids), np.nan)
+        words = ("first", "middle", "last")
+    else:
+        scores = np.array(pool_map(made.score, ids, args.num_workers, "scores"))
+        # NaN is sorted to the end
+        order = np.argsort(scores, kind="stable")[: np.isfinite(scores).sum()]
+        words = ("worst", "median", "best")
+    places = spread_places(len(order), args.limit)
+    three = dict(zip(words, (0, (len(order) - 1) // 2, len(order) - 1), strict=True))
+    three = {word: places.index(place) for word, place in three.items() if place in places}
+    once = {place: word for word, place in three.items()}
+    chosen = [
+        (ids[order[place]], scores[order[place]], number in once)
+        for number, place in enumerate(places)
+    ]
+    found = pool_map(made.card, chosen, args.num_workers, "pictures")
+    return found, {
+        once[number]: number
+        for number in sorted(once, reverse=truth is not None or bool(args.sureness))
+    }
 
 
 # ============ page ============
-def stage_section(args: argparse.Namespace, stages: Sequence[Stage]) -> str:
-    """mIoU, thresholds and provenance of every stage."""
+def summary_section(args: argparse.Namespace, stages: Sequence[Stage]) -> str:
+    """mIoU of every stage with its interval, at the best threshold and at the one chosen without
+    masks; without masks the thresholds alone.
+    """
     rows = []
     for stage in stages:
+        auto = "" if stage.auto is None else f"{stage.auto:.2f}"
+        if stage.evaluation is None:
+            rows.append((stage.name, auto))
+            continue
         miou = stage.evaluation.scores.miou(args.absent)
+        limits = stage.evaluation.interval(stage.best, args.absent)
+        at = "" if stage.threshold is None else f" @ {stage.threshold:.2f}"
+        found = (
+            f"{miou[stage.evaluation.thresholds.index(stage.auto)]:.1f} @ {auto}" if auto else ""
+        )
+        between = "" if limits is None else "{:.1f} to {:.1f}".format(*limits)
+        rows.append((stage.name, f"{miou[stage.best]:.1f}{at}", between, found))
+    head = ("stage", "mIoU (%) @ best threshold", f"{LEVEL} % interval", "threshold without masks")
+    if stages[0].evaluation is None:
+        head = ("stage", "threshold without masks")
+    return page.section("Result", page.table(head, rows, numbers=range(1, len(head))))
+
+
+def stage_section(args: argparse.Namespace, stages: Sequence[Stage]) -> str:
+    """mIoU, by size of objects as well, thresholds and provenance of every stage."""
+    rows = []
+    for stage in stages:
         auto = stage.auto
+        if stage.evaluation is None:
+            by_masks = ("", "", "", "", "" if auto is None else f"{auto:.2f}", "", "", "", "", "")
+            rows.append((stage.name, *by_masks, str(stage.folder)))
+            continue
+        miou = stage.evaluation.scores.miou(args.absent)
+        limits = stage.evaluation.interval(stage.best, args.absent)
+        sizes = stage.evaluation.by_size(stage.best)
         rows.append(
             (
                 stage.name,
                 f"{miou[stage.best]:.2f}",
+                "" if limits is None else "{:.2f} to {:.2f}".format(*limits),
                 "" if stage.threshold is None else f"{stage.threshold:.2f}",
                 "" if auto is None else f"{miou[stage.evaluation.thresholds.index(auto)]:.2f}",
                 "" if auto is None else f"{auto:.2f}",
                 str(stage.evaluation.images),
+                *(f"{score.miou:.2f} ({score.images})" if score.images else "" for score in sizes),
                 ", ".join(stage.evaluation.stages),
                 str(stage.folder),
             )
         )
-    head = ("stage", "mIoU (%)", "best threshold", "mIoU without masks", "its threshold", "images", "files say", "folder")
-    return page.section("Stages", page.table(head, rows, numbers=range(1, 6)))
+    head = (
+        "stage",
+        "mIoU (%)",
+        f"{LEVEL} % interval",
+        "best threshold",
+        "mIoU without masks",
+        "its threshold",
+        "images",
+        *(f"objects {size}" for size in SIZES),
+        "files say",
+        "folder",
+    )
+    legend = (
+        "Interval: over the photographs (bootstrap). Objects: mIoU of the photographs of which "
+        "objects take up so much, over the classes that occur there; in brackets their number. "
+        "Both at the best threshold."
+    )
+    return page.section(
+        "Stages in full",
+        page.table(head, rows, numbers=range(1, 7 + len(SIZES))),
+        page.paragraph(legend, soft=True),
+    )
 
 
 def curve_section(args: argparse.Namespace, stages: Sequence[Stage]) -> str:
-    """mIoU against the threshold with the best one and the one chosen without masks, for the stages that have one."""
-    searched = [stage for stage in stages if stage.auto is not None]
+    """mIoU against the threshold with the best one and the one chosen without masks, for the stages
+    that have one.
+    """
+    searched = [stage for stage in stages if stage.auto is not None and stage.evaluation]
     if not searched:
         return ""
     curves = {
-        stage.name: list(zip(stage.evaluation.thresholds, stage.evaluation.scores.miou(args.absent), strict=True))
+        stage.name: list(
+            zip(stage.evaluation.thresholds, stage.evaluation.scores.miou(args.absent), strict=True)
+        )
         for stage in searched
     }
     markers = []
     for stage in searched:
-        of = f"{stage.name}: " if len(searched) > 1 else ""
-        markers.append(page.Marker(stage.threshold, f"{of}best {stage.threshold:.2f}", stage.name))
-        markers.append(page.Marker(stage.auto, f"{of}without masks {stage.auto:.2f}", stage.name, dashed=True))
-    return page.section("Background threshold", page.line_chart(curves, "background threshold (unit scale)", "mIoU (%)", markers))
+        best, auto = f"{stage.threshold:.2f}", f"{stage.auto:.2f}"
+        if len(searched) == 1:
+            best, auto = f"best {best}", f"without masks {auto}"
+        markers.append(page.Marker(stage.threshold, best, stage.name))
+        markers.append(page.Marker(stage.auto, auto, stage.name, dashed=True))
+    return page.section(
+        "Background threshold",
+        page.line_chart(curves, "background threshold (unit scale)", "mIoU (%)", markers),
+        page.paragraph("Solid: the best by the masks. Dashed: chosen without masks.", soft=True),
+    )
+
+
+def class_sections(last: Stage, where: str) -> list[str]:
+    """IoU of the classes and confusion matrix of the last stage; none without masks."""
+    if last.evaluation is None:
+        return []
+    iou = last.evaluation.scores.iou[last.best]
+    doubts = [page.paragraph(f"Note: {line}") for line in last.evaluation.doubts]
+    return [
+        page.section(
+            f"IoU of classes, {last.name}{where} (%)",
+            report_page.bars(dict(zip(last.evaluation.classes, iou, strict=True))),
+            *doubts,
+        ),
+        page.section(
+            f"Confusion, {last.name}{where}",
+            report_page.heat_table(last.evaluation.confusion[last.best], last.evaluation.classes),
+            page.paragraph(
+                "Rows: ground truth; columns: prediction; percent of the row's pixels.", soft=True
+            ),
+        ),
+    ]
+
+
+def classifier_section(path: str) -> str:
+    """How right the classifier is, from the file of --classifier."""
+    found = read_json(path, "--classifier")
+    try:
+        rows = [
+            (name, *(str(its[key]) for key in ("photographs", "seen", "wrongly seen", "cut_off")))
+            for name, its in found["classes"].items()
+        ]
+        count = int(found["held_out"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"--classifier {path} is no file of voc12.class_scores: {error}") from None
+    if not count:
+        return ""
+    head = ("class", "show it", "seen", "others taken for it", "seen from a score of")
+    about = page.paragraph(f"On {count} photographs that did not train it.", soft=True)
+    return page.section("Classifier", about, page.table(head, rows))
+
+
+def open_truth(
+    args: argparse.Namespace, ids: Sequence[str], classes: Sequence[str]
+) -> MaskReader | None:
+    """The reader of the list's masks; None, with a line, where none of its images has one."""
+    folder = ground_truth_dir(args.voc12_root)
+    if len(masks_missing(folder, ids)) == len(ids):
+        note(f"no image of {args.list} has a mask in {folder}: the page is without scores")
+        return None
+    require_masks(ids, folder)
+    paths = [folder / f"{name}.png" for name in ids]
+    return mask_reader(args.voc12_root, paths, classes, args.mask_values)
 
 
 def main(args: argparse.Namespace) -> None:
     """Write the page."""
     require_no_folder(args.out, "out")
-    root = require_dir(args.voc12_root, "--voc12_root", DATA_HELP)
+    root = require_root(args.voc12_root)
     classes = load_class_list(root)
     ids = load_ids(root, args.list)
     list_name = list_title(args.list)
     curves = training_curves(Path(args.session_dir)) if args.session_dir else {}
-    stages = evaluate_stages(args, ids, classes)
+    truth = open_truth(args, ids, classes)
+    if args.sureness and truth is not None:
+        raise InputError(f"--sureness is for a list without masks, {args.list} has some")
+    stages = evaluate_stages(args, ids, classes, truth)
     last = stages[-1]
 
-    title = args.title or (Path(args.session_dir).resolve().name if args.session_dir else f"Report, {list_name}")
-    iou = last.evaluation.scores.iou[last.best]
-    where = "" if last.auto is None else f" @ {last.threshold:.2f} (best by the masks)"
+    title = args.title or (
+        Path(args.session_dir).resolve().name if args.session_dir else f"Report, {list_name}"
+    )
+    where = (
+        "" if last.auto is None or truth is None else f" @ {last.threshold:.2f} (best by the masks)"
+    )
     panels = [
-        curve_section(args, stages),
-        page.section("Training", page.line_chart(curves, "iteration", "loss")) if any(curves.values()) else "",
-        page.section(
-            f"IoU of classes, {last.name}{where} (%)", report_page.bars(dict(zip(last.evaluation.classes, iou, strict=True)))
-        ),
-        page.section(
-            f"Confusion, {last.name}{where}",
-            report_page.heat_table(last.evaluation.confusion[last.best], last.evaluation.classes),
-            page.paragraph("Rows: ground truth; columns: prediction; percent of the row's pixels.", soft=True),
-        ),
+        page.section("Training", page.line_chart(curves, "iteration", "loss"))
+        if any(curves.values())
+        else "",
+        classifier_section(args.classifier) if args.classifier else "",
+        *class_sections(last, where),
     ]
-    shown = cards(args, ids, stages, len(classes) + 1)
-    order = f"{len(shown)} of {len(ids)} images, worst first, by the mIoU of {last.name}{where} over the classes in each image."
+    shown, three = cards(args, ids, stages, len(classes) + 1, truth)
+    rest = f"; --limit {len(ids)} shows all" if len(shown) < len(ids) else ""
+    order = (
+        f"{len(shown)} of {len(ids)} images, in the order of the list, which has no masks{rest}."
+    )
+    if args.sureness:
+        order = (
+            f"{len(shown)} of {len(ids)} images, the least sure first: the number is how far "
+            f"{last.name} and what it learnt from agree, in percent{rest}."
+        )
+    if truth is not None:
+        order = (
+            f"{len(shown)} of {len(ids)} images, worst first, by the mIoU of {last.name}{where} "
+            f"over the classes in each image{rest}."
+        )
+    order += " A picture opens large, with all stages and a slider for their thresholds."
+    views = [StageView(s.name, s.threshold if s.auto is not None else None) for s in stages]
+    by = "" if truth is None else f", by the mIoU of {last.name} on each"
+    if args.sureness and truth is None:
+        by = ", by how sure the mask is"
     body = [
-        f"<h1>{page.escape(title)}</h1>",
-        page.paragraph(f"{list_name}, {len(ids)} images, commit {short_commit(git_commit())}", soft=True),
-        stage_section(args, stages),
+        f"<h1>{page.isolated(title)}</h1>",
+        page.paragraph(
+            f"{list_name}, {len(ids)} images, commit {short_commit(git_commit())}", soft=True
+        ),
+        '<div class="first"><div>',
+        summary_section(args, stages),
+        curve_section(args, stages),
+        "</div><div>",
+        page.section(
+            f"{', '.join(three).capitalize()} of {len(ids)} images{by}",
+            report_page.examples(shown, three, [stage.name for stage in stages], classes),
+        ),
+        "</div></div>",
         '<div class="columns">' + "\n".join(filter(None, panels)) + "</div>",
-        page.section("Gallery", page.paragraph(order, soft=True), report_page.gallery(shown, classes)),
+        page.section(
+            "Gallery", page.paragraph(order, soft=True), report_page.gallery(shown, views, classes)
+        ),
+        stage_section(args, stages),
     ]
     with atomic_write(args.out, "w") as file:
-        file.write(page.page(title, "\n".join(body), report_page.STYLE, report_page.SCRIPT))
+        file.write(page.page(title, "\n".join(body), viewer.STYLE, viewer.SCRIPT))
     print(f"page: {args.out}, {Path(args.out).stat().st_size / 1e6:.1f} MB")
 
 

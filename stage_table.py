@@ -1,13 +1,16 @@
-"""The stage table: mIoU of seeds, seeds after the dense CRF, the pseudo masks of AffinityNet and IRN, and the segmentation
-network's masks, on one or more lists.
+"""The stage table: mIoU of seeds, seeds after the dense CRF, the pseudo masks of AffinityNet and
+IRN, and the segmentation network's masks, on one or more lists.
 
-Reads CAM files and masks, the ground truth of the lists and the class list; prints the table and writes it as Markdown, and all numbers
-as JSON. {list} in a folder's name stands for the list's, without the N of NAME:N.
+Reads CAM files and masks, the ground truth of the lists and the class list; prints the table and
+writes it as Markdown, and all numbers as JSON. {list} in a folder's name stands for the list's,
+without the N of NAME:N.
 
-    python stage_table.py --lists train val --seed_dir results/cpn/cam_{list} --irn_dir results/irn/mask_{list} --out results/stages
+    python stage_table.py --lists train val --seed_dir results/cpn/cam_{list} \\
+        --irn_dir results/irn/mask_{list} --out results/stages
 
-Each number of seeds is that of the best background threshold of its list, which stands beside it, in unit scale; after the CRF it is
-what the CRF decided, which 0.50 stands for.
+Each number of seeds is that of the best background threshold of its list, which stands beside it,
+in unit scale; after the CRF it is what the CRF decided, which 0.50 stands for. In brackets: the
+95 % interval over the photographs of the list.
 """
 
 import argparse
@@ -15,21 +18,35 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from evaluation_cam import Evaluation, evaluate_cams, evaluate_masks, results
-from tool.crf import named_settings
 from tool.errors import InputError, run_script
-from tool.files import atomic_write, require_dir, write_json
-from tool.flags import AUTO, DEFAULT_WORKERS, add_seed_crf_flags, non_negative_int, seed_crf, session_settings
-from tool.seed import AFF_MASK_STAGE, CAM_MASK_STAGE, CRF_THRESHOLD, IRN_MASK_STAGE, SEG_MASK_STAGE
-from voc12.auto_threshold import choose_threshold
-from voc12.constants import DATA_HELP, MASK_DIR
-from voc12.lists import LIST_HELP, list_stem, list_title, load_class_list, load_ids
+from tool.expand.crf import named_settings
+from tool.expand.seed import (
+    AFF_MASK_STAGE,
+    CAM_MASK_STAGE,
+    CRF_THRESHOLD,
+    IRN_MASK_STAGE,
+    SEG_MASK_STAGE,
+)
+from tool.file.atomic import atomic_write, write_json
+from tool.file.require import require_dir
+from tool.run.crf_flags import add_seed_crf_flags, seed_crf
+from tool.run.flags import AUTO, session_settings
+from tool.run.machine_flags import add_workers_flag
+from voc12.cam_folder import add_cam_format_flag, open_cam_folder
+from voc12.class_list import load_class_list
+from voc12.data_flags import add_mask_values_flag, add_root_flag
+from voc12.evaluation import Evaluation, evaluate_cams, evaluate_masks, require_masks
+from voc12.evaluation_report import add_absent_flag, results, with_interval
+from voc12.lists import LIST_HELP, list_stem, list_title, load_ids, require_root
+from voc12.masks import ground_truth_dir, mask_reader
+from voc12.orientation import require_mask_orientation
+from voc12.threshold_choice import choose_threshold
 
-VOC12_ROOT = "data/VOCdevkit/VOC2012"
 SEED_DIR = "results/cpn/cam_{list}"
 OUT = "results/stage_table"
 
-# What masks say of themselves; make_masks.py's may be IRN's walked maps at another threshold. Masks from elsewhere say nothing.
+# What masks say of themselves; make_masks.py's may be IRN's walked maps at another threshold. Masks
+# from elsewhere say nothing.
 MASK_STAGES = {
     "AffinityNet mask": {AFF_MASK_STAGE},
     "IRN mask": {IRN_MASK_STAGE, CAM_MASK_STAGE},
@@ -46,28 +63,38 @@ FOLDERS = {
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The flags."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     data = parser.add_argument_group("data")
-    data.add_argument("--voc12_root", default=VOC12_ROOT, help="data set folder in VOC layout (default %(default)s)")
-    data.add_argument("--lists", nargs="+", default=("train", "val"), help=f"each a {LIST_HELP} (default train val)")
-    data.add_argument("--seed_dir", default=SEED_DIR, help="folder of CAM files (default %(default)s)")
+    add_root_flag(data)
+    data.add_argument(
+        "--lists",
+        nargs="+",
+        default=("train", "val"),
+        help=f"each a {LIST_HELP} (default train val)",
+    )
+    data.add_argument(
+        "--seed_dir", default=SEED_DIR, help="folder of CAM files (default %(default)s)"
+    )
+    add_cam_format_flag(data)
+    add_mask_values_flag(data)
     data.add_argument("--aff_dir", help="folder of AffinityNet's masks (default: no row)")
     data.add_argument("--irn_dir", help="folder of IRN's masks (default: no row)")
     data.add_argument("--seg_dir", help="folder of infer_seg.py's masks (default: no row)")
-    data.add_argument("--num_workers", type=non_negative_int, default=DEFAULT_WORKERS, help="processes (default %(default)s)")
+    add_workers_flag(data, "processes")
 
     evaluation = parser.add_argument_group("evaluation")
-    evaluation.add_argument(
-        "--absent",
-        choices=("zero", "skip"),
-        default="zero",
-        help="a class in neither prediction nor ground truth counts as 0, as released, or not at all (default %(default)s)",
-    )
+    add_absent_flag(evaluation, "zero")
     crf = parser.add_argument_group("dense CRF on seeds")
-    add_seed_crf_flags(crf, default="seam", threshold_default="the best threshold of the seeds themselves")
+    add_seed_crf_flags(
+        crf, default="seam", threshold_default="the best threshold of the seeds themselves"
+    )
 
     output = parser.add_argument_group("output")
-    output.add_argument("--out", default=OUT, help="the table's files without .md and .json (default %(default)s)")
+    output.add_argument(
+        "--out", default=OUT, help="the table's files without .md and .json (default %(default)s)"
+    )
     return parser.parse_args(argv)
 
 
@@ -75,38 +102,77 @@ def _folder(template: str, list_name: str) -> Path:
     return Path(template.replace("{list}", list_stem(list_name)))
 
 
-def evaluate_list(args: argparse.Namespace, name: str, classes: Sequence[str]) -> dict[str, Evaluation]:
+def evaluate_list(
+    args: argparse.Namespace, name: str, classes: Sequence[str]
+) -> dict[str, Evaluation]:
     """stage -> evaluation, of one list."""
     root = Path(args.voc12_root)
     ids = load_ids(root, name)
+    masks = ground_truth_dir(root)
+    require_masks(ids, masks)
+    given = [_folder(given, name) for given in (args.aff_dir, args.irn_dir, args.seg_dir) if given]
+    for folder in (masks, *given):
+        require_mask_orientation(root, ids, folder, args.exif, f"masks in {folder}")
+    paths = [masks / f"{image}.png" for image in ids]
+    truth = mask_reader(root, paths, classes, args.mask_values)
 
-    def evaluation_of(evaluate: Callable[..., Evaluation], folder: str) -> Callable[..., Evaluation]:
-        return partial(evaluate, ids, _folder(folder, name), root / MASK_DIR, classes, num_workers=args.num_workers)
+    def evaluation_of(
+        evaluate: Callable[..., Evaluation], folder: str
+    ) -> Callable[..., Evaluation]:
+        return partial(
+            evaluate,
+            ids,
+            _folder(folder, name),
+            masks,
+            classes,
+            num_workers=args.num_workers,
+            truth=truth,
+        )
 
-    seeds = evaluation_of(evaluate_cams, args.seed_dir)
+    folder = _folder(args.seed_dir, name)
+    cams = open_cam_folder(folder, args.cam_format, root, ids, classes, args.exif)
+    seeds = partial(evaluation_of(evaluate_cams, args.seed_dir), load=cams.load, exif=args.exif)
     rows = {"seed": seeds()}
     best = rows["seed"].thresholds[rows["seed"].best(args.absent)]
     auto = args.crf_threshold == AUTO
-    folder = _folder(args.seed_dir, name)
-    crf = seed_crf(args, bg_threshold=choose_threshold(root, ids, folder, args.num_workers) if auto else best)
+    crf = seed_crf(
+        args,
+        bg_threshold=choose_threshold(
+            root, ids, folder, args.num_workers, load=cams.load, exif=args.exif
+        )
+        if auto
+        else best,
+    )
     rows["seed + CRF"] = seeds(crf=crf, voc12_root=root, thresholds=(CRF_THRESHOLD,))
-    for stage, folder in (("AffinityNet mask", args.aff_dir), ("IRN mask", args.irn_dir), ("segmentation", args.seg_dir)):
+    for stage, folder in (
+        ("AffinityNet mask", args.aff_dir),
+        ("IRN mask", args.irn_dir),
+        ("segmentation", args.seg_dir),
+    ):
         if folder:
             rows[stage] = evaluation_of(evaluate_masks, folder)()
             if wrong := set(rows[stage].stages) - MASK_STAGES[stage]:
-                raise InputError(f"{_folder(folder, name)} holds masks of stage {min(wrong)}, given for the row {stage}")
+                raise InputError(
+                    f"{_folder(folder, name)} holds masks of stage {min(wrong)}, given for the row "
+                    f"{stage}"
+                )
     return rows
 
 
 def markdown(table: dict[str, dict[str, Evaluation]], absent: str) -> str:
-    """The table: a row for each stage, a column for each list; table: list -> stage -> evaluation."""
+    """The table: a row for each stage, a column for each list; table: list -> stage ->
+    evaluation.
+    """
     lists = list(table)
     lines = [
-        f"| mIoU (%), threshold | {' | '.join(f'{name} ({_images(table[name])} images)' for name in lists)} |",
+        "| mIoU (%), threshold | "
+        f"{' | '.join(f'{name} ({_images(table[name])} images)' for name in lists)} |",
         f"|---|{'---|' * len(lists)}",
     ]
     for stage in table[lists[0]]:
-        lines.append(f"| {stage} | {' | '.join(_cell(table[name][stage], absent) for name in lists)} |")
+        lines.append(
+            f"| {stage} | {' | '.join(_cell(table[name][stage], absent) for name in lists)} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -117,12 +183,13 @@ def _images(rows: dict[str, Evaluation]) -> int:
 def _cell(evaluation: Evaluation, absent: str) -> str:
     best = evaluation.best(absent)
     threshold = f", {evaluation.thresholds[best]:.2f}" if evaluation.thresholds else ""
-    return f"{evaluation.scores.miou(absent)[best]:.2f}{threshold}"
+    miou = evaluation.scores.miou(absent)[best]
+    return f"{with_interval(miou, evaluation.interval(best, absent))}{threshold}"
 
 
 def main(args: argparse.Namespace) -> None:
     """Evaluate every stage on every list, print the table and write it."""
-    root = require_dir(args.voc12_root, "--voc12_root", DATA_HELP)
+    root = require_root(args.voc12_root)
     classes = load_class_list(root)
     titles = [list_title(name) for name in args.lists]
     if twice := next((title for title in titles if titles.count(title) > 1), None):
@@ -137,7 +204,11 @@ def main(args: argparse.Namespace) -> None:
     print(text, end="")
     with atomic_write(f"{args.out}.md", "w") as file:
         file.write(text)
-    rows = [{"row": stage} | results(value, name, args.absent) for name in table for stage, value in table[name].items()]
+    rows = [
+        {"row": stage} | results(value, name, args.absent)
+        for name in table
+        for stage, value in table[name].items()
+    ]
     write_json(f"{args.out}.json", {"settings": session_settings(args), "rows": rows})
     print(f"table: {args.out}.md, numbers: {args.out}.json")
 

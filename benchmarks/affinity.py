@@ -1,12 +1,16 @@
-"""Where AffinityNet's masks lose points: the labels, the affinity, or the walk. By the real masks, so for looking only.
+"""Where AffinityNet's masks lose points: the labels, the affinity, or the walk. By the real masks,
+so for looking only.
 
-    python -m benchmarks.affinity --voc12_root PHOTOS --list animals_val:60 --cam_dir results/cpn/cam --weights results/aff/aff.pth \\
+    python -m benchmarks.affinity --voc12_root PHOTOS --list animals_val:60 \\
+        --cam_dir results/cpn/cam --weights results/aff/aff.pth \\
         --train_list animals_train_aug:40 --label_dir results/aff/labels
 
-Prints how much of the training labels is right; how well the affinity tells pairs within an object or within background from pairs across
-a border (AUC); and the mIoU (classes that occur) of the seeds and after the walk, over alphas, powers and steps, with the network's
-affinity and with that of the masks. --write_labels DIR writes labels from the real masks that pass for those in --label_dir:
-`train_aff.py --label_dir DIR` with the flags that made those then shows what the seeds' errors cost. Results: docs/LOG.md.
+Prints how much of the training labels is right; how well the affinity tells pairs within an object
+or within background from pairs across a border (AUC); and the mIoU (classes that occur) of the
+seeds and after the walk, over alphas, powers and steps, with the network's affinity and with that
+of the masks. --write_labels DIR writes labels from the real masks that pass for those in
+--label_dir: `train_aff.py --label_dir DIR` with the flags that made those then shows what the
+seeds' errors cost. Results: docs/log.
 """
 
 import argparse
@@ -20,49 +24,83 @@ import torch
 from scipy.stats import mannwhitneyu
 from torch import Tensor
 
-from infer_aff import PRESETS, image_affinity, image_mask
+from network.expansion_inference import WALKS as PRESETS
+from network.expansion_inference import image_affinity, image_mask
 from network.expansion_weights import load_affinity_net
-from tool.affinity import PairLabels, affinity_labels, fitting_radius, pair_labels, pair_offsets
-from tool.cam_file import CamFile
-from tool.crf import mask_values, prepend_background
 from tool.errors import run_script
-from tool.flags import non_negative_int, positive_number
-from tool.images import read_image, read_mask
+from tool.expand.affinity import (
+    AFFINITY_STRIDE,
+    PairLabels,
+    affinity_labels,
+    fitting_radius,
+    pair_labels,
+    pair_offsets,
+)
+from tool.expand.crf import mask_values, prepend_background
+from tool.expand.seed import find_seeds, load_seed
+from tool.expand.walk import scores_to_label
+from tool.file.cam_file import CamFile
+from tool.file.images import read_image, read_mask
+from tool.mask_values import IGNORE_LABEL
 from tool.metrics import confusion_matrix, iou_table
-from tool.progress import progress
-from tool.seed import find_seeds, load_seed
+from tool.run.flags import non_negative_int, positive_number
+from tool.run.progress import progress
 from tool.transforms import normalise, to_tensor
-from tool.walk import scores_to_label
-from voc12.constants import IGNORE_LABEL
-from voc12.expansion_data import AFFINITY_STRIDE
+from voc12.class_list import load_class_list
 from voc12.expansion_labels import load_scores, write_scores
-from voc12.lists import LIST_HELP, image_path, load_class_list, load_ids, mask_path
+from voc12.lists import LIST_HELP, image_path, load_ids, mask_path
 
-ACROSS = 0.02  # affinity that the masks give a pair across a border: nothing at any power that is tried
+ACROSS = (
+    0.02  # affinity that the masks give a pair across a border: nothing at any power that is tried
+)
 MOST_PAIRS = 10_000  # of each kind and image, for the AUC
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The flags."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--voc12_root", required=True, help="data set folder in VOC layout")
-    parser.add_argument("--list", default="val:60", help=f"{LIST_HELP}, for affinity and walk (default %(default)s)")
+    parser.add_argument(
+        "--list", default="val:60", help=f"{LIST_HELP}, for affinity and walk (default %(default)s)"
+    )
     parser.add_argument("--cam_dir", required=True, help="folder of CAM files of both lists")
     parser.add_argument("--weights", required=True, help="weights of train_aff.py")
-    parser.add_argument("--alphas", type=positive_number, nargs="+", default=(0.85, 1.1, 1.4), help="(default 0.85 1.1 1.4)")
-    parser.add_argument("--betas", type=positive_number, nargs="+", default=(4, 8, 16), help="(default 4 8 16)")
-    parser.add_argument("--logts", type=non_negative_int, nargs="+", default=(4, 6, 8), help="(default 4 6 8)")
-    parser.add_argument("--train_list", default="train_aug:40", help=f"{LIST_HELP}, for labels (default %(default)s)")
-    parser.add_argument("--label_dir", help="folder of its score files (default: no line about labels)")
     parser.add_argument(
-        "--write_labels", help="folder for score files from the real masks, of the whole --train_list (default: none)"
+        "--alphas",
+        type=positive_number,
+        nargs="+",
+        default=(0.85, 1.1, 1.4),
+        help="(default 0.85 1.1 1.4)",
+    )
+    parser.add_argument(
+        "--betas", type=positive_number, nargs="+", default=(4, 8, 16), help="(default 4 8 16)"
+    )
+    parser.add_argument(
+        "--logts", type=non_negative_int, nargs="+", default=(4, 6, 8), help="(default 4 6 8)"
+    )
+    parser.add_argument(
+        "--train_list",
+        default="train_aug:40",
+        help=f"{LIST_HELP}, for labels (default %(default)s)",
+    )
+    parser.add_argument(
+        "--label_dir", help="folder of its score files (default: no line about labels)"
+    )
+    parser.add_argument(
+        "--write_labels",
+        help="folder for score files from the real masks, of the whole --train_list (default: "
+        "none)",
     )
     return parser.parse_args(argv)
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """An image: its seed, the network's affinity (P, S), the mask (H, W) and what the mask says of the pairs, (P, S) each."""
+    """An image: its seed, the network's affinity (P, S), the mask (H, W) and what the mask says of
+    the pairs, (P, S) each.
+    """
 
     seed: CamFile
     affinity: Tensor
@@ -70,12 +108,19 @@ class Sample:
     pairs: PairLabels
 
 
-def load_samples(args: argparse.Namespace, ids: Sequence[str], classes: Sequence[str]) -> list[Sample]:
+def load_samples(
+    args: argparse.Namespace, ids: Sequence[str], classes: Sequence[str]
+) -> list[Sample]:
     """The samples of a list."""
     net, _ = load_affinity_net(args.weights)
     samples = []
-    for name, path in zip(progress(ids, desc="affinity", unit="img"), find_seeds(args.cam_dir, ids), strict=True):
-        image, mask = read_image(image_path(args.voc12_root, name)), read_mask(mask_path(args.voc12_root, name))
+    for name, path in zip(
+        progress(ids, desc="affinity", unit="img"), find_seeds(args.cam_dir, ids), strict=True
+    ):
+        image, mask = (
+            read_image(image_path(args.voc12_root, name)),
+            read_mask(mask_path(args.voc12_root, name)),
+        )
         affinity = image_affinity(net, to_tensor(normalise(image, net.mean, net.std)), "fp32")
         seed = load_seed(path, image.shape[:2], classes)
         samples.append(Sample(seed, affinity, mask, mask_pairs(mask)))
@@ -83,8 +128,12 @@ def load_samples(args: argparse.Namespace, ids: Sequence[str], classes: Sequence
 
 
 def mask_cells(mask: np.ndarray) -> np.ndarray:
-    """The mask (H, W) at AffinityNet's cells, (ceil(H / 8), ceil(W / 8)): the pixel in the middle of each, 255 outside the image."""
-    padded = np.pad(mask, [(0, -side % AFFINITY_STRIDE) for side in mask.shape], constant_values=IGNORE_LABEL)
+    """The mask (H, W) at AffinityNet's cells, (ceil(H / 8), ceil(W / 8)): the pixel in the middle
+    of each, 255 outside the image.
+    """
+    padded = np.pad(
+        mask, [(0, -side % AFFINITY_STRIDE) for side in mask.shape], constant_values=IGNORE_LABEL
+    )
     return padded[AFFINITY_STRIDE // 2 :: AFFINITY_STRIDE, AFFINITY_STRIDE // 2 :: AFFINITY_STRIDE]
 
 
@@ -96,12 +145,16 @@ def mask_pairs(mask: np.ndarray) -> PairLabels:
 
 
 def mask_affinity(sample: Sample) -> Tensor:
-    """The affinity (P, S) that the mask has: 1 within an object or background, ACROSS across a border, 0 where it says nothing."""
+    """The affinity (P, S) that the mask has: 1 within an object or background, ACROSS across a
+    border, 0 where it says nothing.
+    """
     return (sample.pairs.fg_pos | sample.pairs.bg_pos).float() + ACROSS * sample.pairs.neg.float()
 
 
 def separation(samples: Sequence[Sample], kind: str) -> float:
-    """The share of (pair of kind "fg_pos" or "bg_pos", pair across a border) of which the first has more affinity: the AUC."""
+    """The share of (pair of kind "fg_pos" or "bg_pos", pair across a border) of which the first has
+    more affinity: the AUC.
+    """
     found = {name: [] for name in (kind, "neg")}
     for sample in samples:
         for name, values in found.items():
@@ -113,16 +166,25 @@ def separation(samples: Sequence[Sample], kind: str) -> float:
 
 def score(samples: Sequence[Sample], label: Callable[[Sample], Tensor], num_classes: int) -> float:
     """mIoU over the classes that occur, percent, of label(sample), (H, W)."""
-    confusion = sum(confusion_matrix(label(sample).numpy(), sample.mask, num_classes) for sample in samples)
+    confusion = sum(
+        confusion_matrix(label(sample).numpy(), sample.mask, num_classes) for sample in samples
+    )
     return float(iou_table(confusion[None]).miou_skip[0])
 
 
-def walk_score(samples: Sequence[Sample], affinity: Callable[[Sample], Tensor], num_classes: int, **walk: float) -> float:
+def walk_score(
+    samples: Sequence[Sample], affinity: Callable[[Sample], Tensor], num_classes: int, **walk: float
+) -> float:
     """The score after SEAM's walk with other settings."""
     chosen = replace(PRESETS["seam"], **walk)
 
     def label(sample: Sample) -> Tensor:
-        return image_mask(torch.from_numpy(sample.seed.cam), torch.from_numpy(sample.seed.keys), affinity(sample), chosen)
+        return image_mask(
+            torch.from_numpy(sample.seed.cam),
+            torch.from_numpy(sample.seed.keys),
+            affinity(sample),
+            chosen,
+        )
 
     return score(samples, label, num_classes)
 
@@ -144,21 +206,31 @@ def label_keys(path: Path) -> np.ndarray:
 
 
 def label_quality(args: argparse.Namespace, ids: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """ "foreground" and "background" -> (share of the cells that are labelled so, share of these that are right)."""
+    """ "foreground" and "background" -> (share of the cells that are labelled so, share of these
+    that are right).
+    """
     counts = {"foreground": np.zeros(2), "background": np.zeros(2)}
     cells = 0
     for name in ids:
         path = Path(args.label_dir) / f"{name}.npz"
         low, high, _ = load_scores(path)
-        label = affinity_labels(torch.from_numpy(low), torch.from_numpy(high), AFFINITY_STRIDE).numpy()
+        label = affinity_labels(
+            torch.from_numpy(low), torch.from_numpy(high), AFFINITY_STRIDE
+        ).numpy()
         values = mask_values(label_keys(path))
         truth = mask_cells(read_mask(mask_path(args.voc12_root, name)))
         known = truth != IGNORE_LABEL
         cells += known.sum()
-        for part, labelled in (("foreground", (label > 0) & (label != IGNORE_LABEL)), ("background", label == 0)):
+        for part, labelled in (
+            ("foreground", (label > 0) & (label != IGNORE_LABEL)),
+            ("background", label == 0),
+        ):
             chosen = known & labelled
             counts[part] += chosen.sum(), (values[label[chosen]] == truth[chosen]).sum()
-    return {part: (labelled / cells, right / max(labelled, 1)) for part, (labelled, right) in counts.items()}
+    return {
+        part: (labelled / cells, right / max(labelled, 1))
+        for part, (labelled, right) in counts.items()
+    }
 
 
 def write_mask_labels(args: argparse.Namespace, ids: Sequence[str]) -> None:
@@ -167,9 +239,9 @@ def write_mask_labels(args: argparse.Namespace, ids: Sequence[str]) -> None:
         path = Path(args.label_dir) / f"{name}.npz"
         _, _, meta = load_scores(path)
         keys = label_keys(path)
-        scores = np.stack([read_mask(mask_path(args.voc12_root, name)) == value for value in mask_values(keys)]).astype(
-            np.float32
-        )
+        scores = np.stack(
+            [read_mask(mask_path(args.voc12_root, name)) == value for value in mask_values(keys)]
+        ).astype(np.float32)
         write_scores(Path(args.write_labels) / f"{name}.npz", keys, scores, scores, meta)
 
 
@@ -181,15 +253,33 @@ def main(args: argparse.Namespace) -> None:
         write_mask_labels(args, train_ids)
     if args.label_dir:
         for part, (labelled, right) in label_quality(args, train_ids).items():
-            print(f"labels, {args.train_list}: {part} {100 * labelled:.0f} % of the cells, {100 * right:.0f} % of these right")
+            print(
+                f"labels, {args.train_list}: {part} {100 * labelled:.0f} % of the cells, "
+                f"{100 * right:.0f} % of these right"
+            )
     samples = load_samples(args, load_ids(args.voc12_root, args.list), classes)
     num_classes = len(classes) + 1
-    print(f"AUC, {args.list}: foreground {separation(samples, 'fg_pos'):.3f}, background {separation(samples, 'bg_pos'):.3f}")
-    print(f"seeds: {', '.join(f'{seed_score(samples, alpha, num_classes):.2f} @ alpha {alpha:g}' for alpha in args.alphas)}")
-    for name, affinity in (("the masks'", mask_affinity), ("the network's", lambda sample: sample.affinity)):
+    print(
+        f"AUC, {args.list}: foreground {separation(samples, 'fg_pos'):.3f}, background "
+        f"{separation(samples, 'bg_pos'):.3f}"
+    )
+    scores = {alpha: seed_score(samples, alpha, num_classes) for alpha in args.alphas}
+    print(
+        "seeds: " + ", ".join(f"{score:.2f} @ alpha {alpha:g}" for alpha, score in scores.items())
+    )
+    for name, affinity in (
+        ("the masks'", mask_affinity),
+        ("the network's", lambda sample: sample.affinity),
+    ):
         for logt, beta in itertools.product(args.logts, args.betas):
-            scores = (walk_score(samples, affinity, num_classes, alpha=a, beta=beta, logt=logt) for a in args.alphas)
-            text = ", ".join(f"{value:.2f} @ alpha {alpha:g}" for alpha, value in zip(args.alphas, scores, strict=True))
+            scores = (
+                walk_score(samples, affinity, num_classes, alpha=a, beta=beta, logt=logt)
+                for a in args.alphas
+            )
+            text = ", ".join(
+                f"{value:.2f} @ alpha {alpha:g}"
+                for alpha, value in zip(args.alphas, scores, strict=True)
+            )
             print(f"{name} affinity, beta {beta:g}, {2**logt} steps: {text}", flush=True)
 
 

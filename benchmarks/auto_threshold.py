@@ -1,12 +1,16 @@
-"""How far thresholds that are chosen without masks are from the best one: every idea, on folders of CAM files.
+"""How far thresholds that are chosen without masks are from the best one: every idea, on folders of
+CAM files.
 
-    python -m benchmarks.auto_threshold --voc12_root PHOTOS --list animals_val results/cam/cam_val results/cpn/cam_val
-    python -m benchmarks.auto_threshold --voc12_root PHOTOS --list animals_val results/cpn/cam_val --parts 100 50 25
+    python -m benchmarks.auto_threshold --voc12_root PHOTOS \\
+        --list animals_val results/cam/cam_val results/cpn/cam_val
+    python -m benchmarks.auto_threshold --voc12_root PHOTOS --list animals_val \\
+        results/cpn/cam_val --parts 100 50 25
 
-Prints for each folder and method the threshold, the mIoU there and the distance to the best mIoU of the sweep (classes that occur
-nowhere left out), then a line a method over all folders. --parts N adds how far auto is from the best of the whole list when it sees N
-random images of it, and how far the hard switch between its two rules was that it had before. --crf adds the agreement with the dense CRF,
-seconds an image. Results: docs/LOG.md.
+Prints for each folder and method the threshold, the mIoU there and the distance to the best mIoU of
+the sweep (classes that occur nowhere left out), then a line a method over all folders. --parts N
+adds how far auto is from the best of the whole list when it sees N random images of it, and how far
+the hard switch between its two rules was that it had before. --crf adds the agreement with the
+dense CRF, seconds an image. Results: docs/log.
 """
 
 import argparse
@@ -19,16 +23,17 @@ import cv2
 import numpy as np
 from skimage import filters
 
-from evaluation_cam import evaluate_cams
 from tool.auto_threshold import OFFSET, SIDE, THRESHOLDS, Evidence, highest, image_evidence
-from tool.cam_file import find_cam, load_cam
-from tool.crf import CRF_SETTINGS, crf_labels, named_settings, threshold_label
 from tool.errors import run_script
-from tool.flags import non_negative_int, positive_int
-from tool.images import read_image
-from voc12.auto_threshold import MAX_IMAGES
+from tool.expand.crf import CRF_SETTINGS, crf_labels, named_settings, threshold_label
+from tool.file.cam_file import find_cam, load_cam
+from tool.file.images import read_image
+from tool.run.flags import non_negative_int, positive_int
+from voc12.class_list import load_class_list
 from voc12.constants import MASK_DIR
-from voc12.lists import image_path, load_class_list, load_ids
+from voc12.evaluation import evaluate_cams
+from voc12.lists import image_path, load_ids
+from voc12.threshold_choice import MAX_IMAGES
 
 CRF_THRESHOLDS = np.arange(0.1, 0.95, 0.1)
 COLOUR_LEVELS = (0.35, 0.5)
@@ -37,20 +42,42 @@ OFFSETS = (OFFSET, 0.7)
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The flags."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("predict_dirs", nargs="+", type=Path, help="folders of CAM files")
     parser.add_argument("--voc12_root", required=True, help="data set folder in VOC layout")
-    parser.add_argument("--list", default="val", help="list file, or its name (default %(default)s)")
     parser.add_argument(
-        "--images", type=positive_int, default=MAX_IMAGES, help="images that choose, evenly spread (default %(default)s)"
+        "--list", default="val", help="list file, or its name (default %(default)s)"
     )
-    parser.add_argument("--num_workers", type=non_negative_int, default=1, help="processes of the sweep (default %(default)s)")
-    parser.add_argument("--parts", type=positive_int, nargs="+", default=(), metavar="N", help="sizes of parts to choose from")
-    parser.add_argument("--crf", action="store_true", help="try the agreement with the dense CRF too")
+    parser.add_argument(
+        "--images",
+        type=positive_int,
+        default=MAX_IMAGES,
+        help="images that choose, evenly spread (default %(default)s)",
+    )
+    parser.add_argument(
+        "--num_workers",
+        type=non_negative_int,
+        default=1,
+        help="processes of the sweep (default %(default)s)",
+    )
+    parser.add_argument(
+        "--parts",
+        type=positive_int,
+        nargs="+",
+        default=(),
+        metavar="N",
+        help="sizes of parts to choose from",
+    )
+    parser.add_argument(
+        "--crf", action="store_true", help="try the agreement with the dense CRF too"
+    )
     return parser.parse_args(argv)
 
 
-Pictures = list[tuple[np.ndarray, np.ndarray]]  # (photograph, maps of its classes), both reduced to SIDE
+# (photograph, maps of its classes), both reduced to SIDE
+Pictures = list[tuple[np.ndarray, np.ndarray]]
 
 
 def load_pictures(root: str, ids: list[str], folder: Path) -> Pictures:
@@ -63,14 +90,18 @@ def load_pictures(root: str, ids: list[str], folder: Path) -> Pictures:
             scale = SIDE / max(image.shape[:2])
             size = [max(2, round(side * scale)) for side in image.shape[1::-1]]
             small = np.stack([cv2.resize(map_, size, interpolation=cv2.INTER_AREA) for map_ in cam])
-            pictures.append((cv2.resize(image, size, interpolation=cv2.INTER_AREA), small.clip(0, 1)))
+            pictures.append(
+                (cv2.resize(image, size, interpolation=cv2.INTER_AREA), small.clip(0, 1))
+            )
     return pictures
 
 
 # ============ methods: pictures and their evidence -> threshold ============
 def of_histogram(method: Callable[[np.ndarray], float]) -> Callable[[Pictures, Evidence], float]:
     """A threshold of grey values, on the largest score of every pixel of all pictures."""
-    return lambda pictures, _: float(method(np.concatenate([cam.max(axis=0).ravel() for _, cam in pictures])))
+    return lambda pictures, _: float(
+        method(np.concatenate([cam.max(axis=0).ravel() for _, cam in pictures]))
+    )
 
 
 def mean_otsu(pictures: Pictures, _evidence: Evidence) -> float:
@@ -80,7 +111,11 @@ def mean_otsu(pictures: Pictures, _evidence: Evidence) -> float:
 
 def mean_class_otsu(pictures: Pictures, _evidence: Evidence) -> float:
     """The mean of each class map's Otsu threshold."""
-    return float(np.mean([filters.threshold_otsu(map_) for _, cam in pictures for map_ in cam if map_.max() > 0]))
+    return float(
+        np.mean(
+            [filters.threshold_otsu(map_) for _, cam in pictures for map_ in cam if map_.max() > 0]
+        )
+    )
 
 
 def of_curve(curve: Callable[[Evidence], np.ndarray]) -> Callable[[Pictures, Evidence], float]:
@@ -91,8 +126,9 @@ def of_curve(curve: Callable[[Evidence], np.ndarray]) -> Callable[[Pictures, Evi
 def colour_share(level: float) -> Callable[[Pictures, Evidence], float]:
     """Where the share of pixels of this score that look like foreground falls under level.
 
-    Colour histograms of the highest tenth and the lowest three tenths of each picture's scores stand for foreground and background;
-    blocks of 16 pixels that gave a histogram are judged by the other half's.
+    Colour histograms of the highest tenth and the lowest three tenths of each picture's scores
+    stand for foreground and background; blocks of 16 pixels that gave a histogram are judged by the
+    other half's.
     """
 
     def threshold(pictures: Pictures, _evidence: Evidence) -> float:
@@ -112,7 +148,10 @@ def colour_share(level: float) -> Callable[[Pictures, Evidence], float]:
                 looks = (high / (low + high))[colours]
                 where = ~part
                 bins = (score[where] * 50).astype(int).clip(0, 49)
-                sums += [np.bincount(bins, weights=looks[where], minlength=50), np.bincount(bins, minlength=50)]
+                sums += [
+                    np.bincount(bins, weights=looks[where], minlength=50),
+                    np.bincount(bins, minlength=50),
+                ]
                 ends += [[looks[core & where].sum(), (core & where).sum()] for core in cores]
         low, high = ends[:, 0] / ends[:, 1]
         excess = (sums[0] - low * sums[1]) / (high - low) - level * sums[1]
@@ -129,21 +168,35 @@ def _histogram(colours: np.ndarray) -> np.ndarray:
 
 
 def crf_agreement(pictures: Pictures, _evidence: Evidence) -> float:
-    """Where thresholded masks agree best with what the dense CRF makes of them: mean IoU of foreground and background."""
-    settings = named_settings("seam", iterations=5, bilateral_sxy=CRF_SETTINGS["seam"].bilateral_sxy * SIDE / 500)
+    """Where thresholded masks agree best with what the dense CRF makes of them: mean IoU of
+    foreground and background.
+    """
+    settings = named_settings(
+        "seam", iterations=5, bilateral_sxy=CRF_SETTINGS["seam"].bilateral_sxy * SIDE / 500
+    )
     agreement = []
     for threshold in CRF_THRESHOLDS:
         counts = np.zeros(4)
         for image, cam in pictures:
             label = threshold_label(cam, threshold)
-            before, after = label > 0, crf_labels(image, label, len(cam) + 1, settings).argmax(axis=0) > 0
-            counts += [(before & after).sum(), (before | after).sum(), (~before & ~after).sum(), (~before | ~after).sum()]
+            before, after = (
+                label > 0,
+                crf_labels(image, label, len(cam) + 1, settings).argmax(axis=0) > 0,
+            )
+            counts += [
+                (before & after).sum(),
+                (before | after).sum(),
+                (~before & ~after).sum(),
+                (~before | ~after).sum(),
+            ]
         agreement.append(counts[0] / counts[1] + counts[2] / counts[3])
     return float(CRF_THRESHOLDS[int(np.argmax(agreement))])
 
 
 def by_photograph(offset: float) -> Callable[[Pictures, Evidence], float]:
-    """information * (contrast - offset) formed in each photograph, as auto has it for maps that follow edges, whatever the map."""
+    """information * (contrast - offset) formed in each photograph, as auto has it for maps that
+    follow edges, whatever the map.
+    """
     return of_curve(lambda evidence: evidence.agreement - offset * evidence.information)
 
 
@@ -153,7 +206,9 @@ def all_together(offset: float) -> Callable[[Pictures, Evidence], float]:
 
 
 def hard_switch(_pictures: Pictures, evidence: Evidence) -> float:
-    """auto as it was: one of its two rules by the contrast of all outlines together, and half of the way to Otsu's threshold."""
+    """auto as it was: one of its two rules by the contrast of all outlines together, and half of
+    the way to Otsu's threshold.
+    """
     peak = highest(evidence.information)
     if evidence.contrast()[peak] >= 1.1:
         return float(THRESHOLDS[highest(evidence.agreement - OFFSET * evidence.information)])
@@ -161,11 +216,21 @@ def hard_switch(_pictures: Pictures, evidence: Evidence) -> float:
     return float(THRESHOLDS[(peak + int(otsu * 100)) // 2])
 
 
-def part_gaps(evidence: Sequence[Evidence], miou: np.ndarray, size: int, draws: int = 15) -> dict[str, list[float]]:
-    """method -> how far below the best of miou (at 0.00, 0.01, ..., of the whole list) it is with size random images of the list."""
+def part_gaps(
+    evidence: Sequence[Evidence], miou: np.ndarray, size: int, draws: int = 15
+) -> dict[str, list[float]]:
+    """method -> how far below the best of miou (at 0.00, 0.01, ..., of the whole list) it is with
+    size random images of the list.
+    """
     rng, gaps = np.random.default_rng(0), {"auto": [], "hard switch": []}
     for _ in range(draws):
-        part = reduce(add, (evidence[index] for index in rng.choice(len(evidence), min(size, len(evidence)), replace=False)))
+        part = reduce(
+            add,
+            (
+                evidence[index]
+                for index in rng.choice(len(evidence), min(size, len(evidence)), replace=False)
+            ),
+        )
         for name, found in gaps.items():
             found.append(float(miou.max() - miou[round(100 * METHODS[name]([], part))]))
     return gaps
@@ -197,7 +262,9 @@ def main(args: argparse.Namespace) -> None:
     parts: dict[tuple[int, str], list[float]] = {}
     for folder in args.predict_dirs:
         gt_dir = Path(args.voc12_root) / MASK_DIR
-        miou = evaluate_cams(ids, folder, gt_dir, classes, num_workers=args.num_workers).scores.miou_skip
+        miou = evaluate_cams(
+            ids, folder, gt_dir, classes, num_workers=args.num_workers
+        ).scores.miou_skip
         best = int(miou.argmax())
         print(f"{folder}, {args.list}, {len(ids)} images: best {miou[best]:.2f} @ {best / 100:.2f}")
         pictures = load_pictures(args.voc12_root, ids[:: -(-len(ids) // args.images)], folder)
@@ -216,7 +283,10 @@ def main(args: argparse.Namespace) -> None:
         print(f"  {name:30} {np.mean(values):6.2f}  {max(values):6.2f}")
     for (size, name), values in parts.items():
         high = np.quantile(values, 0.95)
-        print(f"parts of {size}, {name}: mean {np.mean(values):.2f}, 95 of 100 under {high:.2f}, {max(values):.2f} at most")
+        print(
+            f"parts of {size}, {name}: mean {np.mean(values):.2f}, 95 of 100 under {high:.2f}, "
+            f"{max(values):.2f} at most"
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""What the benchmarks share: timing in turn, the machine in words, peak memory, and the Markdown section each of them prints."""
+"""What the benchmarks share: timing in turn, the machine in words, peak memory, and the Markdown
+section each of them prints.
+"""
 
 import argparse
 import datetime
@@ -19,15 +21,20 @@ from typing import Any
 
 import torch
 
-from tool.run_log import provenance
+from tool.run.run_log import provenance
 from voc12.lists import load_ids
-from voc12.sample import make_sample
+from voc12.sample.make import make_sample
 
 
 def seconds_in_turn(
-    functions: dict[str, Callable[[], Any]], rounds: int, device: torch.device | None = None, warm_up: bool = True
+    functions: dict[str, Callable[[], Any]],
+    rounds: int,
+    device: torch.device | None = None,
+    warm_up: bool = True,
 ) -> dict[str, float]:
-    """The median seconds of each function; all run once to warm up, unless told not to, then in turn, `rounds` times."""
+    """The median seconds of each function; all run once to warm up, unless told not to, then in
+    turn, `rounds` times.
+    """
     times: dict[str, list[float]] = {name: [] for name in functions}
     for number in range(rounds + warm_up):
         for name, function in functions.items():
@@ -47,7 +54,9 @@ def _synchronise(device: torch.device | None) -> None:
 
 
 def measure_apart(module: str, *words: object) -> dict[str, Any]:
-    """What `python -m module words` prints as JSON: a process of its own, for its peak memory or its allocator."""
+    """What `python -m module words` prints as JSON: a process of its own, for its peak memory or
+    its allocator.
+    """
     command = [sys.executable, "-m", module, *map(str, words)]
     run = subprocess.run(command, capture_output=True, text=True)
     if run.returncode:
@@ -66,18 +75,24 @@ def machine() -> str:
     processor = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
-        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.split(":", 1)[1].strip()
+            for line in info.read_text().splitlines()
+            if line.startswith("model name")
+        ]
         processor = names[0] if names else processor
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     known = provenance()
     versions = ", ".join(f"{name} {version}" for name, version in known["versions"].items())
     return (
-        f"{datetime.date.today().isoformat()}; {os.cpu_count()} cores of {processor}, {gpu}, torch on {torch.get_num_threads()} threads; "
-        f"{versions}; commit {known['commit'][:12]}; medians"
+        f"{datetime.date.today().isoformat()}; {os.cpu_count()} cores of {processor}, {gpu}, torch "
+        f"on {torch.get_num_threads()} threads; {versions}; commit {known['commit'][:12]}; medians"
     )
 
 
-def section(title: str, command: str, header: Sequence[str], rows: Sequence[Sequence[object]], words: str) -> str:
+def section(
+    title: str, command: str, header: Sequence[str], rows: Sequence[Sequence[object]], words: str
+) -> str:
     """A section of RESULTS.md: heading, machine and command, a table, and what it means."""
     lines = [f"## {title}", "", f"{machine()}. `{command}`", ""]
     lines += [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
@@ -88,9 +103,13 @@ def section(title: str, command: str, header: Sequence[str], rows: Sequence[Sequ
 def add_photographs_flag(parser: argparse.ArgumentParser) -> None:
     """--voc12_root and --list."""
     parser.add_argument(
-        "--voc12_root", help="photographs in VOC layout (default: the sample data set, drawn into a temporary folder)"
+        "--voc12_root",
+        help="photographs in VOC layout (default: the sample data set, drawn into a temporary "
+        "folder)",
     )
-    parser.add_argument("--list", default="train", help="list of --voc12_root (default %(default)s)")
+    parser.add_argument(
+        "--list", default="train", help="list of --voc12_root (default %(default)s)"
+    )
 
 
 def photographs(args: argparse.Namespace, count: int) -> tuple[Path, list[str], str]:
@@ -98,8 +117,11 @@ def photographs(args: argparse.Namespace, count: int) -> tuple[Path, list[str], 
     if args.voc12_root:
         root, what = Path(args.voc12_root), "photographs"
     else:
-        root, what = Path(tempfile.gettempdir()) / f"cpn_benchmark_sample_{count}", "images of the sample data set"
-        make_sample(root, images=count, val_images=1)
+        root, what = (
+            Path(tempfile.gettempdir()) / f"cpn_benchmark_sample_{count}",
+            "images of the sample data set",
+        )
+        make_sample(root, images=count, val_images=1, classes="voc")
     ids = load_ids(root, args.list)
     ids = ids[:: max(1, len(ids) // count)][:count]
     return root, ids, f"{len(ids)} {what}"

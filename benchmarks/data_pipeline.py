@@ -1,4 +1,5 @@
-"""The loader of a CPN training: what a sample costs by stage, samples a second, and how long the training step waits for data.
+"""The loader of a CPN training: what a sample costs by stage, samples a second, and how long the
+training step waits for data.
 
 python -m benchmarks.data_pipeline --voc12_root DIR
 """
@@ -17,15 +18,16 @@ import torch
 
 from benchmarks.common import add_photographs_flag, photographs, section
 from network import build_cpn
-from tool.device import autocast, choose_device
+from network.cam_steps import train_cpn_step
 from tool.errors import run_script
-from tool.images import read_image
+from tool.file.images import read_image
+from tool.file.region_cache import RegionCache
 from tool.patches import PatchMask
-from tool.region_cache import RegionCache
+from tool.run.device import autocast, choose_device
+from tool.run.flags import positive_int, worker_count
+from tool.run.trainer import to_device
 from tool.schedule import build_optimizer
-from tool.trainer import to_device
 from tool.transforms import TrainTransform, View, colour_jitter, resize
-from train_cpn import train_cpn_step
 from voc12.dataset import TrainSet, epoch_loader
 from voc12.lists import image_path
 
@@ -35,20 +37,46 @@ NUM_CLASSES = 20
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The flags."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_photographs_flag(parser)
-    parser.add_argument("--images", type=int, default=64, help="photographs (default %(default)s)")
+    parser.add_argument(
+        "--images", type=positive_int, default=64, help="photographs (default %(default)s)"
+    )
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default %(default)s)")
-    parser.add_argument("--backbone", default="efficientnet_lite0", help="network of the training loop (default %(default)s)")
-    parser.add_argument("--batch_size", type=int, default=8, help="of the training loop (default %(default)s)")
-    parser.add_argument("--crop_size", type=int, default=224, help="of the training loop, pixels (default %(default)s)")
-    parser.add_argument("--precision", default="fp32", help="of the training loop, fp32 or bf16 (default %(default)s)")
-    parser.add_argument("--num_workers", type=int, default=2, help="loader processes (default %(default)s)")
+    parser.add_argument(
+        "--backbone",
+        default="efficientnet_lite0",
+        help="network of the training loop (default %(default)s)",
+    )
+    parser.add_argument(
+        "--batch_size",
+        type=positive_int,
+        default=8,
+        help="of the training loop (default %(default)s)",
+    )
+    parser.add_argument(
+        "--crop_size",
+        type=positive_int,
+        default=224,
+        help="of the training loop, pixels (default %(default)s)",
+    )
+    parser.add_argument(
+        "--precision",
+        default="fp32",
+        help="of the training loop, fp32 or bf16 (default %(default)s)",
+    )
+    parser.add_argument(
+        "--num_workers", type=worker_count, default=2, help="loader processes (default %(default)s)"
+    )
     return parser.parse_args(argv)
 
 
 def sample_set(root: Path, ids: list[str], crop_size: int, folder: str) -> TrainSet:
-    """Training samples of crops of a size, long sides from once to 1.7 times of it as released; superpixels kept in folder."""
+    """Training samples of crops of a size, long sides from once to 1.7 times of it as released;
+    superpixels kept in folder.
+    """
     resize_long = (crop_size, round(crop_size * 768 / 448))
     transform = TrainTransform(MEAN, STD, crop_size, resize_long)
     labels = np.eye(NUM_CLASSES, dtype=np.float32)[np.arange(len(ids)) % NUM_CLASSES]
@@ -57,7 +85,9 @@ def sample_set(root: Path, ids: list[str], crop_size: int, folder: str) -> Train
 
 
 def stage_seconds(data: TrainSet) -> dict[str, float]:
-    """The median seconds of each stage of a sample, on this core, and of a whole one; superpixels already kept."""
+    """The median seconds of each stage of a sample, on this core, and of a whole one; superpixels
+    already kept.
+    """
     times: dict[str, list[float]] = {}
 
     def timed(stage: str, function: Callable, *arguments: object) -> Any:
@@ -66,7 +96,9 @@ def stage_seconds(data: TrainSet) -> dict[str, float]:
         times.setdefault(stage, []).append(time.perf_counter() - start)
         return result
 
-    def cp_mask(photograph: np.ndarray, crop: np.ndarray, view: View, rng: np.random.Generator) -> None:
+    def cp_mask(
+        photograph: np.ndarray, crop: np.ndarray, view: View, rng: np.random.Generator
+    ) -> None:
         data.patch_mask(crop, rng, data.regions.crop(photograph, view))
 
     still = replace(data.transform, jitter=(0, 0, 0, 0))
@@ -75,19 +107,31 @@ def stage_seconds(data: TrainSet) -> dict[str, float]:
         photograph = timed("decode", read_image, image_path(data.voc12_root, name))
         crop, view = still.with_view(photograph, np.random.default_rng(index))
         small = timed("resize", resize, photograph, view.height, view.width)
-        timed("colour jitter", colour_jitter, small, data.transform.jitter, np.random.default_rng(index))
+        timed(
+            "colour jitter",
+            colour_jitter,
+            small,
+            data.transform.jitter,
+            np.random.default_rng(index),
+        )
         timed("CP mask", cp_mask, photograph, crop, view, np.random.default_rng(index))
         timed("whole sample", data.__getitem__, (0, index))
     return {name: median(values) for name, values in times.items()}
 
 
 def training_loop(args: argparse.Namespace, data: TrainSet) -> tuple[float, float]:
-    """(images a second, fraction of the time that the step waits for its batch), the first two steps left out."""
+    """(images a second, fraction of the time that the step waits for its batch), the first two
+    steps left out.
+    """
     device = choose_device(args.device)
     net = build_cpn(args.backbone).to(device, memory_format=torch.channels_last).train()
     optimizer, _ = build_optimizer(net, 0.01, 5e-4, 5e-4, max_step=1000)
     waited, computed = [], []
-    batches = iter(epoch_loader(data, args.batch_size, 0, args.num_workers, pin_memory=device.type == "cuda")(0, 0))
+    batches = iter(
+        epoch_loader(data, args.batch_size, 0, args.num_workers, pin_memory=device.type == "cuda")(
+            0, 0
+        )
+    )
     while True:
         start = time.perf_counter()
         batch = next(batches, None)
@@ -114,7 +158,13 @@ def main(args: argparse.Namespace) -> None:
             stages = stage_seconds(sample_set(root, ids, crop_size, folder))
             whole = stages.pop("whole sample")
             stages["crop, normalisation, tensors"] = max(0.0, whole - sum(stages.values()))
-            rows.append([crop_size, f"{1 / whole:.0f}", *(f"{1e3 * seconds:.1f}" for seconds in stages.values())])
+            rows.append(
+                [
+                    crop_size,
+                    f"{1 / whole:.0f}",
+                    *(f"{1e3 * seconds:.1f}" for seconds in stages.values()),
+                ]
+            )
         speed, waiting = training_loop(args, sample_set(root, ids, args.crop_size, folder))
     print(
         section(
@@ -122,8 +172,9 @@ def main(args: argparse.Namespace) -> None:
             f"python -m benchmarks.data_pipeline --voc12_root DIR --device {args.device}",
             ["crop", "samples/s a core", *(f"{name}, ms" for name in stages)],
             rows,
-            f"{what}. In a training of {args.backbone} (crop {args.crop_size}, batch {args.batch_size}, {args.precision}, "
-            f"{args.num_workers} workers, {args.device}) at {speed:.2g} images/s the step waits for data {waiting:.1%} of the time.",
+            f"{what}. In a training of {args.backbone} (crop {args.crop_size}, batch "
+            f"{args.batch_size}, {args.precision}, {args.num_workers} workers, {args.device}) at "
+            f"{speed:.2g} images/s the step waits for data {waiting:.1%} of the time.",
         )
     )
 

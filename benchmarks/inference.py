@@ -1,10 +1,12 @@
-"""CAM of one photograph at four scales with flips: the naive way against ours, seconds and peak memory.
+"""CAM of one photograph at four scales with flips: the naive way against ours, seconds and peak
+memory.
 
     python -m benchmarks.inference
     python -m benchmarks.inference --device cuda
 
-The naive way, in our own words: a pass for every scale and flip, maps of all classes resized, PCM's N x N matrix held whole, batch norm
-as a layer of its own, gradients merely not asked for, and on the CPU the C library's default allocator.
+The naive way, in our own words: a pass for every scale and flip, maps of all classes resized, PCM's
+N x N matrix held whole, batch norm as a layer of its own, gradients merely not asked for, and on
+the CPU the C library's default allocator.
 """
 
 import argparse
@@ -16,12 +18,13 @@ from torch.nn import functional as F
 
 import network.cpn
 from benchmarks.common import measure_apart, print_json, seconds_in_turn, section
-from infer_cam import image_cam
 from network import build_cpn
+from network.cam_inference import image_cam
 from network.cpn import CPNHead
 from tool.cam import merge_passes
-from tool.device import GIVE_BACK, KEEP_SMALL, give_back_free_memory, set_allocator
 from tool.errors import run_script
+from tool.run.device import GIVE_BACK, KEEP_SMALL, give_back_free_memory, set_allocator
+from tool.run.flags import positive_int
 
 SCALES = (0.5, 1.0, 1.5, 2.0)
 SIZE = (375, 500)
@@ -31,10 +34,19 @@ WAYS = {"naive": "fp32", "ours": "fp32", "ours, bf16": "bf16"}
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The flags."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default %(default)s)")
-    parser.add_argument("--backbones", nargs="+", default=("resnet38", "efficientnet_lite0"), help="networks (default both)")
-    parser.add_argument("--rounds", type=int, default=1, help="processes of each way (default %(default)s)")
+    parser.add_argument(
+        "--backbones",
+        nargs="+",
+        default=("resnet38", "efficientnet_lite0"),
+        help="networks (default both)",
+    )
+    parser.add_argument(
+        "--rounds", type=positive_int, default=1, help="processes of each way (default %(default)s)"
+    )
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)  # way, backbone
     return parser.parse_args(argv)
 
@@ -47,13 +59,17 @@ def naive_cam(net: CPNHead, scaled: list[torch.Tensor], keys: torch.Tensor) -> n
         for flip in (False, True):
             x = image[None].to(keys.device)
             refined = net(x.flip(-1) if flip else x)[1]
-            passes.append(F.interpolate(refined, SIZE, mode="bilinear", align_corners=False)[:, keys + 1])
+            passes.append(
+                F.interpolate(refined, SIZE, mode="bilinear", align_corners=False)[:, keys + 1]
+            )
             flipped.append(flip)
     return merge_passes(torch.cat(passes), torch.tensor(flipped, device=keys.device)).cpu().numpy()
 
 
 def measure(args: argparse.Namespace) -> None:
-    """Print {seconds, device_peak} of args.one; the network has random weights, the photograph is noise."""
+    """Print {seconds, device_peak} of args.one; the network has random weights, the photograph is
+    noise.
+    """
     way, backbone = args.one
     device = torch.device(args.device)
     set_allocator(GIVE_BACK if way == "naive" else KEEP_SMALL)
@@ -69,8 +85,16 @@ def measure(args: argparse.Namespace) -> None:
     else:
         net.to(memory_format=torch.channels_last)
         give_back_free_memory()
-        run = {way: lambda: image_cam(net, scaled, SIZE, keys, refined=True, flip=True, precision=WAYS[way])}
-    values = seconds_in_turn(run, rounds=5, device=device) if device.type == "cuda" else seconds_in_turn(run, 1, warm_up=False)
+        run = {
+            way: lambda: image_cam(
+                net, scaled, SIZE, keys, refined=True, flip=True, precision=WAYS[way]
+            )
+        }
+    values = (
+        seconds_in_turn(run, rounds=5, device=device)
+        if device.type == "cuda"
+        else seconds_in_turn(run, 1, warm_up=False)
+    )
     values = {"seconds": values[way]}
     if device.type == "cuda":
         values["device_peak"] = torch.cuda.max_memory_allocated(device) / 2**30
@@ -86,19 +110,29 @@ def main(args: argparse.Namespace) -> None:
         runs: dict[str, list[dict]] = {way: [] for way in WAYS}
         for _ in range(args.rounds):
             for way in WAYS:
-                runs[way].append(measure_apart("benchmarks.inference", "--device", args.device, "--one", way, backbone))
-        middle = {way: {key: median(run[key] for run in runs[way]) for key in runs[way][0]} for way in WAYS}
+                runs[way].append(
+                    measure_apart(
+                        "benchmarks.inference", "--device", args.device, "--one", way, backbone
+                    )
+                )
+        middle = {
+            way: {key: median(run[key] for run in runs[way]) for key in runs[way][0]}
+            for way in WAYS
+        }
         for way, value in middle.items():
             ratio = middle["naive"]["seconds"] / value["seconds"]
-            rows.append([backbone, way, f"{value['seconds']:.3g}", f"{ratio:.2f}", f"{value[memory]:.2f}"])
+            rows.append(
+                [backbone, way, f"{value['seconds']:.3g}", f"{ratio:.2f}", f"{value[memory]:.2f}"]
+            )
     print(
         section(
             "CAM inference",
             f"python -m benchmarks.inference --device {args.device}",
             ["network", "way", "s an image", "ratio", "peak GiB"],
             rows,
-            f"One photograph of {SIZE[1]} x {SIZE[0]} at scales {', '.join(map(str, SCALES))} with flips, {len(KEYS)} classes, reading and "
-            "writing left out (they overlap with computing). Nearly all of it is the backbone's convolutions; scale 2 alone is half of "
+            f"One photograph of {SIZE[1]} x {SIZE[0]} at scales {', '.join(map(str, SCALES))} with "
+            f"flips, {len(KEYS)} classes, reading and writing left out (they overlap with "
+            "computing). Nearly all of it is the backbone's convolutions; scale 2 alone is half of "
             "the work, since work grows with the area.",
         )
     )

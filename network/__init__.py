@@ -1,5 +1,5 @@
 """Networks: tensors in, tensors out."""
 
-from network.cpn import build_cpn
+from network.build import build_cpn
 
 __all__ = ["build_cpn"]

@@ -1,6 +1,7 @@
 """The CPN network: a backbone, the CAM head, and the two modules that refine its CAM, PCM and PRCM.
 
-Sizes: B images, K = classes + 1 maps with background first, H x W input, h x w features, N = h * w pixels.
+Sizes: B images, K = classes + 1 maps with background first, H x W input, h x w features, N = h * w
+pixels.
 """
 
 import torch
@@ -9,10 +10,7 @@ from torch.nn import functional as F
 
 from network.resnet38 import ResNet38
 from tool.cam import EPS, cam_prior
-from tool.errors import InputError
-
-REFINEMENTS = ("pcm+prcm", "pcm", "prcm", "none")
-PRCM_KEYS = ("released", "transposed")
+from tool.choices import PRCM_KEYS, REFINEMENTS
 
 # Rows of the N x N affinity that inference computes at a time; one block is PCM_BLOCK * N floats.
 PCM_BLOCK = 1024
@@ -23,13 +21,15 @@ def pixel_correlation(prior: Tensor, embedding: Tensor) -> Tensor:
 
     prior:     (B, K, h, w)
     embedding: (B, D, h, w), f9 of the feature, not yet normalised
-    A = relu(g^T g) with g of unit length per pixel, every column divided by its sum, refined = prior A. Computed in float32.
-    The columns are divided after the product, which saves passes over N x N. Without gradient, A is made in blocks of columns and never
-    held whole. Source: SEAM (CVPR 2020), section 3.3; released code.
+    A = relu(g^T g) with g of unit length per pixel, every column divided by its sum, refined =
+    prior A. Computed in float32. The columns are divided after the product, which saves passes over
+    N x N. Without gradient, A is made in blocks of columns and never held whole. Source: SEAM (CVPR
+    2020), section 3.3; released code.
     """
     with torch.autocast(prior.device.type, enabled=False):
         shape = prior.shape
-        rows = F.pad(prior.float().flatten(2), (0, 0, 0, 1), value=1.0)  # the last row adds up A's columns
+        # the last row adds up A's columns
+        rows = F.pad(prior.float().flatten(2), (0, 0, 0, 1), value=1.0)
         g = embedding.float().flatten(2)
         g = g / (torch.linalg.vector_norm(g, dim=1, keepdim=True) + EPS)
         block = g.shape[2] if torch.is_grad_enabled() else PCM_BLOCK
@@ -41,22 +41,27 @@ def pixel_correlation(prior: Tensor, embedding: Tensor) -> Tensor:
 
 
 def spatial_gather(prior: Tensor, feature: Tensor) -> Tensor:
-    """Region descriptors r: per map, the mean feature under the softmax of the prior over all pixels; (B, F, K, 1).
+    """Region descriptors r: per map, the mean feature under the softmax of the prior over all
+    pixels; (B, F, K, 1).
 
-    prior: (B, K, h, w), feature: (B, F, h, w). Source: CPN section 3.3, an object-contextual gather with scale 1.
+    prior: (B, K, h, w), feature: (B, F, h, w). Source: CPN section 3.3, an object-contextual gather
+    with scale 1.
     """
     weights = prior.flatten(2).softmax(dim=2)  # (B, K, N)
     return (weights @ feature.flatten(2).transpose(1, 2)).transpose(1, 2).unsqueeze(3)
 
 
-def pixel_region_correlation(prior: Tensor, keys: Tensor, queries: Tensor, key_order: str = "released") -> Tensor:
+def pixel_region_correlation(
+    prior: Tensor, keys: Tensor, queries: Tensor, key_order: str = "released"
+) -> Tensor:
     """PRCM: the prior times the softmax over pixels of region keys . pixel queries; (B, K, h, w).
 
     prior:     (B, K, h, w)
     keys:      (B, D, K, 1), relu(f10 r)
     queries:   (B, D, h, w), relu(f9 f)
-    key_order: "released" reads the memory of (D, K) as (K, D) without transposing, so a key mixes channels and classes, which is
-               how the released weights were trained; "transposed" is the evident intent.
+    key_order: "released" reads the memory of (D, K) as (K, D) without transposing, so a key mixes
+               channels and classes, which is how the released weights were trained; "transposed" is
+               the evident intent.
     Source: CPN section 3.3; released code.
     """
     with torch.autocast(prior.device.type, enabled=False):
@@ -68,11 +73,16 @@ def pixel_region_correlation(prior: Tensor, keys: Tensor, queries: Tensor, key_o
 
 
 class CPNHead(nn.Module):
-    """Mix-in that gives a backbone class the CAM head and the refinement, with the released parameter names."""
+    """Mix-in that gives a backbone class the CAM head and the refinement, with the released
+    parameter names.
+    """
 
     def _init_head(self, num_classes: int, refinement: str, prcm: str) -> None:
         if refinement not in REFINEMENTS or prcm not in PRCM_KEYS:
-            raise ValueError(f"refinement {refinement!r} is not in {REFINEMENTS} or prcm {prcm!r} not in {PRCM_KEYS}")
+            raise ValueError(
+                f"refinement {refinement!r} is not in {REFINEMENTS} or prcm {prcm!r} not in "
+                f"{PRCM_KEYS}"
+            )
         self.num_classes, self.refinement, self.prcm = num_classes, refinement, prcm
         channels4, channels5 = self.early_channels
         self.dropout7 = nn.Dropout2d(0.5)
@@ -110,7 +120,9 @@ class CPNHead(nn.Module):
         return cam, self.refine(cam, self.feature(x, features))
 
     def cam_and_features(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The raw CAM (B, K, h, w), and the backbone's maps; conv6 may be the CAM in their place, if no gradient is wanted."""
+        """The raw CAM (B, K, h, w), and the backbone's maps; conv6 may be the CAM in their place,
+        if no gradient is wanted.
+        """
         features = self.forward_features(x)
         return self.cam(features["conv6"]), features
 
@@ -119,19 +131,31 @@ class CPNHead(nn.Module):
         return self.fc8(self.dropout7(conv6))
 
     def feature(self, x: Tensor, features: dict[str, Tensor]) -> Tensor:
-        """Feature f of the refinement: [image, f8_3 conv4, f8_4 conv5] at feature size, (B, 195, h, w).
+        """Feature f of the refinement: [image, f8_3 conv4, f8_4 conv5] at feature size, (B, 195, h,
+        w).
 
-        conv4 and conv5 are detached, so the refinement does not train the backbone. A backbone whose earlier maps have another
-        size than its deepest has them resized like the image (ResNet38's all agree).
+        conv4 and conv5 are detached, so the refinement does not train the backbone. A backbone
+        whose earlier maps have another size than its deepest has them resized like the image
+        (ResNet38's all agree).
         """
         size = features["conv6"].shape[2:]
         image = F.interpolate(x, size, mode="bilinear", align_corners=True)
-        early = [F.relu(self.f8_3(features["conv4"].detach())), F.relu(self.f8_4(features["conv5"].detach()))]
-        early = [e if e.shape[2:] == size else F.interpolate(e, size, mode="bilinear", align_corners=True) for e in early]
+        early = [
+            F.relu(self.f8_3(features["conv4"].detach())),
+            F.relu(self.f8_4(features["conv5"].detach())),
+        ]
+        early = [
+            e
+            if e.shape[2:] == size
+            else F.interpolate(e, size, mode="bilinear", align_corners=True)
+            for e in early
+        ]
         return torch.cat([image, *early], dim=1)
 
     def refine(self, cam: Tensor, feature: Tensor) -> Tensor:
-        """The refined CAM (B, K, h, w): PCM + PRCM of the prior, or what self.refinement names of it."""
+        """The refined CAM (B, K, h, w): PCM + PRCM of the prior, or what self.refinement names of
+        it.
+        """
         prior = cam_prior(cam)
         if self.refinement == "none":
             return cam
@@ -157,38 +181,10 @@ class CPNResNet38(CPNHead, ResNet38):
         self._init_head(num_classes, refinement, prcm)
 
     def cam_and_features(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """As CPNHead's; without gradient on a CPU in bands of rows, which takes less memory (benchmarks/RESULTS.md)."""
+        """As CPNHead's; without gradient on a CPU in bands of rows, which takes less memory
+        (benchmarks/RESULTS.md).
+        """
         if torch.is_grad_enabled() or x.device.type != "cpu":
             return super().cam_and_features(x)
         features = self.forward_in_bands(x, self.cam)
         return features["conv6"], features
-
-
-def build_cpn(
-    backbone: str = "resnet38",
-    num_classes: int = 20,
-    *,
-    output_stride: int | None = None,
-    refinement: str = "pcm+prcm",
-    prcm: str = "released",
-    pretrained: bool = False,
-) -> CPNHead:
-    """A CPN network whose forward(x) gives (cam, cam_refined), raw, (B, num_classes + 1, H, W).
-
-    backbone:      "resnet38", "efficientnet_lite0" or a timm model name
-    num_classes:   foreground classes, the length of the class list
-    output_stride: 8 or 16; None is 8 for ResNet38, which has no other, and 16 for timm models
-    refinement:    one of REFINEMENTS; SEAM's network is "pcm"
-    prcm:          one of PRCM_KEYS
-    pretrained:    ImageNet weights for a timm backbone; ResNet38's come from a file (network.weights.load_weights)
-    Raises ValueError for num_classes, refinement and prcm that it does not know, InputError for a stride that the backbone has not.
-    """
-    if num_classes < 1:
-        raise ValueError(f"num_classes must be at least 1, not {num_classes}")
-    if backbone == "resnet38":
-        if output_stride not in (None, ResNet38.stride):
-            raise InputError(f"--backbone resnet38 has output stride {ResNet38.stride}, not {output_stride}")
-        return CPNResNet38(num_classes, refinement, prcm)
-    from network.cpn_timm import CPNTimm  # timm brings torchvision: 0.2 GiB that ResNet38 has no use for
-
-    return CPNTimm(num_classes, refinement, prcm, backbone, output_stride or 16, pretrained)

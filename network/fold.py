@@ -1,7 +1,9 @@
-"""Frozen batch norm folded into the convolution before it: conv(x, w * scale) + shift, one pass over the maps instead of two.
+"""Frozen batch norm folded into the convolution before it: conv(x, w * scale) + shift, one pass
+over the maps instead of two.
 
-Exact up to rounding, since frozen batch norm is a fixed scale and shift per channel. Modules and state dict keep their names; scale and
-shift are computed from the batch norm's tensors at every call, so weights that are loaded or trained later count.
+Exact up to rounding, since frozen batch norm is a fixed scale and shift per channel. Modules and
+state dict keep their names; scale and shift are computed from the batch norm's tensors at every
+call, so weights that are loaded or trained later count.
 """
 
 from collections import Counter
@@ -17,7 +19,9 @@ from torch.utils._pytree import tree_leaves
 
 
 def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
-    """norm(conv(x)) for a batch norm in eval mode, its activation (timm's BatchNormAct2d) not applied."""
+    """norm(conv(x)) for a batch norm in eval mode, its activation (timm's BatchNormAct2d) not
+    applied.
+    """
     scale = torch.rsqrt(norm.running_var + norm.eps)
     if norm.weight is not None:
         scale = norm.weight * scale
@@ -30,15 +34,18 @@ def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
 
 
 def fold_frozen_norms(module: nn.Module, run: Callable[[], Iterable[Tensor]]) -> int:
-    """Fold every frozen batch norm below module that is all that reads its convolution's output; how many there are.
+    """Fold every frozen batch norm below module that is all that reads its convolution's output;
+    how many there are.
 
-    run: runs module once, in eval mode, and gives the maps it returns. Convolutions and batch norms of other classes than nn.Conv2d,
-    timm's Conv2dSame, nn.BatchNorm2d and timm's BatchNormAct2d, and those that run more than once, stay as they are.
+    run: runs module once, in eval mode, and gives the maps it returns. Convolutions and batch norms
+    of other classes than nn.Conv2d, timm's Conv2dSame, nn.BatchNorm2d and timm's BatchNormAct2d,
+    and those that run more than once, stay as they are.
     """
     pairs = _conv_norm_pairs(module, run)
     for conv, norm in pairs:
         conv.folded_norm = (norm,)  # in a tuple, so that it is no submodule
-        conv.forward = MethodType(_folded_conv, conv)  # bound, so that a deep copy is bound to the copy
+        # bound, so that a deep copy is bound to the copy
+        conv.forward = MethodType(_folded_conv, conv)
         norm.forward = MethodType(_folded_norm, norm)
     return len(pairs)
 
@@ -52,14 +59,18 @@ def _folded_norm(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
 
 
 class _Readers(TorchFunctionMode):
-    """Counts how often each tensor, by id, goes into a torch function that makes a tensor; keeps all alive, so that no id comes twice."""
+    """Counts how often each tensor, by id, goes into a torch function that makes a tensor; keeps
+    all alive, so that no id comes twice.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.count: Counter[int] = Counter()
         self._alive: list[Tensor] = []
 
-    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
         result = func(*args, **(kwargs or {}))
         if any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
             read = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
@@ -68,7 +79,9 @@ class _Readers(TorchFunctionMode):
         return result
 
 
-def _conv_norm_pairs(module: nn.Module, run: Callable[[], Iterable[Tensor]]) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+def _conv_norm_pairs(
+    module: nn.Module, run: Callable[[], Iterable[Tensor]]
+) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     """The (convolution, batch norm) of which the second alone reads the output of the first."""
     runs: Counter[nn.Module] = Counter()
     made: dict[int, tuple[nn.Module, Tensor]] = {}
@@ -82,11 +95,17 @@ def _conv_norm_pairs(module: nn.Module, run: Callable[[], Iterable[Tensor]]) -> 
         runs[norm] += 1
         read.append((norm, inputs[0]))
 
-    hooks = [child.register_forward_hook(after_conv) for child in module.modules() if type(child) in (nn.Conv2d, Conv2dSame)]
+    hooks = [
+        child.register_forward_hook(after_conv)
+        for child in module.modules()
+        if type(child) in (nn.Conv2d, Conv2dSame)
+    ]
     hooks += [
         child.register_forward_pre_hook(before_norm)
         for child in module.modules()
-        if type(child) in (nn.BatchNorm2d, BatchNormAct2d) and not child.training and child.running_mean is not None
+        if type(child) in (nn.BatchNorm2d, BatchNormAct2d)
+        and not child.training
+        and child.running_mean is not None
     ]
     try:
         with torch.no_grad(), _Readers() as readers:
@@ -97,5 +116,8 @@ def _conv_norm_pairs(module: nn.Module, run: Callable[[], Iterable[Tensor]]) -> 
     return [
         (made[id(x)][0], norm)
         for norm, x in read
-        if id(x) in made and readers.count[id(x)] == 1 and id(x) not in returned and runs[norm] == runs[made[id(x)][0]] == 1
+        if id(x) in made
+        and readers.count[id(x)] == 1
+        and id(x) not in returned
+        and runs[norm] == runs[made[id(x)][0]] == 1
     ]

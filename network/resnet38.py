@@ -1,7 +1,8 @@
-"""ResNet38 (Wu, Shen, van den Hengel, "Wider or Deeper", model A1) at stride 8, as AffinityNet, SEAM and CPN use it.
+"""ResNet38 (Wu, Shen, van den Hengel, "Wider or Deeper", model A1) at stride 8, as AffinityNet,
+SEAM and CPN use it.
 
-Attribute names are those of the released checkpoints. Batch norm never trains: it keeps the stored statistics and its
-affine parameters take no gradient.
+Attribute names are those of the released checkpoints. Batch norm never trains: it keeps the stored
+statistics and its affine parameters take no gradient.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from network.bands import in_bands
-from tool.device import give_back_free_memory
+from tool.run.device import give_back_free_memory
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -32,7 +33,14 @@ class ResBlock(nn.Module):
     halo, widest: as network.bands.in_bands wants them
     """
 
-    def __init__(self, in_channels: int, mid_channels: int, out_channels: int, stride: int = 1, dilation: int = 1) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        mid_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        dilation: int = 1,
+    ) -> None:
         super().__init__()
         same_shape = in_channels == out_channels and stride == 1
         # A block that changes the shape at stride 1 (b5) dilates only its second convolution.
@@ -43,9 +51,13 @@ class ResBlock(nn.Module):
             max(mid_channels, out_channels, stride**2 * in_channels),
         )
         self.bn_branch2a = nn.BatchNorm2d(in_channels)
-        self.conv_branch2a = nn.Conv2d(in_channels, mid_channels, 3, stride, padding=first, dilation=first, bias=False)
+        self.conv_branch2a = nn.Conv2d(
+            in_channels, mid_channels, 3, stride, padding=first, dilation=first, bias=False
+        )
         self.bn_branch2b1 = nn.BatchNorm2d(mid_channels)
-        self.conv_branch2b1 = nn.Conv2d(mid_channels, out_channels, 3, padding=dilation, dilation=dilation, bias=False)
+        self.conv_branch2b1 = nn.Conv2d(
+            mid_channels, out_channels, 3, padding=dilation, dilation=dilation, bias=False
+        )
         if not same_shape:
             self.conv_branch1 = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
 
@@ -60,7 +72,9 @@ class ResBlock(nn.Module):
 
 
 class ResBlockBottleneck(nn.Module):
-    """Pre-activation bottleneck 1x1, 3x3 dilated, 1x1, with dropout2d before the last two: in -> out/4 -> out/2 -> out."""
+    """Pre-activation bottleneck 1x1, 3x3 dilated, 1x1, with dropout2d before the last two: in ->
+    out/4 -> out/2 -> out.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, dilation: int, dropout: float) -> None:
         super().__init__()
@@ -69,7 +83,9 @@ class ResBlockBottleneck(nn.Module):
         self.conv_branch2a = nn.Conv2d(in_channels, out_channels // 4, 1, bias=False)
         self.bn_branch2b1 = nn.BatchNorm2d(out_channels // 4)
         self.dropout_2b1 = nn.Dropout2d(dropout)
-        self.conv_branch2b1 = nn.Conv2d(out_channels // 4, out_channels // 2, 3, padding=dilation, dilation=dilation, bias=False)
+        self.conv_branch2b1 = nn.Conv2d(
+            out_channels // 4, out_channels // 2, 3, padding=dilation, dilation=dilation, bias=False
+        )
         self.bn_branch2b2 = nn.BatchNorm2d(out_channels // 2)
         self.dropout_2b2 = nn.Dropout2d(dropout)
         self.conv_branch2b2 = nn.Conv2d(out_channels // 2, out_channels, 1, bias=False)
@@ -88,7 +104,8 @@ class ResBlockBottleneck(nn.Module):
 class ResNet38(nn.Module):
     """The backbone: normalised RGB (B, 3, H, W) -> features at stride 8.
 
-    With checkpointing, only the input of each block is kept for the backward pass, which computes the block again: a third more work.
+    With checkpointing, only the input of each block is kept for the backward pass, which computes
+    the block again: a third more work.
     """
 
     stride = 8
@@ -130,7 +147,9 @@ class ResNet38(nn.Module):
         return self
 
     def forward_features(self, x: Tensor) -> dict[str, Tensor]:
-        """conv4 (B, 512, h, w), conv5 (B, 1024, h, w) and conv6 (B, 4096, h, w), all after batch norm and ReLU, h = ceil(H / 8)."""
+        """conv4 (B, 512, h, w), conv5 (B, 1024, h, w) and conv6 (B, 4096, h, w), all after batch
+        norm and ReLU, h = ceil(H / 8).
+        """
         with torch.no_grad():  # the frozen stem needs no graph
             x = self.b2_2(self.b2_1(self.b2(self.conv1a(x))))
         for block in self._blocks_3_and_4():
@@ -143,7 +162,8 @@ class ResNet38(nn.Module):
 
     @torch.no_grad()
     def forward_in_bands(self, x: Tensor, head: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-        """forward_features for inference in little memory: conv4 and conv5, and in conv6's place head(conv6), which is never held whole.
+        """forward_features for inference in little memory: conv4 and conv5, and in conv6's place
+        head(conv6), which is never held whole.
 
         head: a function of single pixels, (B, 4096, h, w) -> (B, K, h, w)
         """
@@ -163,12 +183,28 @@ class ResNet38(nn.Module):
         for block in (self.b5_1, self.b5_2):
             x = in_bands(block, x, block.halo, block.widest)
         x, conv5 = in_bands(lambda x: self.b6(x, True), x, self.b6.halo, self.b6.widest)
-        return {"conv4": conv4, "conv5": conv5, "conv6": in_bands(top, x, self.b7.halo, self.b7.widest)}
+        return {
+            "conv4": conv4,
+            "conv5": conv5,
+            "conv6": in_bands(top, x, self.b7.halo, self.b7.widest),
+        }
 
     def _blocks_3_and_4(self) -> tuple[nn.Module, ...]:
-        return (self.b3, self.b3_1, self.b3_2, self.b4, self.b4_1, self.b4_2, self.b4_3, self.b4_4, self.b4_5)
+        return (
+            self.b3,
+            self.b3_1,
+            self.b3_2,
+            self.b4,
+            self.b4_1,
+            self.b4_2,
+            self.b4_3,
+            self.b4_4,
+            self.b4_5,
+        )
 
-    def _run(self, block: nn.Module, x: Tensor, return_activation: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+    def _run(
+        self, block: nn.Module, x: Tensor, return_activation: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
         if self.checkpointing and torch.is_grad_enabled():
             return checkpoint(block, x, return_activation, use_reentrant=False)
         return block(x, return_activation)

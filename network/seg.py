@@ -1,9 +1,10 @@
 """Segmentation networks: DeepLabv1, v3 and v3+ on ResNet38 or a timm backbone.
 
-Sizes: B images, K = classes + 1 labels with background first, H x W input, h x w features.
-The backbone's batch norm keeps its ImageNet statistics and parameters, whatever the batch, and its stem stays frozen, as in the other
-networks; the head's batch norm trains. The codebase with which SEAM was segmented (YudeWang/semantic-segmentation-codebase) normalises the
-backbone by the batch, trains the stem, and leaves scale and shift of the head's batch norm at 1 and 0.
+Sizes: B images, K = classes + 1 labels with background first, H x W input, h x w features. The
+backbone's batch norm keeps its ImageNet statistics and parameters, whatever the batch, and its stem
+stays frozen, as in the other networks; the head's batch norm trains. The codebase with which SEAM
+was segmented (YudeWang/semantic-segmentation-codebase) normalises the backbone by the batch, trains
+the stem, and leaves scale and shift of the head's batch norm at 1 and 0.
 """
 
 from collections.abc import Iterator
@@ -17,18 +18,21 @@ from network.resnet38 import ResNet38
 from network.timm_backbone import TimmBackbone
 from tool.errors import InputError
 
-STRIDES = (8, 16, 32)
-FIELD_OF_VIEW = (
-    96  # pixels between the taps of the first dilated convolution: rate 12 at stride 8, 6 at stride 16, 3 at stride 32
-)
+# pixels between the taps of the first dilated convolution: rate 12 at stride 8, 6 at stride 16, 3
+# at stride 32
+FIELD_OF_VIEW = 96
 LOW_STRIDE, LOW_CHANNELS = 4, 48  # of the early map that DeepLabv3+ reads
 
 
-def conv_block(in_channels: int, out_channels: int, kernel: int, dilation: int = 1) -> nn.Sequential:
+def conv_block(
+    in_channels: int, out_channels: int, kernel: int, dilation: int = 1
+) -> nn.Sequential:
     """Convolution, batch norm, ReLU; the size stays."""
     padding = dilation * (kernel // 2)
     return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel, padding=padding, dilation=dilation, bias=False),
+        nn.Conv2d(
+            in_channels, out_channels, kernel, padding=padding, dilation=dilation, bias=False
+        ),
         nn.BatchNorm2d(out_channels),
         nn.ReLU(),
     )
@@ -36,12 +40,22 @@ def conv_block(in_channels: int, out_channels: int, kernel: int, dilation: int =
 
 def separable_block(in_channels: int, out_channels: int, dilation: int = 1) -> nn.Sequential:
     """A 3x3 convolution of each channel, then conv_block of 1x1."""
-    depthwise = nn.Conv2d(in_channels, in_channels, 3, padding=dilation, dilation=dilation, groups=in_channels, bias=False)
+    depthwise = nn.Conv2d(
+        in_channels,
+        in_channels,
+        3,
+        padding=dilation,
+        dilation=dilation,
+        groups=in_channels,
+        bias=False,
+    )
     return nn.Sequential(depthwise, *conv_block(in_channels, out_channels, 1))
 
 
 class DeepLabV1Head(nn.Sequential):
-    """3x3 dilated, 1x1, dropout, classifier: (B, in_channels, h, w) -> logits (B, num_labels, h, w)."""
+    """3x3 dilated, 1x1, dropout, classifier: (B, in_channels, h, w) -> logits (B, num_labels, h,
+    w).
+    """
 
     reads_low = False
 
@@ -55,7 +69,9 @@ class DeepLabV1Head(nn.Sequential):
 
 
 class DeepLabV3Head(nn.Sequential):
-    """Atrous spatial pyramid (torchvision's), 3x3, classifier: (B, in_channels, h, w) -> logits (B, num_labels, h, w)."""
+    """Atrous spatial pyramid (torchvision's), 3x3, classifier: (B, in_channels, h, w) -> logits (B,
+    num_labels, h, w).
+    """
 
     reads_low = False
 
@@ -68,11 +84,15 @@ class DeepLabV3Head(nn.Sequential):
 
 
 class DeepLabV3PlusHead(nn.Module):
-    """Atrous spatial pyramid, joined by an early map at stride 4, every 3x3 convolution separable; logits at stride 4."""
+    """Atrous spatial pyramid, joined by an early map at stride 4, every 3x3 convolution separable;
+    logits at stride 4.
+    """
 
     reads_low = True
 
-    def __init__(self, in_channels: int, low_channels: int, num_labels: int, stride: int, channels: int = 256) -> None:
+    def __init__(
+        self, in_channels: int, low_channels: int, num_labels: int, stride: int, channels: int = 256
+    ) -> None:
         super().__init__()
         rates = pyramid_rates(stride)
         self.aspp = ASPP(in_channels, rates, channels)
@@ -86,14 +106,18 @@ class DeepLabV3PlusHead(nn.Module):
         )
 
     def forward(self, x: Tensor, low: Tensor) -> Tensor:
-        """x: (B, in_channels, h, w); low: (B, low_channels, H / 4, W / 4), whose size the logits have."""
+        """x: (B, in_channels, h, w); low: (B, low_channels, H / 4, W / 4), whose size the logits
+        have.
+        """
         low = self.reduce_low(low)
         x = F.interpolate(self.aspp(x), low.shape[2:], mode="bilinear", align_corners=False)
         return self.decoder(torch.cat([x, low], dim=1))
 
 
 def pyramid_rates(stride: int) -> list[int]:
-    """Dilation of the pyramid's branches: 12, 24, 36 at stride 8, half of that at stride 16 (DeepLabv3), a quarter at 32."""
+    """Dilation of the pyramid's branches: 12, 24, 36 at stride 8, half of that at stride 16
+    (DeepLabv3), a quarter at 32.
+    """
     return [FIELD_OF_VIEW // stride * factor for factor in (1, 2, 3)]
 
 
@@ -101,27 +125,29 @@ HEADS = {"deeplabv1": DeepLabV1Head, "deeplabv3": DeepLabV3Head, "deeplabv3plus"
 
 
 class TwoLevels(TimmBackbone):
-    """A timm model cut after its last stage: "conv6", that stage's output, and "low", the map at stride 4.
+    """A timm model cut after its last stage: "conv6", that stage's output, and "low", the map at
+    stride 4, where the model has one.
 
-    Raises InputError for a model without a map at stride 4.
+    A plain transformer is not cut and has no early map of another stride: conv6 is TimmBackbone's,
+    after the final norm.
     """
 
-    def __init__(self, name: str, output_stride: int, pretrained: bool) -> None:
+    def __init__(self, name: str, output_stride: int | None, pretrained: bool) -> None:
         super().__init__(name, output_stride, pretrained)
         info = [(level["num_chs"], level["reduction"]) for level in self.model.feature_info]
         low = [index for index, (_, reduction) in enumerate(info) if reduction == LOW_STRIDE]
-        if not low:
-            raise InputError(f"--backbone {name} has no features at stride {LOW_STRIDE}; choose efficientnet_lite0 or a ResNet")
-        self.levels = [low[-1], len(info) - 1]
-        self.low_channels, self.out_channels = (info[index][0] for index in self.levels)
-        self.model.prune_intermediate_layers(self.levels, prune_norm=True, prune_head=True)
+        self.low_channels = info[low[-1]][0] if low else None
+        if not self.plain:
+            self.taps = [*low[-1:], len(info) - 1]
+            self.out_channels = info[-1][0]
+            self.model.prune_intermediate_layers(self.taps, prune_norm=True, prune_head=True)
 
     def forward_features(self, x: Tensor) -> dict[str, Tensor]:
         """low and conv6, (B, channels, h, w) each at its own stride."""
-        if not hasattr(self, "levels"):  # TimmBackbone looks at the whole model first
-            return super().forward_features(x)
-        low, deep = self.model.forward_intermediates(x, indices=self.levels, output_fmt="NCHW", intermediates_only=True)
-        return {"low": low, "conv6": deep}
+        if self.plain:
+            return {"conv6": self.forward_maps(x)[-1]}
+        maps = self.levels(x, self.taps)
+        return {"low": maps[0], "conv6": maps[-1]}
 
 
 class SegNet(nn.Module):
@@ -135,12 +161,18 @@ class SegNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The logits at the input's size."""
-        return F.interpolate(self.forward_low_resolution(x), x.shape[2:], mode="bilinear", align_corners=False)
+        return F.interpolate(
+            self.forward_low_resolution(x), x.shape[2:], mode="bilinear", align_corners=False
+        )
 
     def forward_low_resolution(self, x: Tensor) -> Tensor:
         """The logits (B, K, h, w) at feature size."""
         maps = self.backbone.forward_features(x)
-        return self.head(maps["conv6"], maps["low"]) if self.head.reads_low else self.head(maps["conv6"])
+        return (
+            self.head(maps["conv6"], maps["low"])
+            if self.head.reads_low
+            else self.head(maps["conv6"])
+        )
 
     def pretrained_modules(self) -> Iterator[nn.Module]:
         """Every module of the backbone."""
@@ -163,38 +195,57 @@ def build_seg(
     """A segmentation network in training mode.
 
     arch:          one of HEADS; deeplabv3plus needs a timm backbone
-    backbone:      "resnet38", "efficientnet_lite0" or a timm model name ("resnet50", "resnet101", ...)
+    backbone:      "resnet38", "efficientnet_lite0" or a timm model name ("resnet50", "resnet101",
+                   ...)
     num_classes:   foreground classes, the length of the class list; K is one more
-    output_stride: one of STRIDES; None is 8 for ResNet38, which has no other, and 16 for timm models
+    output_stride: as network.build.build_cpn has it
     head_channels: width of the head; None is 512 for deeplabv1, 256 for the others
-    pretrained:    ImageNet weights for a timm backbone; ResNet38's come from a file (network.seg_weights)
+    pretrained:    ImageNet weights for a timm backbone; ResNet38's come from a file
+                   (network.seg_weights)
     Raises InputError for a combination that does not exist.
     """
     if backbone == "resnet38":
         if output_stride not in (None, ResNet38.stride):
-            raise InputError(f"--backbone resnet38 has output stride {ResNet38.stride}, not {output_stride}")
+            raise InputError(
+                f"--backbone resnet38 has output stride {ResNet38.stride}, not {output_stride}"
+            )
         body = ResNet38()
     else:
-        body = TwoLevels(backbone, output_stride or 16, pretrained)
-    arguments = {"in_channels": body.out_channels, "num_labels": num_classes + 1, "stride": body.stride}
+        body = TwoLevels(backbone, output_stride, pretrained)
+    arguments = {
+        "in_channels": body.out_channels,
+        "num_labels": num_classes + 1,
+        "stride": body.stride,
+    }
     if HEADS[arch].reads_low:
-        if backbone == "resnet38":
-            raise InputError(f"--arch {arch} reads an early map that resnet38 has not; choose deeplabv1 or deeplabv3")
+        if getattr(body, "low_channels", None) is None:
+            raise InputError(
+                f"--arch {arch} reads an early map at stride {LOW_STRIDE} that {backbone} has not; "
+                "choose deeplabv1 or deeplabv3"
+            )
         arguments["low_channels"] = body.low_channels
     if head_channels is not None:
         arguments["channels"] = head_channels
     return SegNet(body, HEADS[arch](**arguments))
 
 
-def merged_logits(net: SegNet, scaled: list[Tensor], size: tuple[int, int], flip: bool = True) -> Tensor:
-    """The mean logits (K, H, W), float32, of one image over its scales, each with its mirror image if flip is set.
+def merged_logits(
+    net: SegNet, scaled: list[Tensor], size: tuple[int, int], flip: bool = True
+) -> Tensor:
+    """The mean logits (K, H, W), float32, of one image over its scales, each with its mirror image
+    if flip is set.
 
-    scaled: normalised images (3, h, w), one a scale; size: the (H, W) to which all logits are resized
-    The mean is of logits, not of probabilities, as in the codebase named above; they are resized once instead of twice.
+    scaled: normalised images (3, h, w), one a scale; size: the (H, W) to which all logits are
+    resized The mean is of logits, not of probabilities, as in the codebase named above; they are
+    resized once instead of twice.
     """
     total = torch.zeros(())
     for image in scaled:
-        batch = (torch.stack([image, image.flip(-1)]) if flip else image[None]).contiguous(memory_format=torch.channels_last)
-        logits = F.interpolate(net.forward_low_resolution(batch).float(), size, mode="bilinear", align_corners=False)
+        batch = (torch.stack([image, image.flip(-1)]) if flip else image[None]).contiguous(
+            memory_format=torch.channels_last
+        )
+        logits = F.interpolate(
+            net.forward_low_resolution(batch).float(), size, mode="bilinear", align_corners=False
+        )
         total = total.to(logits.device) + logits[0] + (logits[1].flip(-1) if flip else 0)
     return total / (len(scaled) * (2 if flip else 1))

@@ -1,168 +1,56 @@
-"""Damaged files through every reader of bytes: each is read or refused with InputError, nothing else, and none takes long.
+"""Damaged files through every reader of bytes: each is read or refused with InputError, nothing
+else, and none takes long or much memory.
 
     python -m tests.fuzz_readers --inputs 100000
+    python -m tests.fuzz_readers --reader "instances JSON" --each 100000
 
-Valid files are cut, and their bytes are flipped, set, inserted, left out, repeated and swapped; of archives also the members inside, with
-right checksums. Prints the number of inputs of each reader and how many it read; ends with status 1 after the first other error, whose file
-it keeps. The suite runs a few (tests/test_fuzz_readers.py).
+Valid files are cut, and their bytes are flipped, set, inserted, left out, repeated and swapped; of
+archives also the members inside, with right checksums; of JSON and weights also the values, their
+syntax right. Prints the number of inputs of each reader and how many it read; ends with status 1
+after the first other error, whose file it keeps. The suite runs a few
+(tests/test_fuzz_readers.py); tests/fuzzed_readers.py lists the readers.
 """
 
 import argparse
-import functools
+import contextlib
+import copy
 import io
-import pickle
+import json
 import random
+import re
 import signal
 import tempfile
 import time
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
-from network.mxnet_params import read_mxnet_params
-from tests.test_mxnet_params import array_bytes, file_bytes
-from tool.cam_file import FORMATS, CamFile, load_cam, save_cam
-from tool.checkpoint import load_torch, save_torch
+from tests.fuzzed_readers import Reader, readers
 from tool.errors import InputError
-from tool.images import read_image, read_mask, read_mask_meta, write_mask
-from tool.region_cache import RegionCache
-from tool.safe_pickle import load_pickled_npy
-from voc12.expansion_labels import load_scores, write_scores
-from voc12.labels import load_labels, save_labels
-from voc12.lists import load_class_list, read_list
 
 SECONDS = 20  # that one input may take
 INTERESTING = (0, 1, 2, 0x7F, 0x80, 0xFE, 0xFF, *b'PK().<>{}[]/\\"\r\n')
-NAMES = ("cat", "dog", "owl")
-_BLACK = np.zeros((12, 15, 3), dtype=np.uint8)
 
 
-@dataclass(frozen=True)
-class Reader:
-    """A function of a path, the valid files to damage, and how many parts of the inputs are its own."""
-
-    read: Callable[[Path], object]
-    suffix: str
-    seeds: tuple[bytes, ...]
-    share: int
-
-
-def _written(write: Callable[[Path], object], name: str) -> bytes:
-    """The bytes of the file that write(path) makes, path ending in name."""
-    with tempfile.TemporaryDirectory() as folder:
-        write(Path(folder) / name)
-        return next(path for path in Path(folder).rglob("*") if path.is_file()).read_bytes()
-
-
-def _cam_seeds() -> Iterator[bytes]:
-    rng = np.random.default_rng(0)
-    for n in (0, 2):
-        cam_file = CamFile("a", np.arange(n), rng.random((n, 5, 6)).astype(np.float32), (5, 6), {"stage": "cam"})
-        for format in FORMATS:
-            yield _written(lambda path, c=cam_file, f=format: save_cam(path.parent, c, f), "a.npz")
-
-
-def _pickle_seeds() -> Iterator[bytes]:
-    values = {"a": np.arange(3), "b": [1.5, None, (True, "text")], 3: {"deep": np.float64(2), "words": ["x", "y"]}}
-    for protocol in range(2, 6):  # np.save writes 3 to 5; 0 and 1 are refused by their opcodes
-        buffer = io.BytesIO()
-        np.lib.format.write_array_header_1_0(buffer, {"descr": "|O", "fortran_order": False, "shape": ()})
-        yield buffer.getvalue() + pickle.dumps(np.array(values, dtype=object), protocol=protocol)
-    buffer = io.BytesIO()
-    np.save(buffer, {"keys": torch.arange(2), "high_res": torch.ones(2, 3, 3)}, allow_pickle=True)
-    yield buffer.getvalue()
-
-
-def _image_seeds() -> Iterator[bytes]:
-    pixels = np.random.default_rng(0).integers(0, 256, (12, 15, 3), dtype=np.uint8)
-    for mode, format in (("RGB", "JPEG"), ("CMYK", "JPEG"), ("RGB", "PNG"), ("P", "PNG"), ("L", "TIFF"), ("RGB", "WEBP")):
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).convert(mode).save(buffer, format=format)
-        yield buffer.getvalue()
-
-
-def _read_labels(path: Path) -> np.ndarray:
-    return load_labels(path.parent, ["a"], NAMES, path)
-
-
-def _read_annotation(path: Path) -> np.ndarray:
-    (path.parent / "Annotations").mkdir(exist_ok=True)
-    path.replace(path.parent / "Annotations" / "a.xml")
-    return load_labels(path.parent, ["a"], NAMES, "xml")
-
-
-def _read_mask_and_meta(path: Path) -> None:
-    read_mask(path)
-    read_mask_meta(path)
-
-
-def _region_cache(folder: Path) -> RegionCache:
-    return RegionCache(folder, mean=(0.5,) * 3, std=(0.5,) * 3, segments=4, crop_size=12, resize_long=(12, 16))
-
-
-@functools.cache
-def _region_file(folder: Path) -> Path:
-    """Where the superpixels of _BLACK are kept."""
-    _region_cache(folder).photograph(_BLACK)
-    (place,) = folder.rglob("*.npz")
-    return place
-
-
-def _read_regions(path: Path) -> None:
-    """A damaged file of superpixels is made again."""
-    folder = path.parent / "regions"
-    path.replace(_region_file(folder))
-    assert _region_cache(folder).photograph(_BLACK).shape == _BLACK.shape[:2]
-
-
-def readers() -> dict[str, Reader]:
-    """Name -> reader."""
-    scores = np.random.default_rng(0).random((3, 4, 4)).astype(np.float32)
-    arrays = [np.arange(6, dtype=np.float32).reshape(2, 3), np.zeros(2, np.int64)]
-    params = [
-        file_bytes([array_bytes(array, version) for array in arrays], ["arg:a", "aux:b"])
-        for version in ("legacy", "v1", "v2", "v3")
-    ]
-    xml = b"<annotation><object><name>cat</name></object><object><name>owl</name></object></annotation>"
-    lists = (b"2007_000032\n2007_000039\n", "\ufeff/JPEGImages/a.jpg /SegmentationClassAug/a.png\r\n".encode())
-    return {
-        "CAM file": Reader(load_cam, ".npz", tuple(_cam_seeds()), 6),
-        "pickled .npy": Reader(load_pickled_npy, ".npy", tuple(_pickle_seeds()), 6),
-        ".params": Reader(read_mxnet_params, ".params", tuple(params), 4),
-        "image labels": Reader(
-            _read_labels, ".npy", (_written(lambda path: save_labels(path, ["a"], np.eye(3)[:1]), "a.npy"),), 2
-        ),
-        "annotation": Reader(_read_annotation, ".xml", (xml, xml.decode().encode("utf-16")), 1),
-        "AffinityNet scores": Reader(
-            load_scores, ".npz", (_written(lambda path: write_scores(path, np.arange(2), scores, scores, {}), "a.npz"),), 1
-        ),
-        "superpixels": Reader(
-            _read_regions,
-            ".npz",
-            (_written(lambda path: _region_cache(path).photograph(_BLACK), "a"),),
-            1,
-        ),
-        "mask": Reader(
-            _read_mask_and_meta, ".png", (_written(lambda path: write_mask(path, np.eye(9), {"stage": "x"}), "a.png"),), 1
-        ),
-        "image": Reader(read_image, ".jpg", tuple(_image_seeds()), 1),
-        "image list": Reader(read_list, ".txt", lists, 1),
-        "class list": Reader(load_class_list, ".txt", (b"cat\ndog\n", "cat\ndog\n".encode("utf-16")), 1),
-        "checkpoint": Reader(
-            load_torch, ".pth", (_written(lambda path: save_torch(path, {"net": {"w": torch.ones(2)}, "step": 3}), "a.pth"),), 1
-        ),
-    }
-
-
-def damaged(seeds: tuple[bytes, ...], rng: random.Random) -> bytes:
-    """One of the seeds with one to six mutations; of an archive, half of the time inside a member."""
+def damaged(reader: Reader, rng: random.Random) -> bytes:
+    """One of the reader's seeds with one to six mutations; of an archive, half of the time inside a
+    member; of JSON and what the reader has values of, mostly in these.
+    """
+    if reader.values and rng.random() < 0.6:
+        content = copy.deepcopy(rng.choice(reader.values))
+        if isinstance(content, dict):
+            content = _damaged_values(content, rng, (*WILD_VALUES, *WILD_ARRAYS))
+            with contextlib.suppress(Exception):  # the writer may refuse what is too wild
+                return reader.written(content)
+    seeds = reader.seeds
     data = rng.choice(seeds)
+    if data.startswith(b'{"') and rng.random() < 0.8:
+        return _damaged_json(data, rng)
     if data.startswith(b"PK") and rng.random() < 0.5:
         return _damaged_member(data, rng)
     return _mutated(data, rng, seeds)
@@ -194,6 +82,56 @@ def _mutated(data: bytes, rng: random.Random, seeds: tuple[bytes, ...] = ()) -> 
     return bytes(changed)
 
 
+WILD_ARRAYS = (
+    *(torch.zeros(0), torch.tensor(2), torch.ones(2, 3, dtype=torch.int8), torch.ones(2, 3) / 0),
+    *(torch.ones(2, dtype=torch.complex64), torch.ones(2, 3).to_sparse(), torch.eye(2) > 0),
+    *(np.zeros((0, 3)), np.array(2), np.ones((1, 4, 5), np.int64), np.full((4, 5), np.nan)),
+    *(np.ones((4, 5), np.complex64), np.full((4, 5), 1e300), np.array(["a"]), np.eye(2) > 0),
+    *((), (1, "a"), {0: {1: {}}}, 2**40, -(2**63), b"bytes"),
+)
+WILD_VALUES = (
+    *(None, True, False, 0, 1, -1, 2, 7, 12, 15, 180, 10**9, 2**31, 2**32, 2**63, 10**400),
+    *(0.5, -0.1, 1e9, 1e300, float("nan"), float("inf"), "", "a", "1", "../a", "0" * 99, "oooo"),
+    *([], [[]], [1], [1, 2, 3, 4], [[1, 2, 3, 4]], [0] * 999, {}, {"counts": [180]}),
+)
+
+
+def _damaged_json(data: bytes, rng: random.Random) -> bytes:
+    """The JSON, or one of its lines where each is one, with values damaged."""
+    lines = data.splitlines()
+    place = rng.randrange(len(lines))
+    content = _damaged_values(json.loads(lines[place]), rng, WILD_VALUES)
+    lines[place] = json.dumps(content).encode()
+    return b"\n".join(lines)
+
+
+def _damaged_values(content: Any, rng: random.Random, wild: tuple) -> Any:
+    """content, a dict or a list, with one to three of its values changed, left out or given
+    twice.
+    """
+    for _ in range(rng.randint(1, 3)):
+        parent, here = None, content
+        while isinstance(here, dict | list) and here and (parent is None or rng.random() < 0.9):
+            parent = here
+            key = rng.choice(list(here)) if isinstance(here, dict) else rng.randrange(len(here))
+            here = here[key]
+        match rng.randrange(4):
+            case 0:
+                del parent[key]
+            case 1 if isinstance(parent, list):
+                parent.insert(key, here)
+            case 1 | 2 if type(here) in (int, float):
+                parent[key] = min(here, 10**9) + rng.choice((-100, -1, 0.25, 1, 3, 100))
+            case 1 | 2 if isinstance(here, str):
+                place = rng.randrange(len(here) + 1)
+                parent[key] = here[:place] + chr(rng.randrange(32, 128)) + here[place + 1 :]
+            case _:
+                parent[key] = copy.deepcopy(rng.choice(wild))
+        if not content:
+            break
+    return content
+
+
 def _damaged_member(data: bytes, rng: random.Random) -> bytes:
     """The archive with one member mutated, left out or renamed, its checksums right."""
     buffer = io.BytesIO()
@@ -215,12 +153,42 @@ class _TooSlow(BaseException):
     """An input took longer than SECONDS."""
 
 
+class _TooLarge(BaseException):
+    """An input took more megabytes than its reader may."""
+
+
 def _too_slow(*_: object) -> None:
     raise _TooSlow
 
 
-def fuzz(inputs: int, seed: int, folder: Path) -> dict[str, tuple[int, int]]:
-    """Reader -> (inputs, of which read). Any error but InputError leaves its file in folder and is raised."""
+def _held(name: str) -> int:
+    """Megabytes that Linux says this process holds (VmRSS), or held at most since
+    _forget_most (VmHWM); 0 elsewhere.
+    """
+    with contextlib.suppress(OSError):
+        text = Path("/proc/self/status").read_text()
+        if found := re.search(rf"{name}:\s+(\d+) kB", text):
+            return int(found[1]) >> 10
+    return 0
+
+
+def _forget_most() -> None:
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def fuzz(
+    inputs: int,
+    seed: int,
+    folder: Path,
+    names: Collection[str] | None = None,
+    each: int | None = None,
+) -> dict[str, tuple[int, int, int]]:
+    """Reader -> (inputs, of which read, most megabytes of one). Any error but InputError leaves its
+    file in folder and is raised.
+
+    names: the readers to try, None for all; each: inputs of each, instead of a share of `inputs`
+    """
     rng = random.Random(seed)
     table = readers()
     total = sum(reader.share for reader in table.values())
@@ -228,45 +196,80 @@ def fuzz(inputs: int, seed: int, folder: Path) -> dict[str, tuple[int, int]]:
     previous = signal.signal(signal.SIGALRM, _too_slow)
     try:
         for name, reader in table.items():
-            number, read = max(1, -(-inputs * reader.share // total)), 0
-            path = folder / f"input{reader.suffix}"
+            if names is not None and name not in names:
+                continue
+            number = each or max(1, -(-inputs * reader.share // total))
+            read = most = 0
             for _ in range(number):
-                data = damaged(reader.seeds, rng)
-                path.write_bytes(data)
-                signal.alarm(SECONDS)
-                try:
-                    with warnings.catch_warnings(action="ignore"):  # Pillow's, of damaged tags
-                        reader.read(path)
-                    read += 1
-                except InputError:
-                    pass
-                except BaseException:
-                    (folder / f"failed{reader.suffix}").write_bytes(data)
-                    raise
-                finally:
-                    signal.alarm(0)
-            counts[name] = (number, read)
+                was_read, megabytes = _try(reader, damaged(reader, rng), folder)
+                read, most = read + was_read, max(most, megabytes)
+            counts[name] = (number, read, most)
     finally:
         signal.signal(signal.SIGALRM, previous)
     return counts
 
 
+def _try(reader: Reader, data: bytes, folder: Path) -> tuple[bool, int]:
+    """(whether reader reads a file of data, megabytes that it took)."""
+    path = folder / f"input{reader.suffix}"
+    path.write_bytes(data)
+    _forget_most()
+    before = _held("VmRSS")
+    signal.alarm(SECONDS)
+    try:
+        # warnings of damaged tags, and notes of how files were read
+        with (
+            warnings.catch_warnings(action="ignore"),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            reader.read(path)
+        signal.alarm(0)
+        is_read = True
+    except InputError:
+        signal.alarm(0)
+        is_read = False
+    except BaseException:
+        signal.alarm(0)
+        (folder / f"failed{reader.suffix}").write_bytes(data)
+        raise
+    if (taken := _held("VmHWM") - before) > reader.megabytes:
+        (folder / f"failed{reader.suffix}").write_bytes(data)
+        raise _TooLarge(f"{taken} MB")
+    return is_read, taken
+
+
 def main() -> None:
     """Fuzz, and print the counts."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--inputs", type=int, default=100_000, help="damaged files in all (default %(default)s)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--inputs", type=int, default=100_000, help="damaged files in all (default %(default)s)"
+    )
+    parser.add_argument(
+        "--reader",
+        nargs="+",
+        choices=readers(),
+        metavar="NAME",
+        help=f"try these alone: {', '.join(readers())}",
+    )
+    parser.add_argument("--each", type=int, metavar="N", help="damaged files of each reader")
     parser.add_argument("--seed", type=int, default=0, help="of the damage (default %(default)s)")
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="fuzz_"))
     start = time.monotonic()
     try:
-        counts = fuzz(args.inputs, args.seed, folder)
+        counts = fuzz(args.inputs, args.seed, folder, args.reader, args.each)
     except BaseException:
         print(f"failed on {folder}/failed.*")
         raise
-    for name, (number, read) in counts.items():
-        print(f"{name}: {number} inputs, {read} read, {number - read} refused")
-    print(f"{sum(number for number, _ in counts.values())} inputs, no error but InputError, {time.monotonic() - start:.0f} s")
+    for name, (number, read, most) in counts.items():
+        refused = number - read
+        print(f"{name}: {number} inputs, {read} read, {refused} refused, {most} MB at most")
+    print(
+        f"{sum(number for number, *_ in counts.values())} inputs, no error but InputError, "
+        f"{time.monotonic() - start:.0f} s"
+    )
 
 
 if __name__ == "__main__":

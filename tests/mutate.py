@@ -1,11 +1,14 @@
-"""Mutation test of the arithmetic: is there a test that notices a sign, an index, a comparison or a constant that is wrong?
+"""Mutation test of the arithmetic: is there a test that notices a sign, an index, a comparison or a
+constant that is wrong?
 
-    python -m tests.mutate                         # all; lists the survivors and ends with status 1 if there are any
+    python -m tests.mutate                         # all; lists the survivors and ends with status 1
+                                                   if there are any
     python -m tests.mutate --only tool/losses.py
 
-Each mutant changes one place of one function of the losses, the CAM arithmetic, PCM, PRCM and the metric, and runs that file's tests until
-one fails. Mutants that no test can tell from the original are in EQUIVALENT, with the reason. Each runs in a process forked from one that
-has the libraries loaded and none of the project.
+Each mutant changes one place of one function of the losses, the CAM arithmetic, PCM, PRCM and the
+metric, and runs that file's tests until one fails. Mutants that no test can tell from the original
+are in EQUIVALENT, with the reason. Each runs in a process forked from one that has the libraries
+loaded and none of the project.
 """
 
 import argparse
@@ -28,7 +31,9 @@ SECONDS = 300  # after which a mutant counts as noticed: it made a loop endless
 
 @dataclass(frozen=True)
 class Target:
-    """A file, its functions to change (None: all, and its constants), and what pytest runs for it."""
+    """A file, its functions to change (None: all, and its constants), and what pytest runs for
+    it.
+    """
 
     path: str
     functions: tuple[str, ...] | None
@@ -37,13 +42,13 @@ class Target:
 
 PCM_TESTS = "pcm or prcm or gather or correlations or permuting or refinement"
 TARGETS = (
-    Target("tool/losses.py", None, ("tests/test_losses.py",)),
-    Target("tool/cam.py", None, ("tests/test_cam.py",)),
-    Target("tool/metrics.py", None, ("tests/test_metrics.py",)),
+    Target("tool/losses.py", None, ("tests/tool/test_losses.py",)),
+    Target("tool/cam.py", None, ("tests/tool/test_cam.py",)),
+    Target("tool/metrics.py", None, ("tests/tool/test_metrics.py",)),
     Target(
         "network/cpn.py",
         ("pixel_correlation", "spatial_gather", "pixel_region_correlation", "refine"),
-        ("tests/test_cpn.py", "-k", PCM_TESTS),
+        ("tests/network/test_cpn.py", "-k", PCM_TESTS),
     ),
 )
 
@@ -51,45 +56,76 @@ TARGETS = (
 ONE_KIND = "the maps of all branches have one device and number type"
 EQUIVALENT = {
     **{
-        f"tool/losses.py {name}: label = label.to(cams[0]) -> label = label.to(cams[{index}])": ONE_KIND
-        for name in ("cpn_losses", "cpn_losses_low_resolution", "seam_losses", "seam_losses_low_resolution")
+        f"tool/losses.py {name}: label = label.to(cams[0]) -> "
+        f"label = label.to(cams[{index}])": ONE_KIND
+        for name in (
+            "cpn_losses",
+            "cpn_losses_low_resolution",
+            "seam_losses",
+            "seam_losses_low_resolution",
+        )
         for index in (1, -1)
     },
-    "tool/losses.py hardest_mean: if flat.shape[1] > count: -> if flat.shape[1] >= count:": "the largest `count` of `count` are all",
+    "tool/losses.py hardest_mean: if flat.shape[1] > count: -> if flat.shape[1] >= count:": (
+        "the largest `count` of `count` are all"
+    ),
     **{
-        "tool/losses.py loss_cpcr: channels = a.shape[1] if classes is None or a.shape[1] == classes + 1 else a.shape[1] - 1 -> "
-        f"channels = a.shape[1] if classes is None or a.shape[1] == classes + 1 else a.shape[1] {last}": "that map is 0 everywhere"
+        "tool/losses.py loss_cpcr: channels = a.shape[1] if classes is None or a.shape[1] == "
+        "classes + 1 else a.shape[1] - 1 -> "
+        "channels = a.shape[1] if classes is None or a.shape[1] == classes + 1 else "
+        f"a.shape[1] {last}": "that map is 0 everywhere"
         for last in ("+ 1", "- 0")
     },
-    "tool/losses.py _labelled_maps: count = min(int(label.sum(dim=1).max()) + 1, label.shape[1]) -> "
-    "count = min(int(label.sum(dim=1).max()) + 2, label.shape[1])": "another map that is 0 in every term",
-    "tool/losses.py _labelled_maps: order = label.argsort(dim=1, descending=True, stable=True)[:, :count] -> "
-    "order = label.argsort(dim=1, descending=True, stable=False)[:, :count]": "no term depends on the order of maps with equal labels",
+    "tool/losses.py _labelled_maps: count = min(int(label.sum(dim=1).max()) + 1, label.shape[1]) "
+    "-> "
+    "count = min(int(label.sum(dim=1).max()) + 2, label.shape[1])": (
+        "another map that is 0 in every term"
+    ),
+    "tool/losses.py _labelled_maps: order = label.argsort(dim=1, descending=True, stable=True)[:, "
+    ":count] -> "
+    "order = label.argsort(dim=1, descending=True, stable=False)[:, :count]": (
+        "no term depends on the order of maps with equal labels"
+    ),
     **{
         "tool/metrics.py update: self._counts[0, :, 0] += present[:self.num_classes] -> "
-        f"self._counts[{cell}] += present[:self.num_classes]": "either of the two zeros says background"
+        f"self._counts[{cell}] += present[:self.num_classes]": (
+            "either of the two zeros says background"
+        )
         for cell in ("1, :, 0", "-1, :, 0", "0, :, 1", "0, :, -1")
     },
     **{
-        "tool/metrics.py _values: present = np.bincount(target.ravel(), minlength=IGNORE_LABEL + 1) -> "
-        f"present = np.bincount(target.ravel(), minlength=IGNORE_LABEL + {more})": "the count of 255 is read where 255 occurs alone"
+        "tool/metrics.py _values: present = np.bincount(target.ravel(), minlength=IGNORE_LABEL + "
+        "1) -> "
+        f"present = np.bincount(target.ravel(), minlength=IGNORE_LABEL + {more})": (
+            "the count of 255 is read where 255 occurs alone"
+        )
         for more in (0, 2)
     },
     **{
-        "tool/metrics.py __init__: self._factor = np.float32(self.BINS) / max(self._highest, np.float32(1)) -> "
+        "tool/metrics.py __init__: self._factor = np.float32(self.BINS) / max(self._highest, "
+        "np.float32(1)) -> "
         f"self._factor = np.float32(self.BINS) {factor}": "another number of bins, the same counts"
         for factor in ("* max(self._highest, np.float32(1))", "/ max(self._highest, np.float32(2))")
     },
     "tool/metrics.py __init__: size = int(self._bins(self._highest[None])[0]) + 1 -> "
     "size = int(self._bins(self._highest[None])[0]) + 2": "a bin that no score falls into",
     "tool/metrics.py __init__: size = int(self._bins(self._highest[None])[0]) + 1 -> "
-    "size = int(self._bins(self._highest[None])[-1]) + 1": "the only entry is the first and the last",
+    "size = int(self._bins(self._highest[None])[-1]) + 1": (
+        "the only entry is the first and the last"
+    ),
     "tool/metrics.py __init__: self._one_a_bin = bool((np.diff(bins) > 0).all()) -> "
-    "self._one_a_bin = bool((np.diff(bins) > 1).all())": "the search gives the same counts as the table",
+    "self._one_a_bin = bool((np.diff(bins) > 1).all())": (
+        "the search gives the same counts as the table"
+    ),
     "tool/metrics.py _bins: return (scores * self._factor).astype(np.intp) -> "
-    "return (scores / self._factor).astype(np.intp)": "limits that share a bin are searched, with the same counts",
-    "network/cpn.py pixel_correlation: block = g.shape[2] if torch.is_grad_enabled() else PCM_BLOCK -> "
-    "block = g.shape[1] if torch.is_grad_enabled() else PCM_BLOCK": "blocks of any size give the same columns",
+    "return (scores / self._factor).astype(np.intp)": (
+        "limits that share a bin are searched, with the same counts"
+    ),
+    "network/cpn.py pixel_correlation: block = g.shape[2] if torch.is_grad_enabled() else "
+    "PCM_BLOCK -> "
+    "block = g.shape[1] if torch.is_grad_enabled() else PCM_BLOCK": (
+        "blocks of any size give the same columns"
+    ),
 }
 
 # Keyword -> why its value is not changed.
@@ -152,7 +188,9 @@ def mutants(target: Target) -> Iterator[Mutant]:
 
 
 def _roots(tree: ast.Module, functions: tuple[str, ...] | None) -> Iterator[tuple[str, ast.AST]]:
-    """(name, node) of the functions, methods and, if functions is None, of the module's constants."""
+    """(name, node) of the functions, methods and, if functions is None, of the module's
+    constants.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and (functions is None or node.name in functions):
             yield node.name, node
@@ -172,7 +210,9 @@ def _changes(node: ast.AST) -> Iterator:
 
         return change
 
-    if isinstance(node, ast.BinOp | ast.AugAssign | ast.BoolOp) and (swap := SWAPS.get(type(node.op))):
+    if isinstance(node, ast.BinOp | ast.AugAssign | ast.BoolOp) and (
+        swap := SWAPS.get(type(node.op))
+    ):
         yield replace("op", swap())
     if isinstance(node, ast.Compare):
         for index, operator in enumerate(node.ops):
@@ -197,14 +237,20 @@ def _statement(root: ast.AST, node: ast.AST) -> ast.AST:
     """The smallest statement, or the arguments, of root that hold node."""
     best = root
     for candidate in ast.walk(root):
-        if isinstance(candidate, ast.stmt | ast.arguments) and any(child is node for child in ast.walk(candidate)):
+        if isinstance(candidate, ast.stmt | ast.arguments) and any(
+            child is node for child in ast.walk(candidate)
+        ):
             best = candidate  # ast.walk goes outside in
     return best
 
 
 def _difference(before: str, after: str) -> str:
     """The line that changed, "before -> after"."""
-    return next(f"{a.strip()} -> {b.strip()}" for a, b in zip(before.splitlines(), after.splitlines(), strict=True) if a != b)
+    return next(
+        f"{a.strip()} -> {b.strip()}"
+        for a, b in zip(before.splitlines(), after.splitlines(), strict=True)
+        if a != b
+    )
 
 
 class _Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -243,13 +289,23 @@ def survives(mutant: Mutant) -> bool:
 
 def main() -> None:
     """Run the mutants and list the survivors."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", help="one file (default: all)")
     parser.add_argument("--match", default="", help="only mutants whose name holds this text")
     args = parser.parse_args()
     os.chdir(ROOT)
     # What the tests import; the project itself must be imported anew in each process.
-    for library in ("cv2", "hypothesis.extra.numpy", "pytest", "scipy.ndimage", "skimage.segmentation", "tensorboard", "timm"):
+    for library in (
+        "cv2",
+        "hypothesis.extra.numpy",
+        "pytest",
+        "scipy.ndimage",
+        "skimage.segmentation",
+        "tensorboard",
+        "timm",
+    ):
         with contextlib.suppress(ImportError):
             importlib.import_module(library)
     assert not any(name.split(".")[0] in ("tool", "network", "voc12") for name in sys.modules)
@@ -267,8 +323,8 @@ def main() -> None:
                 survivors.append(mutant.name)
                 print(f"survived: {mutant.name}", flush=True)
     print(
-        f"{count} mutants, {known} equivalent by reason given, {count - known - len(survivors)} noticed, "
-        f"{len(survivors)} survived, {time.monotonic() - start:.0f} s"
+        f"{count} mutants, {known} equivalent by reason given, {count - known - len(survivors)} "
+        f"noticed, {len(survivors)} survived, {time.monotonic() - start:.0f} s"
     )
     raise SystemExit(1 if survivors else 0)
 

@@ -1,4 +1,6 @@
-"""Runs a function in several ranks of one job: forked processes of this one, which have its modules loaded, talking by gloo."""
+"""Runs a function in several ranks of one job: forked processes of this one, which have its modules
+loaded, talking by gloo.
+"""
 
 import contextlib
 import io
@@ -11,13 +13,14 @@ from typing import Any
 
 import torch
 
-from tool.distributed import join, leave
+from tool.run.distributed import join, leave
 
 
 def run_ranks(function: Callable[[int], Any], ranks: int = 2, timeout: float = 60) -> list[Any]:
     """[function(0), function(1), ...], each computed by a rank that has joined the others.
 
-    A rank that raises gives "Type: message" (an exit its status) in place of its result. Fails if one has not ended within timeout seconds.
+    A rank that raises gives "Type: message" (an exit its status) in place of its result. Fails if
+    one has not ended within timeout seconds.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -26,9 +29,16 @@ def run_ranks(function: Callable[[int], Any], ranks: int = 2, timeout: float = 6
     pipes, processes = [], []
     for rank in range(ranks):
         receiver, sender = context.Pipe(duplex=False)
-        environment = {"RANK": str(rank), "WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        environment = {
+            "RANK": str(rank),
+            "WORLD_SIZE": str(ranks),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+        }
         environment |= {"GLOO_SOCKET_IFNAME": "lo"}
-        process = context.Process(target=_rank, args=(function, rank, environment, sender), daemon=False)
+        process = context.Process(
+            target=_rank, args=(function, rank, environment, sender), daemon=False
+        )
         process.start()
         sender.close()
         pipes.append(receiver)

@@ -1,14 +1,17 @@
-"""Seeds for the tiny data sets of tests/synthetic.py: CAM files as infer_cam.py would make them, from the masks."""
+"""Seeds for the tiny data sets of tests/synthetic.py: CAM files as infer_cam.py would make them,
+from the masks.
+"""
 
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from tool.cam_file import CamFile, save_cam
-from tool.images import read_mask
+from tool.file.cam_file import CamFile, save_cam
+from tool.file.images import read_mask
+from voc12.class_list import load_class_list
 from voc12.labels import load_labels
-from voc12.lists import load_class_list, load_ids, mask_path
+from voc12.lists import load_ids, mask_path
 
 META = {"stage": "cam_refined", "method": "cpn", "weights": "0123456789abcdef"}
 
@@ -23,7 +26,9 @@ def seed_of(root: Path, name: str) -> CamFile:
     return CamFile(name, keys, cam, mask.shape, META | {"classes": list(classes)})
 
 
-def write_seeds(root: Path, folder: Path, format: str = "npz", lists: tuple[str, ...] = ("train", "val")) -> Path:
+def write_seeds(
+    root: Path, folder: Path, format: str = "npz", lists: tuple[str, ...] = ("train", "val")
+) -> Path:
     """Write the seeds of all images of the lists, and return folder."""
     for list_name in lists:
         for name in load_ids(root, list_name):

@@ -5,18 +5,22 @@ from pathlib import Path
 
 import numpy as np
 
-from tool.images import write_image, write_mask
-from voc12.constants import CLASS_LIST_FILE, IGNORE_LABEL, IMAGE_DIR, LABEL_FILE, LIST_DIR, MASK_DIR
+from tool.file.images import write_image, write_mask
+from tool.mask_values import IGNORE_LABEL
+from voc12.constants import CLASS_LIST_FILE, IMAGE_DIR, LABEL_FILE, LIST_DIR, MASK_DIR
 from voc12.labels import save_labels
 
 SIZES = ((60, 80), (72, 56), (50, 66), (64, 64), (61, 83), (80, 60))
 
 
-def write_voc_tree(root: Path, lists: dict[str, int], class_count: int, classes: Sequence[str] | None = None) -> Path:
+def write_voc_tree(
+    root: Path, lists: dict[str, int], class_count: int, classes: Sequence[str] | None = None
+) -> Path:
     """Write photographs, masks, image labels and lists of a data set, and return root.
 
-    lists: name -> number of images; ids run on, so lists share none. Image i shows class i mod class_count, every second one the
-    next class too. classes: names for classes.txt, which is left out without them.
+    lists: name -> number of images; ids run on, so lists share none. Image i shows class i mod
+    class_count, every second one the next class too. classes: names for classes.txt, which is left
+    out without them.
     """
     rng = np.random.default_rng(0)
     (root / LIST_DIR).mkdir(parents=True)
@@ -32,14 +36,19 @@ def write_voc_tree(root: Path, lists: dict[str, int], class_count: int, classes:
     return root
 
 
-def _write_sample(root: Path, name: str, index: int, class_count: int, rng: np.random.Generator) -> np.ndarray:
+def _write_sample(
+    root: Path, name: str, index: int, class_count: int, rng: np.random.Generator
+) -> np.ndarray:
     height, width = SIZES[index % len(SIZES)]
     image = rng.integers(0, 90, size=(height, width, 3), dtype=np.uint8)
     mask = np.zeros((height, width), dtype=np.uint8)
     label = np.zeros(class_count, dtype=np.float32)
     shown = [(index + offset) % class_count for offset in range(1 + index % 2)]
     for place, key in enumerate(dict.fromkeys(shown)):
-        rows, columns = slice(8 + 20 * place, 24 + 20 * place), slice(10 + 18 * place, 34 + 18 * place)
+        rows, columns = (
+            slice(8 + 20 * place, 24 + 20 * place),
+            slice(10 + 18 * place, 34 + 18 * place),
+        )
         image[rows, columns] = 255 - 37 * np.array([key, key + 2, key + 4]) % 160
         mask[rows, columns] = key + 1
         label[key] = 1

@@ -1,4 +1,6 @@
-"""The mutants of tests/mutate.py: each is another program, and those that nothing can tell from the original are still there."""
+"""The mutants of tests/mutate.py: each is another program, and those that nothing can tell from the
+original are still there.
+"""
 
 import ast
 

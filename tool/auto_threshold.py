@@ -1,34 +1,50 @@
-"""A background threshold for CAMs without ground truth: chosen from photographs, the classes of their labels and the CAMs alone.
+"""A background threshold for CAMs without ground truth: chosen from photographs, the classes of
+their labels and the CAMs alone.
 
-A mask that is right separates colours, and its outline runs where the photograph has edges. Measured for all thresholds at once:
+A mask that is right separates colours, and its outline runs where the photograph has edges.
+Measured for all thresholds at once:
 
 - information: mutual information of (foreground or not) and colour within a photograph, in nats
 - contrast: the photograph's gradient on the outline, against its mean over the photograph
 
-Refined CAMs follow edges: where information is highest, contrast is 1.2 and more. Information alone chooses too low there, since the map
-itself follows colours; contrast alone too high. The threshold with the highest information * (contrast - OFFSET) is taken, the product
-formed in each photograph and then added up: a contrast of all outlines together is that of a few photographs with long and strong ones.
+Refined CAMs follow edges: where information is highest, contrast is 1.2 and more. Information alone
+chooses too low there, since the map itself follows colours; contrast alone too high. The threshold
+with the highest information * (contrast - OFFSET) is taken, the product formed in each photograph
+and then added up: a contrast of all outlines together is that of a few photographs with long and
+strong ones.
 
-Plain CAMs, smooth discs, do not: contrast is about 1 there, and says nothing. Information chooses too low, Otsu's threshold of the
-scores too high; a third of the way from the one to the other is taken.
+Plain CAMs, smooth discs, do not: contrast is about 1 there, and says nothing. Information chooses
+too low, Otsu's threshold of the scores too high; a third of the way from the one to the other is
+taken.
 
-Between the two kinds of maps, which few photographs do not tell apart for certain, lies a mean of both choices.
+Between the two kinds of maps, which few photographs do not tell apart for certain, lies a mean of
+both choices.
 
-docs/LOG.md has the other ideas that were tried, and the distance of each to the best threshold.
+docs/log has the other ideas that were tried, and the distance of each to the best threshold.
 """
 
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from skimage.filters import threshold_otsu
 
 THRESHOLDS = np.arange(1, 100) / 100
+# Agreed maps (tool/consensus.py): how their files say so, and where they are made to part.
+CONSENSUS = "consensus"
+MIDDLE = 0.5
 SIDE = 200  # pixels of the longer side that photographs and maps are reduced to
 COLOUR_BINS = 8  # a channel of Lab
 OFFSET = 0.3
-PLAIN, FOLLOWS_EDGES = 1.05, 1.25  # contrast up to which a map does not follow edges, and from which on it does
+# contrast up to which a map does not follow edges, and from which on it does
+PLAIN, FOLLOWS_EDGES = (
+    1.05,
+    1.25,
+)
 TOWARDS_OTSU = 1 / 3
+# The shares of the pixels over a threshold, and of those under it, that are sure of their side;
+# the others lie between. IRN's released thresholds leave 0.69 and 0.87 of a plain CAM's, those
+# found for CPN's maps 0.63 and 0.82 (docs/log/2026-11-26-thresholds.md).
+SURE_FOREGROUND, SURE_BACKGROUND = 2 / 3, 5 / 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,16 +85,37 @@ class Evidence:
         return self.gradient / np.maximum(self.outline, 1)
 
     def threshold(self) -> float:
-        """The threshold to take, unit scale, one of THRESHOLDS. Raises ValueError where all scores are alike."""
+        """The threshold to take, unit scale, one of THRESHOLDS. Raises ValueError where all scores
+        are alike.
+        """
+        from skimage.filters import threshold_otsu  # slow to import, and for this alone
+
         if np.count_nonzero(self.scores) < 2:
             raise ValueError("all scores are alike, no threshold parts them")
         peak = highest(self.information)
         of_edges = highest(self.agreement - OFFSET * self.information)
-        otsu = threshold_otsu(hist=(self.scores, np.append(THRESHOLDS, 1) - 0.005))  # the middle of the last bin below
+        # the middle of the last bin below
+        otsu = threshold_otsu(hist=(self.scores, np.append(THRESHOLDS, 1) - 0.005))
         of_discs = peak + TOWARDS_OTSU * (int(otsu * 100) - peak)
-        contrast = self.agreement[peak] / max(self.information[peak], 1e-12)  # a photograph's weight is what its colours tell
+        # a photograph's weight is what its colours tell
+        contrast = self.agreement[peak] / max(self.information[peak], 1e-12)
         follows = np.interp(contrast, (PLAIN, FOLLOWS_EDGES), (0, 1))
         return float(THRESHOLDS[round(float(follows * of_edges + (1 - follows) * of_discs))])
+
+    def sure_thresholds(self, threshold: float) -> tuple[float, float]:
+        """(over which score the foreground is sure, under which the background is), unit scale,
+        around a threshold that parts them: over the one lie SURE_FOREGROUND of the pixels over the
+        threshold, under the other SURE_BACKGROUND of those under it. So both follow how steep the
+        maps are, and a plain CAM's lie elsewhere than a refined one's.
+        """
+        ends = np.concatenate([[0.0], THRESHOLDS, [1.0]])
+        below = np.concatenate([[0], self.scores.cumsum()])  # pixels under each end
+        under = np.interp(threshold, ends, below)
+        over = below[-1] - under
+        high = np.interp(below[-1] - SURE_FOREGROUND * over, below, ends)
+        low = np.interp(SURE_BACKGROUND * under, below, ends)
+        # a side without pixels has no sure ones
+        return float(max(high, threshold)), float(min(low, threshold))
 
 
 def highest(curve: np.ndarray) -> int:
@@ -98,7 +135,9 @@ def image_evidence(image: np.ndarray, cam: np.ndarray) -> Evidence:
     information = _information(score, _colours(lab))
     gradient, outline = _outline(score, _gradient(lab))
     scores = np.bincount(_exceeded(score), minlength=len(THRESHOLDS) + 1)
-    return Evidence(information, information * gradient / np.maximum(outline, 1), gradient, outline, scores, 1)
+    return Evidence(
+        information, information * gradient / np.maximum(outline, 1), gradient, outline, scores, 1
+    )
 
 
 def _exceeded(score: np.ndarray) -> np.ndarray:
@@ -107,16 +146,23 @@ def _exceeded(score: np.ndarray) -> np.ndarray:
 
 
 def _colours(lab: np.ndarray) -> np.ndarray:
-    """The number of each pixel's colour bin; a and b, which rarely leave the middle half of their range, are split twice as finely."""
+    """The number of each pixel's colour bin; a and b, which rarely leave the middle half of their
+    range, are split twice as finely.
+    """
     lightness = lab[..., 0] // (256 // COLOUR_BINS)
-    a, b = (np.clip((lab[..., i].astype(np.int64) - 64) // (128 // COLOUR_BINS), 0, COLOUR_BINS - 1) for i in (1, 2))
+    a, b = (
+        np.clip((lab[..., i].astype(np.int64) - 64) // (128 // COLOUR_BINS), 0, COLOUR_BINS - 1)
+        for i in (1, 2)
+    )
     return ((lightness.astype(np.int64) * COLOUR_BINS + a) * COLOUR_BINS + b).ravel()
 
 
 def _gradient(lab: np.ndarray) -> np.ndarray:
     """Length of the colour gradient, (H, W), its mean 1 (all 0 for a photograph of one colour)."""
     smooth = cv2.GaussianBlur(lab, (0, 0), 1).astype(np.float32)
-    squares = sum((cv2.Sobel(smooth, cv2.CV_32F, *order) ** 2).sum(axis=2) for order in ((1, 0), (0, 1)))
+    squares = sum(
+        (cv2.Sobel(smooth, cv2.CV_32F, *order) ** 2).sum(axis=2) for order in ((1, 0), (0, 1))
+    )
     length = np.sqrt(squares)
     return length / max(float(length.mean()), 1e-6)
 
@@ -125,7 +171,9 @@ def _information(score: np.ndarray, colours: np.ndarray) -> np.ndarray:
     """(T,) mutual information of (score > threshold) and colour, nats."""
     bins = COLOUR_BINS**3
     cells = _exceeded(score) * bins + colours
-    counts = np.bincount(cells, minlength=(len(THRESHOLDS) + 1) * bins).reshape(-1, bins) / colours.size
+    counts = (
+        np.bincount(cells, minlength=(len(THRESHOLDS) + 1) * bins).reshape(-1, bins) / colours.size
+    )
     below = counts.cumsum(axis=0)[:-1]
     every = counts.sum(axis=0)
 
@@ -140,7 +188,8 @@ def _information(score: np.ndarray, colours: np.ndarray) -> np.ndarray:
 def _outline(score: np.ndarray, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(T,) sum of the gradient over the pixels of each threshold's outline, and their number.
 
-    A pixel is on the outline where its 3 x 3 neighbourhood has scores on both sides of the threshold.
+    A pixel is on the outline where its 3 x 3 neighbourhood has scores on both sides of the
+    threshold.
     """
     kernel = np.ones((3, 3), np.uint8)
     first, last = _exceeded(cv2.erode(score, kernel)), _exceeded(cv2.dilate(score, kernel))

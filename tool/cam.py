@@ -1,17 +1,32 @@
 """CAM arithmetic: the one home of normalisation, background and the merging of scales.
 
-Maps are (B, K, H, W) with K = classes + 1 and background at channel 0, unless a docstring says otherwise.
+Maps are (B, K, H, W) with K = classes + 1 and background at channel 0, unless a docstring says
+otherwise.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tool.errors import InputError
+
 EPS = 1e-5
 
 
+def require_finite(values: Tensor, what: str) -> None:
+    """Raise InputError, starting with what, for NaN or infinity: finite weights can give them too,
+    and a comparison would take them for a score.
+    """
+    if not values.isfinite().all():
+        raise InputError(
+            f"{what} has values that are not finite; its weights are too large: train with lower "
+            "learning rates"
+        )
+
+
 def normalise_cam(cam: Tensor) -> Tensor:
-    """Each map of a raw CAM scaled to [0, 1): relu, then relu(cam - min - eps) / (max - min + eps) over its pixels.
+    """Each map of a raw CAM scaled to [0, 1): relu, then relu(cam - min - eps) / (max - min + eps)
+    over its pixels.
 
     cam: (B, K, H, W), any range; gradients flow through the minimum and the maximum.
     Source: the released `max_norm` of SEAM and CPN.
@@ -23,21 +38,27 @@ def normalise_cam(cam: Tensor) -> Tensor:
 
 
 def set_background(cam: Tensor) -> Tensor:
-    """A copy of cam whose channel 0 is 1 - max over the foreground channels; cam: (B, K, H, W), normalised."""
+    """A copy of cam whose channel 0 is 1 - max over the foreground channels; cam: (B, K, H, W),
+    normalised.
+    """
     foreground = cam[:, 1:]
     return torch.cat([1 - foreground.amax(dim=1, keepdim=True), foreground], dim=1)
 
 
 def keep_max(cam: Tensor, dim: int = 1) -> Tensor:
-    """cam with all but the largest value along dim set to 0; the largest keeps its value, ties all stay."""
+    """cam with all but the largest value along dim set to 0; the largest keeps its value, ties all
+    stay.
+    """
     return torch.where(cam == cam.amax(dim=dim, keepdim=True), cam, torch.zeros_like(cam))
 
 
 def cam_prior(cam: Tensor) -> Tensor:
-    """The prior p that PCM and PRCM spread, from a raw CAM; (B, K, h, w) in [0, 1], without gradient.
+    """The prior p that PCM and PRCM spread, from a raw CAM; (B, K, h, w) in [0, 1], without
+    gradient.
 
-    Each map is relu(a - eps) / (max + eps) with a = relu(cam); background is 1 - max of the foreground; then the foreground
-    keeps only each pixel's largest value (ties kept). The order of operations is the released one: margins go down to 5e-7.
+    Each map is relu(a - eps) / (max + eps) with a = relu(cam); background is 1 - max of the
+    foreground; then the foreground keeps only each pixel's largest value (ties kept). The order of
+    operations is the released one: margins go down to 5e-7.
     """
     activation = F.relu(cam.detach())
     high = activation.amax(dim=(2, 3), keepdim=True) + EPS
@@ -50,8 +71,9 @@ def merge_passes(cams: Tensor, flipped: Tensor) -> Tensor:
 
     cams:    (P, n, H, W), raw CAMs of the n labelled classes at the original size, one pass a row
     flipped: (P,) bool, passes made from the mirrored image, not yet mirrored back
-    returns: (n, H, W), at most 1; the lowest value may be negative (-1 everywhere for a class without any activation), since the
-             released code subtracts the minimum after it set values under min + 1e-5 to 0 (infer_cam.py of CPN)
+    returns: (n, H, W), at most 1; the lowest value may be negative (-1 everywhere for a class
+             without any activation), since the released code subtracts the minimum after it set
+             values under min + 1e-5 to 0 (infer_cam.py of CPN)
     """
     cams = torch.where(flipped.view(-1, 1, 1, 1), cams.flip(-1), cams)
     score = F.relu(cams.sum(dim=0))

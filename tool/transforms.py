@@ -1,19 +1,24 @@
-"""Augmentation of a photograph for training, and its resizing for inference. Images are (H, W, 3) unless said otherwise."""
+"""Augmentation of a photograph for training, and its resizing for inference. Images are (H, W, 3)
+unless said otherwise.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
 
-from voc12.constants import IGNORE_LABEL
+from tool.mask_values import IGNORE_LABEL
 
 JITTER = (0.3, 0.3, 0.3, 0.1)  # brightness, contrast, saturation, hue
 
 
 def normalise(image: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
-    """uint8 RGB (H, W, 3) -> float32 (value / 255 - mean) / std; the backbone gives mean and std."""
+    """uint8 RGB (H, W, 3) -> float32 (value / 255 - mean) / std; the backbone gives mean and
+    std.
+    """
     scale = 1 / (255 * np.asarray(std, dtype=np.float32))
     shift = np.asarray(mean, dtype=np.float32) / np.asarray(std, dtype=np.float32)
     return image.astype(np.float32) * scale - shift
@@ -23,7 +28,45 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """uint8 image at a new size, bicubic with Pillow's antialiasing, as released."""
     if image.shape[:2] == (height, width):
         return image
-    return np.array(Image.fromarray(image).resize((width, height), resample=Image.Resampling.BICUBIC))
+    return np.array(
+        Image.fromarray(image).resize((width, height), resample=Image.Resampling.BICUBIC)
+    )
+
+
+def reduced_size(size: Sequence[int], long_side: int | None) -> tuple[int, int]:
+    """(H, W) of size, reduced to this long side where it is larger; None leaves it."""
+    factor = 1 if long_side is None else min(1, long_side / max(size))
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def scaled_images(
+    image: np.ndarray,
+    scales: Sequence[float],
+    mean: Sequence[float],
+    std: Sequence[float],
+    long_side: int | None = None,
+) -> tuple[tuple[int, int], list[torch.Tensor]]:
+    """(size (H, W), normalised images (3, h, w), one a scale) of an image (H, W, 3) uint8; size and
+    scales are those of the image reduced to long_side, where it is larger.
+    """
+    height, width = reduced_size(image.shape[:2], long_side)
+    sizes = [[max(1, round(side * scale)) for side in (height, width)] for scale in scales]
+    scaled = [to_tensor(normalise(resize(image, *size), mean, std)) for size in sizes]
+    return (height, width), scaled
+
+
+def enlarged_mask(
+    probabilities: np.ndarray, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(label mask, its probability), (H, W) uint8 and float32, of probabilities (K, h, w) enlarged
+    to size, one class after the other.
+    """
+    mask, confidence = np.zeros(size, np.uint8), np.full(size, -1, np.float32)
+    for label, map_ in enumerate(probabilities):
+        large = cv2.resize(map_, size[::-1], interpolation=cv2.INTER_LINEAR)
+        higher = large > confidence
+        mask[higher], confidence[higher] = label, large[higher]
+    return mask, confidence
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
@@ -36,7 +79,9 @@ Window = tuple[tuple[slice, ...], tuple[slice, ...]]
 
 
 def random_window(shape: Sequence[int], size: int, rng: np.random.Generator) -> Window:
-    """A random size x size window of an image of this shape (H, W, ...); a shorter side is placed at random in it."""
+    """A random size x size window of an image of this shape (H, W, ...); a shorter side is placed
+    at random in it.
+    """
     source, target = [], []
     for side in shape[:2]:
         length = min(side, size)
@@ -47,7 +92,9 @@ def random_window(shape: Sequence[int], size: int, rng: np.random.Generator) -> 
 
 
 def cut_window(image: np.ndarray, window: Window, size: int, fill: float = 0) -> np.ndarray:
-    """The window of an image (H, W, ...) as (size, size, ...), `fill` where the image does not reach."""
+    """The window of an image (H, W, ...) as (size, size, ...), `fill` where the image does not
+    reach.
+    """
     source, target = window
     crop = np.full((size, size, *image.shape[2:]), fill, dtype=image.dtype)
     crop[target] = image[source]
@@ -55,21 +102,28 @@ def cut_window(image: np.ndarray, window: Window, size: int, fill: float = 0) ->
 
 
 def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A random size x size window of a normalised image; a shorter side is placed at random on zeros (the mean colour)."""
+    """A random size x size window of a normalised image; a shorter side is placed at random on
+    zeros (the mean colour).
+    """
     return cut_window(image, random_window(image.shape, size, rng), size)
 
 
 def import_jitter() -> type:
-    """torchvision's ColorJitter. Importing it takes 0.2 GiB and a second, which inference need not spend; data sets that jitter call this
-    when they are made, or every loader's worker would spend it each epoch.
+    """torchvision's ColorJitter. Importing it takes 0.2 GiB and a second, which inference need not
+    spend; data sets that jitter call this when they are made, or every loader's worker would spend
+    it each epoch.
     """
     from torchvision.transforms import ColorJitter
 
     return ColorJitter
 
 
-def colour_jitter(image: np.ndarray, jitter: Sequence[float], rng: np.random.Generator) -> np.ndarray:
-    """torchvision's ColorJitter(*jitter) of a uint8 image, at random by a torch seed that rng draws."""
+def colour_jitter(
+    image: np.ndarray, jitter: Sequence[float], rng: np.random.Generator
+) -> np.ndarray:
+    """torchvision's ColorJitter(*jitter) of a uint8 image, at random by a torch seed that rng
+    draws.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(2**63)))
         return np.array(import_jitter()(*jitter)(Image.fromarray(image)))
@@ -77,8 +131,8 @@ def colour_jitter(image: np.ndarray, jitter: Sequence[float], rng: np.random.Gen
 
 @dataclass(frozen=True)
 class View:
-    """What a training crop shows of a photograph: the photograph resized to (height, width), mirrored if flip, cut to the window of side
-    size.
+    """What a training crop shows of a photograph: the photograph resized to (height, width),
+    mirrored if flip, cut to the window of side size.
     """
 
     height: int
@@ -88,7 +142,9 @@ class View:
     size: int
 
     def labels(self, labels: np.ndarray, outside: int) -> np.ndarray:
-        """The crop (size, size) of a label map (H, W) of the photograph, nearest neighbour; `outside` where the photograph ends."""
+        """The crop (size, size) of a label map (H, W) of the photograph, nearest neighbour;
+        `outside` where the photograph ends.
+        """
         rows, columns = (
             ((np.arange(new) + 0.5) * (old / new)).astype(np.intp)
             for old, new in zip(labels.shape, (self.height, self.width), strict=True)
@@ -102,10 +158,12 @@ class View:
 
 @dataclass(frozen=True)
 class PairTransform:
-    """Random scale, flip, crop of a photograph and its label mask, colour jitter of the photograph, normalisation.
+    """Random scale, flip, crop of a photograph and its label mask, colour jitter of the photograph,
+    normalisation.
 
     scale:  range of the random resizing; the mask is resized by nearest
-    jitter: as in TrainTransform; None for none. It comes after the crop, which leaves fewer pixels to change.
+    jitter: as in TrainTransform; None for none. It comes after the crop, which leaves fewer pixels
+            to change.
     """
 
     mean: Sequence[float]
@@ -118,7 +176,9 @@ class PairTransform:
         if self.jitter is not None:
             import_jitter()
 
-    def __call__(self, image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(
+        self, image: np.ndarray, label: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         """uint8 RGB (H, W, 3) and labels (H, W) -> normalised crop (S, S, 3) and its labels (S, S).
 
         0, the mean colour, and IGNORE_LABEL fill what lies outside the image.
@@ -132,7 +192,9 @@ class PairTransform:
         shown = image if self.jitter is None else colour_jitter(image, self.jitter, rng)
         crop = np.zeros((self.crop_size, self.crop_size, 3), dtype=np.float32)
         crop[target] = normalise(shown, self.mean, self.std)
-        return crop, View(height, width, flip, window, self.crop_size).labels(label, outside=IGNORE_LABEL)
+        return crop, View(height, width, flip, window, self.crop_size).labels(
+            label, outside=IGNORE_LABEL
+        )
 
 
 @dataclass(frozen=True)
@@ -154,7 +216,9 @@ class TrainTransform:
         import_jitter()
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """uint8 RGB (H, W, 3) -> normalised float32 crop (crop_size, crop_size, 3); see with_view."""
+        """uint8 RGB (H, W, 3) -> normalised float32 crop (crop_size, crop_size, 3); see
+        with_view.
+        """
         return self.with_view(image, rng)[0]
 
     def with_view(self, image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, View]:
@@ -169,7 +233,9 @@ class TrainTransform:
         if flip:
             image = image[:, ::-1]
         image = colour_jitter(image, self.jitter, rng)
-        view = View(*image.shape[:2], flip, random_window(image.shape, self.crop_size, rng), self.crop_size)
+        view = View(
+            *image.shape[:2], flip, random_window(image.shape, self.crop_size, rng), self.crop_size
+        )
         source, target = view.window
         crop = np.zeros((self.crop_size, self.crop_size, 3), dtype=np.float32)
         crop[target] = normalise(image[source], self.mean, self.std)

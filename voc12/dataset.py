@@ -1,25 +1,32 @@
-"""Photographs, image labels and CP masks as named batch fields, and the order in which training visits them."""
+"""Photographs, image labels and CP masks as named batch fields, and the order in which training
+visits them.
+"""
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from tool.errors import InputError
-from tool.images import read_image
+from tool.errors import InputError, naming_memory
+from tool.file.images import APPLY_EXIF, read_image
+from tool.file.region_cache import RegionCache
 from tool.patches import PatchMask
-from tool.region_cache import RegionCache
-from tool.shards import batch_share, rank
-from tool.trainer import ignore_signals
-from tool.transforms import TrainTransform, normalise, resize, to_tensor
+from tool.run.shards import batch_share, rank
+from tool.run.trainer import ignore_signals
+from tool.transforms import TrainTransform, scaled_images, to_tensor
 from voc12.lists import image_path
 
 
-def require_every(find: Callable[[Path, str], Path], voc12_root: Path, ids: Sequence[str], what: str) -> list[Path]:
-    """The files of ids that find, image_path or mask_path, finds; InputError counting those it does not, with what it says of the first.
+def require_every(
+    find: Callable[[Path, str], Path], voc12_root: Path, ids: Sequence[str], what: str
+) -> list[Path]:
+    """The files of ids that find, image_path or mask_path, finds; InputError counting those it does
+    not, with what it says of the first.
 
     what: the images, for the message
     """
@@ -30,16 +37,21 @@ def require_every(find: Callable[[Path, str], Path], voc12_root: Path, ids: Sequ
         except InputError as error:
             missing.append(error)
     if missing:
-        raise InputError(f"{len(missing)} of {len(ids)} {what} lack a file; the first: {missing[0]}")
+        raise InputError(
+            f"{len(missing)} of {len(ids)} {what} lack a file; the first: {missing[0]}"
+        )
     return paths
 
 
 class EpochSampler(Sampler):
-    """Keys (epoch, index) of one epoch in a random order that (seed, epoch) fixes; `skip` leaves out the batches already seen.
+    """Keys (epoch, index) of one epoch in a random order that (seed, epoch) fixes; `skip` leaves
+    out the batches already seen.
 
-    The epoch travels with the index so that a worker can draw a sample's random numbers from (seed, epoch, index) alone, whatever
-    worker and order it is loaded in. The last len % batch_size samples are left out, as the released loader's drop_last does.
-    batch_size counts the samples of all ranks: the batches are the same however many there are, and each rank gets its part of every one.
+    The epoch travels with the index so that a worker can draw a sample's random numbers from (seed,
+    epoch, index) alone, whatever worker and order it is loaded in. The last len % batch_size
+    samples are left out, as the released loader's drop_last does. batch_size counts the samples of
+    all ranks: the batches are the same however many there are, and each rank gets its part of every
+    one.
     """
 
     def __init__(self, length: int, batch_size: int, seed: int, epoch: int, skip: int = 0) -> None:
@@ -58,10 +70,18 @@ class EpochSampler(Sampler):
 
 
 class IterationSampler(Sampler):
-    """Keys (epoch, index) of the iterations start..stop - 1 of a training: batches of EpochSampler's epochs, one epoch after the other."""
+    """Keys (epoch, index) of the iterations start..stop - 1 of a training: batches of
+    EpochSampler's epochs, one epoch after the other.
+    """
 
     def __init__(self, length: int, batch_size: int, seed: int, start: int, stop: int) -> None:
-        self.length, self.batch_size, self.seed, self.start, self.stop = length, batch_size, seed, start, stop
+        self.length, self.batch_size, self.seed, self.start, self.stop = (
+            length,
+            batch_size,
+            seed,
+            start,
+            stop,
+        )
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         per_epoch = self.length // self.batch_size
@@ -80,11 +100,12 @@ class IterationSampler(Sampler):
 def epoch_loader(
     data: Dataset, batch_size: int, seed: int, num_workers: int, pin_memory: bool
 ) -> Callable[[int, int], DataLoader]:
-    """(epoch, iterations to skip) -> the remaining batches of that epoch, for TrainingRun.train; data: indexed by EpochSampler's keys.
+    """(epoch, iterations to skip) -> the remaining batches of that epoch, for TrainingRun.train;
+    data: indexed by EpochSampler's keys.
 
-    batch_size: of all ranks; each loads its part.
-    The loader has a generator of its own: with torch's it would draw a number at the start of each epoch and after each resume, and
-    a resumed run would draw other dropout masks.
+    batch_size: of all ranks; each loads its part. The loader has a generator of its own: with
+    torch's it would draw a number at the start of each epoch and after each resume, and a resumed
+    run would draw other dropout masks.
     """
 
     def loader(epoch: int, skip: int) -> DataLoader:
@@ -97,16 +118,22 @@ def epoch_loader(
 def round_loader(
     data: Dataset, batch_size: int, seed: int, num_workers: int, pin_memory: bool, iterations: int
 ) -> Callable[[int, int], DataLoader]:
-    """As epoch_loader, for a training in rounds of this many iterations, however many epochs over the data a round is."""
+    """As epoch_loader, for a training in rounds of this many iterations, however many epochs over
+    the data a round is.
+    """
 
     def loader(round_: int, skip: int) -> DataLoader:
-        sampler = IterationSampler(len(data), batch_size, seed, round_ * iterations + skip, (round_ + 1) * iterations)
+        sampler = IterationSampler(
+            len(data), batch_size, seed, round_ * iterations + skip, (round_ + 1) * iterations
+        )
         return _training_loader(data, batch_size, sampler, num_workers, pin_memory)
 
     return loader
 
 
-def _training_loader(data: Dataset, batch_size: int, sampler: Sampler, num_workers: int, pin_memory: bool) -> DataLoader:
+def _training_loader(
+    data: Dataset, batch_size: int, sampler: Sampler, num_workers: int, pin_memory: bool
+) -> DataLoader:
     return DataLoader(
         data,
         batch_size=batch_share(batch_size),
@@ -118,10 +145,25 @@ def _training_loader(data: Dataset, batch_size: int, sampler: Sampler, num_worke
     )
 
 
-class TrainSet(Dataset):
-    """Training samples {id, image (3, H, W) normalised, label (C,), mask (H, W) bool, visible}; mask and visible with a patch mask.
+def naming_sample(getitem: Callable[[Any, Any], dict]) -> Callable[[Any, Any], dict]:
+    """__getitem__ of a data set with ids, index or (epoch, index) -> sample, that names the image
+    for which the memory is too small.
+    """
 
-    regions: where superpixels come from; None makes them anew for every crop
+    @functools.wraps(getitem)
+    def named(self: Any, key: int | tuple[int, int]) -> dict:
+        with naming_memory(f"image {self.ids[key[1] if isinstance(key, tuple) else key]}"):
+            return getitem(self, key)
+
+    return named
+
+
+class TrainSet(Dataset):
+    """Training samples {id, image (3, H, W) normalised, label (C,), mask (H, W) bool, visible};
+    mask and visible with a patch mask.
+
+    regions: where superpixels come from; None makes them anew for every crop; exif: how photographs
+    are read, as read_image says
     Indexed by the (epoch, index) keys of EpochSampler.
     """
 
@@ -134,28 +176,47 @@ class TrainSet(Dataset):
         patch_mask: PatchMask | None,
         seed: int,
         regions: RegionCache | None = None,
+        exif: str = APPLY_EXIF,
     ) -> None:
-        self.voc12_root, self.ids, self.labels = Path(voc12_root), list(ids), torch.from_numpy(labels)
-        self.transform, self.patch_mask, self.seed, self.regions = transform, patch_mask, seed, regions
+        self.exif = exif
+        self.voc12_root, self.ids, self.labels = (
+            Path(voc12_root),
+            list(ids),
+            torch.from_numpy(labels),
+        )
+        self.transform, self.patch_mask, self.seed, self.regions = (
+            transform,
+            patch_mask,
+            seed,
+            regions,
+        )
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    @naming_sample
     def __getitem__(self, key: tuple[int, int]) -> dict:
         epoch, index = key
         rng = np.random.default_rng([self.seed, epoch, index])
-        photograph = read_image(image_path(self.voc12_root, self.ids[index]))
+        photograph = read_image(image_path(self.voc12_root, self.ids[index]), self.exif)
         image, view = self.transform.with_view(photograph, rng)
         sample = {"id": self.ids[index], "image": to_tensor(image), "label": self.labels[index]}
         if self.patch_mask is not None:
             regions = None if self.regions is None else self.regions.crop(photograph, view)
             mask, visible = self.patch_mask(image, rng, regions)
-            sample |= {"mask": torch.from_numpy(mask), "visible": torch.tensor(visible, dtype=torch.float32)}
+            sample |= {
+                "mask": torch.from_numpy(mask),
+                "visible": torch.tensor(visible, dtype=torch.float32),
+            }
         return sample
 
 
 class InferenceSet(Dataset):
-    """Inference samples {id, size (H, W), scaled: normalised images (3, h, w) one a scale, label (C,) if labels are given}."""
+    """Inference samples {id, size (H, W), scaled: normalised images (3, h, w) one a scale, label
+    (C,) if labels are given}.
+
+    long_side: size and scales are those of photographs reduced to it, where they are larger
+    """
 
     def __init__(
         self,
@@ -165,17 +226,23 @@ class InferenceSet(Dataset):
         scales: Sequence[float],
         mean: Sequence[float],
         std: Sequence[float],
+        exif: str = APPLY_EXIF,
+        long_side: int | None = None,
     ) -> None:
         self.ids, self.paths, self.labels = list(ids), list(paths), labels
+        self.exif, self.long_side = exif, long_side
         self.scales, self.mean, self.std = tuple(scales), mean, std
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    @naming_sample
     def __getitem__(self, index: int) -> dict:
-        image = read_image(self.paths[index])
-        height, width = image.shape[:2]
-        sizes = [[max(1, round(side * scale)) for side in (height, width)] for scale in self.scales]
-        scaled = [to_tensor(normalise(resize(image, *size), self.mean, self.std)) for size in sizes]
-        sample = {"id": self.ids[index], "size": (height, width), "scaled": scaled}
-        return sample if self.labels is None else sample | {"label": torch.from_numpy(self.labels[index])}
+        image = read_image(self.paths[index], self.exif)
+        size, scaled = scaled_images(image, self.scales, self.mean, self.std, self.long_side)
+        sample = {"id": self.ids[index], "size": size, "scaled": scaled}
+        return (
+            sample
+            if self.labels is None
+            else sample | {"label": torch.from_numpy(self.labels[index])}
+        )

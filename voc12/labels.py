@@ -1,10 +1,10 @@
-"""Image labels: for every image, which foreground classes it shows, from any of the places where a data set keeps them.
+"""Image labels: for every image, which foreground classes it shows, from any of the places where a
+data set keeps them.
 
-The field exchanges them as cls_labels.npy, a pickled dict from id to a multi-hot float32 vector. VOC's own source is the XML
-annotations; masks say it too, for data sets that have nothing else.
+The field exchanges them as cls_labels.npy, a pickled dict from id to a multi-hot float32 vector.
+VOC's own source is the XML annotations; masks say it too, for data sets that have nothing else.
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
@@ -12,35 +12,48 @@ from xml.etree import ElementTree
 import numpy as np
 
 from tool.errors import InputError
-from tool.files import atomic_write, require_file
-from tool.images import read_mask
-from tool.safe_pickle import load_pickled_npy
-from voc12.constants import ANNOTATION_DIR, DATA_HELP, IGNORE_LABEL, LABEL_FILE, MASK_DIR
+from tool.file.atomic import atomic_write
+from tool.file.require import require_file
+from tool.mask_values import IGNORE_LABEL
+from tool.run.notes import note
+from voc12.constants import ANNOTATION_DIR, DATA_HELP, LABEL_FILE
+from voc12.label_files import FILE_HELP, SUFFIXES, labels_from_file, some_of, split_base
+from voc12.masks import ground_truth_dir, mask_reader
 
+FEW = 10  # images of a class, under which a training has little to go by
 LABEL_SOURCES = ("auto", "npy", "xml", "mask")
 
 
-def load_labels(voc12_root: str | Path, ids: Sequence[str], classes: Sequence[str], source: str | Path = "auto") -> np.ndarray:
+def load_labels(
+    voc12_root: str | Path, ids: Sequence[str], classes: Sequence[str], source: str | Path = "auto"
+) -> np.ndarray:
     """The image labels of ids: (len(ids), len(classes)) float32, 1 where the image shows the class.
 
-    source: "npy", <voc12_root>/cls_labels.npy, keys "2007_000032" or IRN's 2007000032; "xml", Annotations/<id>.xml, all objects,
-      difficult ones too; "mask", the values of SegmentationClassAug/<id>.png without 255; "auto", the first of these three that
-      exists; or the path of a .npy file like cls_labels.npy.
-    A row may be all zeros (a mask of background only, an annotation without objects); see require_positive.
-    Raises InputError for ids without a label, vectors of another length, values other than 0 and 1, and unknown classes.
+    source: "npy", <voc12_root>/cls_labels.npy; "xml", Annotations/<id>.xml, all objects, difficult
+      ones too; "mask", the values of the masks without 255; "auto", the first of these three that
+      exists; or the path of a file or folder in one of the forms of voc12/label_files.py.
+    A row may be all zeros: the image shows no class.
+    Raises InputError for ids without a label, vectors of another length, values other than 0 and 1,
+    and unknown classes.
     """
     root = Path(voc12_root)
     if str(source) == "auto":
         source = _first_source(root)
     if str(source) == "npy":
-        return _labels_from_npy(root / LABEL_FILE, ids, len(classes))
+        require_file(root / LABEL_FILE, "image labels", DATA_HELP)
+        return labels_from_file(str(root / LABEL_FILE), ids, classes)
     if str(source) == "xml":
         return _labels_from_xml(root / ANNOTATION_DIR, ids, classes)
     if str(source) == "mask":
-        return _labels_from_masks(root, ids, len(classes))
-    if not str(source).endswith(".npy"):
-        raise InputError(f"label source '{source}' is none of {', '.join(LABEL_SOURCES)} and no path of a .npy file")
-    return _labels_from_npy(Path(source), ids, len(classes))
+        return _labels_from_masks(root, ids, classes)
+    path = split_base(source)[0]
+    if path.is_dir() and any(path.glob("*.xml")):
+        return _labels_from_xml(path, ids, classes)
+    if not path.is_dir() and path.suffix.lower() not in SUFFIXES:
+        raise InputError(
+            f"label source '{source}' is none of {', '.join(LABEL_SOURCES)}; {FILE_HELP}"
+        )
+    return labels_from_file(str(source), ids, classes)
 
 
 def label_source(voc12_root: str | Path, source: str | Path = "auto") -> str:
@@ -48,48 +61,80 @@ def label_source(voc12_root: str | Path, source: str | Path = "auto") -> str:
     return str(_first_source(Path(voc12_root)) if str(source) == "auto" else source)
 
 
-def require_positive(ids: Sequence[str], labels: np.ndarray) -> None:
-    """Raise InputError naming the images whose label has no class: training on them has no CAM to learn from."""
-    empty = [name for name, label in zip(ids, labels, strict=True) if not label.any()]
-    if empty:
-        raise InputError(f"no foreground class in the image label of {_some(empty, ids)}; take them out of the list")
+def class_counts(root: str | Path, ids: Sequence[str], classes: Sequence[str]) -> np.ndarray | None:
+    """(C,) in how many images the data set's own labels name a class; None where it has none, or
+    none that fit.
+    """
+    if not ((Path(root) / LABEL_FILE).is_file() or (Path(root) / ANNOTATION_DIR).is_dir()):
+        return None
+    try:
+        return load_labels(root, ids, classes).sum(axis=0).astype(np.int64)
+    except InputError:
+        return None
+
+
+def class_table(labels: np.ndarray, classes: Sequence[str]) -> str:
+    """Lines that say in how many images (N, C) each class is, and which classes are too rare, or
+    everywhere, to be learnt.
+    """
+    counts = (labels > 0).sum(axis=0)
+    empty = int((~labels.any(axis=1)).sum())
+    rows = [*zip(classes, counts.tolist(), strict=True), ("(no class)", empty)]
+    width = max(len(name) for name, _ in rows)
+    lines = [f"{'class':{width}}  images"]
+    for name, count in rows[: -1 if not empty else None]:
+        remark = ""
+        if name in classes and count < FEW:
+            remark = "  few: expect little of it" if count else "  none: nothing is learnt of it"
+        elif name in classes and count == len(labels):
+            remark = "  all: nothing tells it from the background"
+        lines.append(f"{name:{width}}  {count:6}{remark}")
+    return "\n".join(lines)
+
+
+def note_labels(ids: Sequence[str], labels: np.ndarray, classes: Sequence[str]) -> None:
+    """Say how many images show no class, and when nothing can be learnt because all show the same.
+
+    Raises InputError when none shows any.
+    """
+    if not labels.any():
+        raise InputError(
+            f"none of the {len(ids)} images shows a class, by their labels; check --labels"
+        )
+    if empty := int((~labels.any(axis=1)).sum()):
+        note(
+            f"{empty} of {len(ids)} images show no class: background, for the classification loss "
+            "alone"
+        )
+    if len(labels) > 1 and (labels == labels[0]).all():
+        shown = ", ".join(name for name, hot in zip(classes, labels[0], strict=True) if hot)
+        note(
+            f"all {len(ids)} images have the same labels, {shown}: nothing can be learnt from them "
+            "alone; add photographs without it, as background"
+        )
 
 
 def save_labels(path: str | Path, ids: Sequence[str], labels: np.ndarray) -> None:
-    """Write the field's cls_labels.npy: a pickled dict from id (str) to multi-hot float32 vector."""
-    table = {name: np.array(label, dtype=np.float32) for name, label in zip(ids, labels, strict=True)}
+    """Write the field's cls_labels.npy: a pickled dict from id (str) to multi-hot float32
+    vector.
+    """
+    table = {
+        name: np.array(label, dtype=np.float32) for name, label in zip(ids, labels, strict=True)
+    }
     with atomic_write(path) as file:
         np.save(file, table, allow_pickle=True)
 
 
 def _first_source(root: Path) -> str:
-    places = {"npy": root / LABEL_FILE, "xml": root / ANNOTATION_DIR, "mask": root / MASK_DIR}
+    masks = ground_truth_dir(root)
+    places = {"npy": root / LABEL_FILE, "xml": root / ANNOTATION_DIR, "mask": masks}
     for source, path in places.items():
         if path.exists():
             return source
-    raise InputError(f"no image labels in {root}: none of {', '.join(path.name for path in places.values())} exists; {DATA_HELP}")
-
-
-def _labels_from_npy(path: Path, ids: Sequence[str], class_count: int) -> np.ndarray:
-    table = load_pickled_npy(require_file(path, "image labels", DATA_HELP))
-    if not isinstance(table, dict):
-        raise InputError(f"{path} holds a {type(table).__name__}; image labels are a dict from id to multi-hot vector")
-    keys = {name: name if name in table else _int_key(name) for name in ids}
-    _require_all([name for name, key in keys.items() if key not in table], ids, path)
-    labels = np.zeros((len(ids), class_count), dtype=np.float32)
-    for row, name in zip(labels, ids, strict=True):
-        value = np.asarray(table[keys[name]])
-        if value.shape != (class_count,):
-            raise InputError(f"{path}: the label of {name} has shape {value.shape}, the class list has {class_count} names")
-        if not np.isin(value, (0, 1)).all():
-            raise InputError(f"{path}: the label of {name} has values other than 0 and 1: {value.tolist()}")
-        row[:] = value
-    return labels
-
-
-def _int_key(name: str) -> int | None:
-    """IRN's key of a VOC id, 2007_000032 -> 2007000032; None for other ids."""
-    return int(name.replace("_", "")) if re.fullmatch(r"\d{4}_\d{6}", name, re.ASCII) else None
+    raise InputError(
+        f"no image labels in {root}: none of {', '.join(path.name for path in places.values())} "
+        f"exists; {DATA_HELP}"
+    )
 
 
 def _labels_from_xml(folder: Path, ids: Sequence[str], classes: Sequence[str]) -> np.ndarray:
@@ -100,48 +145,56 @@ def _labels_from_xml(folder: Path, ids: Sequence[str], classes: Sequence[str]) -
     for row, path in zip(labels, paths, strict=True):
         for name in _object_names(path):
             if name not in index:
-                raise InputError(f"{path}: class '{name}' is not in the class list ({', '.join(classes)})")
+                raise InputError(
+                    f"{path}: class '{name}' is not in the class list ({', '.join(classes)})"
+                )
             row[index[name]] = 1
     return labels
 
 
 class _NoDoctype(ElementTree.TreeBuilder):
-    """Builds the tree of a document without DOCTYPE, so without entities that could expand to gigabytes or read files."""
+    """Builds the tree of a document without DOCTYPE, so without entities that could expand to
+    gigabytes or read files.
+    """
 
     def doctype(self, *declaration: str | None) -> None:
         raise InputError("DOCTYPE declarations are refused")
 
 
 def _object_names(path: Path) -> list[str]:
-    """The class of every object of a VOC annotation; the parts of an object (head, hand, foot) are no objects."""
+    """The class of every object of a VOC annotation; the parts of an object (head, hand, foot) are
+    no objects.
+    """
     try:
         annotation = ElementTree.parse(path, ElementTree.XMLParser(target=_NoDoctype())).getroot()
     except (ElementTree.ParseError, ValueError, LookupError, InputError) as error:
         raise InputError(f"{path} is not a VOC annotation: {error}") from None
     names = [(item.findtext("name") or "").strip() for item in annotation.findall("object")]
     if "" in names:
-        raise InputError(f"{path} is not a VOC annotation: object {names.index('') + 1} has no name")
+        raise InputError(
+            f"{path} is not a VOC annotation: object {names.index('') + 1} has no name"
+        )
     return names
 
 
-def _labels_from_masks(root: Path, ids: Sequence[str], class_count: int) -> np.ndarray:
-    labels = np.zeros((len(ids), class_count), dtype=np.float32)
-    _require_all([name for name in ids if not (root / MASK_DIR / f"{name}.png").is_file()], ids, root / MASK_DIR)
-    for row, name in zip(labels, ids, strict=True):
-        path = root / MASK_DIR / f"{name}.png"
-        present = np.bincount(read_mask(path).ravel(), minlength=IGNORE_LABEL + 1)[:IGNORE_LABEL] > 0
-        if present[class_count + 1 :].any():
+def _labels_from_masks(root: Path, ids: Sequence[str], classes: Sequence[str]) -> np.ndarray:
+    count = len(classes)
+    labels = np.zeros((len(ids), count), dtype=np.float32)
+    folder = ground_truth_dir(root)
+    _require_all([name for name in ids if not (folder / f"{name}.png").is_file()], ids, folder)
+    paths = [folder / f"{name}.png" for name in ids]
+    read = mask_reader(root, paths, classes)
+    for row, path in zip(labels, paths, strict=True):
+        present = np.bincount(read(path).ravel(), minlength=IGNORE_LABEL + 1)[:IGNORE_LABEL] > 0
+        if present[count + 1 :].any():
             value = int(present.nonzero()[0][-1])
-            raise InputError(f"{path} has value {value}; {class_count} classes use 0..{class_count}, and 255 is ignored")
-        row[:] = present[1 : class_count + 1]
+            raise InputError(
+                f"{path} has value {value}; {count} classes use 0..{count}, and 255 is ignored"
+            )
+        row[:] = present[1 : count + 1]
     return labels
 
 
 def _require_all(missing: Sequence[str], ids: Sequence[str], where: Path) -> None:
     if missing:
-        raise InputError(f"{where} has no image label for {_some(missing, ids)}; {DATA_HELP}")
-
-
-def _some(names: Sequence[str], ids: Sequence[str]) -> str:
-    """ "3 of 10 images: a, b, c", with at most ten names."""
-    return f"{len(names)} of {len(ids)} images: {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
+        raise InputError(f"{where} has no image label for {some_of(missing, ids)}; {DATA_HELP}")

@@ -1,0 +1,395 @@
+"""The commands from a folder of photographs and their tags to masks and a model, and how far they
+have come.
+
+Each command is a script of this repository. What it leaves is kept with a digest of the command
+and of all before it, so that the road goes on where it stopped and does again what a changed
+photograph, tag or setting changes.
+"""
+
+import json
+import shlex
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tool.errors import InputError
+from tool.file.atomic import write_json
+from tool.file.digests import digest
+from tool.file.model_folder import read_cut_offs
+from tool.run.photograph_flags import trained_long_side
+from tool.run.steps import ROOT, execute
+from voc12.own_masks import PREDICTED, mask_places
+from voc12.own_photographs import Own, relative_path
+from voc12.threshold_choice import choose_threshold
+
+MOST_SHOWN = 200  # photographs on the page, 0.1 MB each
+SHORT = 8  # characters of a digest in a name
+CLASSIFIER, MODEL = "classifier.pth", "model.pth"  # copies of the weights in --out
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What follows from the number of photographs and the machine, unless a flag says it.
+
+    method: of the classifier; crop_size, batch_size, iterations: of its training, with seg_ of the
+    segmentation model's; rounds: how often the model corrects the masks that it learnt from;
+    scales, seg_scales: at which photographs are looked at; nproc: processes of each training
+    """
+
+    method: str
+    backbone: str
+    crop_size: int
+    batch_size: int
+    iterations: int
+    seg_crop_size: int
+    seg_batch_size: int
+    seg_iterations: int
+    rounds: int
+    scales: tuple[float, ...]
+    seg_scales: tuple[float, ...]
+    nproc: int
+
+    def lines(self) -> list[str]:
+        """For the user to read."""
+        return [f"{name}: {value}" for name, value in asdict(self).items()]
+
+
+CAM, CPN, PCM = "cam", "cpn", "pcm"  # methods of train_cpn.py, and what refines a plain CAM
+SECONDS_PER_IMAGE = {CAM: 0.07, "seam": 0.14, CPN: 0.2}  # of a training, on two cores
+SMALL_SET = 40  # photographs with labels, under which less is learnt and in less time
+
+
+def choose_settings(labelled: int, gpus: int, given: dict[str, Any]) -> Settings:
+    """The settings for so many photographs with labels; given: those that flags say, None for
+    others.
+    """
+    batch = given.get("batch_size") or min(labelled, 16 if gpus else 8)
+    most = 60_000 if gpus else 6_000
+    least, seg_least = (400, 300) if labelled >= SMALL_SET else (300, 150)
+    own = {
+        "method": CAM,  # with an untrained PCM no worse than CPN where it was tried (docs/log)
+        "backbone": "efficientnet_lite0",
+        "crop_size": 224 if gpus else 160,
+        "batch_size": batch,
+        "iterations": min(most, max(least, 6 * labelled // batch)),
+        "seg_crop_size": 320 if gpus else 224,
+        "seg_batch_size": max(2, batch),  # DeepLab's batch norm needs two
+        "seg_iterations": min(most, max(seg_least, 6 * labelled // batch)),
+        "rounds": 0,
+        "scales": (0.5, 0.75, 1.0),
+        "seg_scales": (0.75, 1.0),
+        "nproc": max(1, gpus),
+    }
+    return Settings(**own | {name: value for name, value in given.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class Part:
+    """A command of the road.
+
+    words: after `python`; about: what it does, for the user; cost: seconds on two cores, roughly;
+    state: a digest of it and of all before it; trains: whether it may run in several processes
+    """
+
+    words: tuple[str, ...]
+    about: str
+    cost: float
+    state: str
+    trains: bool = False
+
+    def command(self, nproc: int) -> list[str]:
+        """Its words for so many processes."""
+        if not self.trains or nproc == 1:
+            return list(self.words)
+        script, *flags = self.words
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(nproc)]
+        return [*launcher, str(ROOT / script), *flags]
+
+    def line(self, nproc: int) -> str:
+        """The command as one types it in the repository's root."""
+        return shlex.join(["python", *self.command(nproc)])
+
+
+@dataclass
+class Plan:
+    """The parts of a road in their order, and where they leave what.
+
+    images, out: folders that the user named; photographs, labelled, held, evaluated: how many there
+    are; num_workers, device: of all commands that take them, which changes nothing of the result;
+    state: digest of the data, then of all parts
+    """
+
+    settings: Settings
+    images: Path
+    out: Path
+    photographs: int
+    labelled: int
+    held: int
+    evaluated: int
+    num_workers: int
+    device: str
+    seed: int
+    state: str
+    parts: list[Part] = field(default_factory=list, init=False)
+    classifier: Path = field(init=False)
+    classifier_parts: int = field(init=False)
+    model: Path = field(init=False)
+    masks: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the parts."""
+        self.classifier = self._train_classifier()
+        self.classifier_parts = len(self.parts)
+        self._make_seeds()
+        self.model, self.masks = self._train_model()
+        self._leave_outputs()
+
+    @property
+    def work(self) -> Path:
+        """The folder of what is between."""
+        return self.out / "work"
+
+    @property
+    def data(self) -> Path:
+        """The data set in VOC layout."""
+        return self.work / "data"
+
+    @property
+    def evaluated_data(self) -> Path:
+        """The data set of the photographs that have real masks."""
+        return self.work / "evaluated"
+
+    @property
+    def sureness(self) -> Path:
+        """How sure each mask is."""
+        return self.work / "sureness.json"
+
+    def made(self, name: str) -> Path:
+        """What was made with the classifier: cam, agreed, seeds, scores.json, ..."""
+        return self.classifier.parent / name
+
+    def _add(
+        self,
+        script: str,
+        flags: Sequence[object],
+        about: str,
+        cost: float,
+        *,
+        machine: Sequence[str] = ("num_workers", "device"),
+        trains: bool = False,
+    ) -> None:
+        words = [*script.split(), *map(str, flags)]
+        self.state = digest({"before": self.state, "words": [self._plain(w) for w in words]})
+        for name in machine:
+            words += [f"--{name}", str(getattr(self, name))]
+        self.parts.append(Part(tuple(words), about, cost, self.state, trains))
+
+    def _session(self, name: str, flags: Sequence[object]) -> tuple[Path, list[object]]:
+        """(its weights, flags with those that say so); named after all that came before it and its
+        own flags, since a session goes on with the same settings alone.
+        """
+        own = digest({"before": self.state, "flags": [self._plain(str(flag)) for flag in flags]})
+        folder = self.work / "results" / f"{name}_{own[:SHORT]}"
+        session = ["--session_name", folder.name, "--results", folder.parent]
+        return folder / f"{folder.name}.pth", [*flags, *session]
+
+    def _plain(self, word: str) -> str:
+        """A word of a command, the same whatever the folder of all is called."""
+        place = f"{self.out}/"
+        return f"/{word.removeprefix(place)}" if word.startswith(place) else word
+
+    def _train_classifier(self) -> Path:
+        own = self.settings
+        flags = ["--data_root", self.data, "--train_list", "train", "--val_list", "none"]
+        flags += ["--preset", "small", "--method", own.method, "--backbone", own.backbone]
+        long_side = own.crop_size * 23 // 20, own.crop_size * 9 // 5
+        flags += ["--crop_size", own.crop_size, "--resize_long", *long_side]
+        if own.method == CPN:
+            flags += ["--grid_sizes", own.crop_size // 4, own.crop_size // 2]
+        flags += ["--batch_size", own.batch_size, "--max_iterations", own.iterations]
+        flags += ["--seed", self.seed]
+        weights, flags = self._session(f"classifier_seed{self.seed}", flags)
+        image_cost = SECONDS_PER_IMAGE[own.method] * (own.crop_size / 160) ** 2
+        cost = own.iterations * own.batch_size * image_cost
+        about = "a classifier learns from the tags"
+        self._add("train_cpn.py", flags, about, cost, trains=True)
+        return weights
+
+    def _make_seeds(self) -> None:
+        own, made = self.settings, self.made
+        data = ["--data_root", self.data]
+        flags = [*data, "--infer_list", "tagged", "--weights", self.classifier]
+        flags += ["--scales", *own.scales, "--out_cam", made("cam")]
+        if own.method == CAM:
+            flags += ["--cam", "refined", "--refinement", PCM]
+        self._add("infer_cam.py", flags, "where it looks", 6 + 0.6 * self.labelled)
+        flags = [*data, "--train_list", "tagged", "--infer_list", "tagged"]
+        flags += ["--weights", self.classifier, "--cam_dir", made("cam")]
+        flags += ["--out_cam", made("agreed")]
+        about = "what all photographs agree on about their pixels"
+        self._add("consensus_cam.py", flags, about, 8 + 0.3 * self.labelled)
+        flags = [*data, "--infer_list", "all", "--weights", self.classifier]
+        flags += ["--scores", made("scores.json")]
+        self._add("infer_cam.py", flags, "what it sees", 6 + 0.2 * self.photographs)
+        flags = [*data, "--scores", made("scores.json"), "--out_labels", made("labels.npy")]
+        flags += ["--json", made("classifier.json"), "--held", "held" if self.held else "none"]
+        self._add("-m voc12.class_scores", flags, "how right it is", 4, machine=())
+        flags = [*data, "--infer_list", "tagged", "--cam_dir", made("agreed"), "--crf", "irn"]
+        flags += ["--crf_threshold", "auto", "--out_cam", made("crf"), "--out_mask", made("seeds")]
+        about = "first masks: a threshold chosen without masks, outlines by a dense CRF"
+        cost = 8 + 0.2 * self.labelled
+        self._add("make_crf.py", flags, about, cost, machine=["num_workers"])
+
+    def _train_model(self) -> tuple[Path, Path]:
+        own, masks = self.settings, self.made("seeds")
+        data = ["--data_root", self.data]
+        for number in range(own.rounds + 1):
+            last = number == own.rounds
+            flags = [*data, "--train_list", "tagged", "--val_list", "none", "--mask_dir", masks]
+            flags += ["--arch", "deeplabv3plus", "--backbone", own.backbone]
+            flags += ["--output_stride", 32, "--head_channels", 128, "--lr", 0.002]
+            flags += ["--crop_size", own.seg_crop_size, "--scale", 0.4, 1.0]
+            flags += ["--batch_size", own.seg_batch_size, "--max_iterations", own.seg_iterations]
+            flags += ["--val_every", own.seg_iterations, "--seed", self.seed]
+            weights, flags = self._session(f"model_{number + 1}", flags)
+            about = "a segmentation model learns from the masks"
+            area = (own.seg_crop_size / 224) ** 2
+            cost = 8 + own.seg_iterations * own.seg_batch_size * 0.095 * area
+            self._add("train_seg.py", flags, about, cost, trains=True)
+            masks = weights.parent / "masks"
+            which, count = ("all", self.photographs) if last else ("tagged", self.labelled)
+            flags = [*data, "--infer_list", which, "--weights", weights, "--out_mask", masks]
+            flags += ["--scales", *own.seg_scales, "--within_labels", self.made("labels.npy")]
+            about = "it corrects them, within the tags"
+            self._add("infer_seg.py", flags, about, 8 + 0.5 * count)
+        return weights, masks
+
+    def _leave_outputs(self) -> None:
+        out, workers = self.out, ["num_workers"]
+        flags = ["--data_root", self.data, "--images", self.images, "--mask_dir", self.masks]
+        flags += ["--seed_dir", self.made("seeds"), "--out", out / "masks"]
+        flags += ["--json", self.sureness]
+        about = "masks of the photographs' own sizes"
+        self._add("-m voc12.own_masks", flags, about, 6 + 0.05 * self.photographs, machine=workers)
+        if self.evaluated:
+            flags = ["--data_root", self.evaluated_data, "--list", "val", "--type", "png"]
+            flags += ["--predict_dir", self.evaluated_data / PREDICTED, "--absent", "skip"]
+            flags += ["--json", out / "evaluation.json"]
+            cost = 6 + 0.02 * self.evaluated
+            self._add("evaluation_cam.py", flags, "real masks", cost, machine=workers)
+        flags = ["--weights", self.model, "--export", "onnx", "--out", out / "model"]
+        self._add("export_seg.py", flags, "the model for other programs", 45, machine=())
+        flags = [out / "masks", "--to", "coco", "--images", self.images]
+        flags += ["--out", out / "annotations.json", "--overwrite"]
+        about = "masks for annotation tools"
+        self._add("export_masks.py", flags, about, 6 + 0.05 * self.photographs, machine=workers)
+        flags = ["--data_root", self.data, "--list", "tagged", "--refined_dir", self.made("agreed")]
+        flags += ["--mask_dir", self.made("seeds"), "--pred_dir", self.masks]
+        flags += ["--session_dir", self.classifier.parent, "--title", self.images.name]
+        flags += ["--sureness", self.sureness, "--classifier", self.made("classifier.json")]
+        flags += ["--out", out / "report.html", "--limit", min(self.labelled, MOST_SHOWN)]
+        self._add("report.py", flags, "the page", 5 + 0.02 * self.labelled, machine=workers)
+
+
+def data_state(own: Own, long_side: int, real: Mapping[str, Path]) -> str:
+    """The digest of photographs and labels: what all parts are made from."""
+    found = [one.path.stat() for one in own.photographs]
+    masks = {name: path.stat() for name, path in real.items()}
+    return digest(
+        {
+            "ids": own.ids,
+            "files": [[info.st_size, info.st_mtime_ns] for info in found],
+            "classes": list(own.classes),
+            "labels": [np.flatnonzero(row).tolist() for row in own.labels],
+            "labelled": own.labelled.tolist(),
+            "long_side": long_side,
+            "masks": {name: [info.st_size, info.st_mtime_ns] for name, info in masks.items()},
+        }
+    )
+
+
+def training_of(weights: Path) -> dict[str, Any]:
+    """What a file of weights says of its training."""
+    from tool.file.state_dict import read_training  # brings torch, slow to import
+
+    return read_training(weights)
+
+
+def verdict_of(weights: Path) -> tuple[float, bool]:
+    """(classification loss on training photographs, whether the training failed by its own signs)
+    of a classifier.
+    """
+    verdict = training_of(weights).get("verdict", {})
+    return float(verdict.get("loss", np.inf)), bool(verdict.get("failures"))
+
+
+def road_record(plan: Plan, own: Own) -> dict[str, Any]:
+    """What is written to road.json, for app.py and others."""
+    paths = {name: relative_path(one) for name, one in zip(own.ids, own.photographs, strict=True)}
+    scores = json.loads(plan.made("scores.json").read_text())
+    cut_offs = read_cut_offs(plan.made("classifier.json"), own.classes)
+    sureness = json.loads(plan.sureness.read_text())
+    tagged = [name for name, hot in zip(own.ids, own.labelled, strict=True) if hot]
+    return {
+        "version": 1,
+        "state": plan.state,
+        "images": str(plan.images.resolve()),
+        "classes": list(own.classes),
+        "classifier": CLASSIFIER,
+        "model": MODEL,
+        "refinement": PCM if plan.settings.method == CAM else None,
+        "scales": list(plan.settings.scales),
+        "long_side": trained_long_side(training_of(plan.model)),
+        "threshold": choose_threshold(plan.data, tagged, plan.made("cam")),
+        "min_score": dict(zip(own.classes, cut_offs, strict=True)),
+        "scores": {paths[name]: its for name, its in scores.items() if name in paths},
+        "masks": {paths[name]: place.as_posix() for name, place in mask_places(paths).items()},
+        "sureness": {paths[name]: sure for name, sure in sureness.items() if name in paths},
+        "settings": asdict(plan.settings),
+    }
+
+
+@dataclass
+class Progress:
+    """Runs parts, each unless it is done, and says what is left.
+
+    marks: folder of the marks of what is done
+    """
+
+    marks: Path
+    nproc: int = 1
+    execute: Callable[[Sequence[str]], int] = execute
+    _spent: float = field(default=0.0, init=False)
+    _worth: float = field(default=0.0, init=False)
+
+    def run(self, plan: Plan, until: int | None = None) -> None:
+        """Run the parts of a plan, or the first so many. Raises InputError where one fails."""
+        for number, part in enumerate(plan.parts[:until], start=1):
+            mark = self.marks / f"{number:02d}_{part.state}.json"
+            if mark.is_file():
+                continue
+            rate = self._spent / self._worth if self._worth else 1.0
+            left = sum(
+                later.cost
+                for place, later in enumerate(plan.parts[number - 1 :], start=number)
+                if not (self.marks / f"{place:02d}_{later.state}.json").is_file()
+            )
+            line = part.line(self.nproc)
+            minutes = max(1, round(left * rate / 60))
+            print(
+                f"\n[{number}/{len(plan.parts)}] {part.about}; about {minutes} min left\n{line}",
+                flush=True,
+            )
+            start = time.monotonic()
+            if (status := self.execute(part.command(self.nproc))) != 0:
+                raise InputError(
+                    f"`{line}` ended with {status}; its message stands above. The same command of "
+                    "masks_from_tags.py goes on from there"
+                )
+            seconds = time.monotonic() - start
+            self._spent, self._worth = self._spent + seconds, self._worth + part.cost
+            write_json(mark, {"command": line, "seconds": round(seconds, 1)})

@@ -1,0 +1,159 @@
+"""Sets of photographs and tags as a user has them, cut from VOC 2012, to measure
+masks_from_tags.py on.
+
+    python -m experiments.own_sets --voc12_root VOC2012 --set three --out sets/three
+
+Writes <out>/photos, links to photographs, and <out>/tags.csv, all that masks_from_tags.py gets;
+<out>/masks, the real masks in the set's own numbers; and <out>/test, other photographs with masks
+in VOC layout. What is of no class of the set is background in the masks.
+"""
+
+import argparse
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tool.errors import InputError, run_script
+from tool.file.atomic import atomic_write
+from tool.file.images import read_mask, write_mask
+from tool.mask_values import IGNORE_LABEL
+from tool.run.flags import non_negative_int
+from tool.run.progress import progress
+from voc12.constants import CLASS_LIST_FILE, CLASSES, IMAGE_DIR, LIST_DIR, MASK_DIR
+from voc12.data_flags import add_list_flag, add_root_flag
+from voc12.labels import load_labels
+from voc12.lists import image_path, load_ids, mask_path
+
+
+@dataclass(frozen=True)
+class OwnSet:
+    """Which photographs a set has.
+
+    classes: its classes; count: photographs that show some of them and no other class of VOC;
+    negatives: photographs that show none of them
+    """
+
+    classes: tuple[str, ...]
+    count: int
+    negatives: int = 0
+
+
+SETS = {
+    "three": OwnSet(("cat", "dog", "horse"), 112),
+    "one": OwnSet(("cat",), 80, negatives=80),
+    "six": OwnSet(("cat", "cow", "dog", "horse", "person", "sheep"), 400),
+}
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The flags."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_root_flag(parser)
+    add_list_flag(parser, "--list", default="animals_train_aug")
+    add_list_flag(parser, "--test_list", default="animals_val")
+    parser.add_argument("--set", choices=SETS, required=True, help="which set")
+    parser.add_argument(
+        "--draw",
+        type=non_negative_int,
+        default=0,
+        help="seed of the choice of photographs (default %(default)s)",
+    )
+    parser.add_argument("--out", required=True, help="folder for the set")
+    return parser.parse_args(argv)
+
+
+def choose(labels: np.ndarray, own: OwnSet, seed: int) -> np.ndarray:
+    """Sorted places of the set's photographs among labels (N, 20).
+
+    They are drawn class by class in turn, so that the classes are as even as the photographs allow.
+    Raises InputError where there are too few.
+    """
+    rng = np.random.default_rng(seed)
+    columns = [CLASSES.index(name) for name in own.classes]
+    inside = labels[:, columns] > 0
+    only = inside.any(axis=1) & (labels.sum(axis=1) == inside.sum(axis=1))
+    piles = [list(rng.permutation(np.flatnonzero(only & shows))) for shows in inside.T]
+    chosen: dict[int, None] = {}
+    while len(chosen) < own.count and any(piles):
+        for pile in piles:
+            while pile and pile[-1] in chosen:
+                pile.pop()
+            if pile and len(chosen) < own.count:
+                chosen[pile.pop()] = None
+    others = rng.permutation(np.flatnonzero(~inside.any(axis=1)))[: own.negatives]
+    if len(chosen) < own.count or len(others) < own.negatives:
+        raise InputError(
+            f"the list has {len(chosen)} of {own.count} photographs of the set, and {len(others)} "
+            f"of {own.negatives} without its classes; give a longer --list"
+        )
+    return np.sort(np.concatenate([list(chosen), others]).astype(int))
+
+
+def value_table(classes: Sequence[str]) -> np.ndarray:
+    """(256,) uint8: VOC's mask value -> the set's."""
+    table = np.zeros(256, dtype=np.uint8)
+    table[IGNORE_LABEL] = IGNORE_LABEL
+    for value, name in enumerate(classes, start=1):
+        table[CLASSES.index(name) + 1] = value
+    return table
+
+
+def link(target: Path, source: Path) -> None:
+    """Make target a link to source, unless it is there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.is_symlink():
+        target.symlink_to(source.resolve())
+
+
+def write_photographs(
+    root: str, ids: Sequence[str], images: Path, masks: Path, classes: Sequence[str]
+) -> None:
+    """Link the photographs of ids into images, write their masks into masks."""
+    table = value_table(classes)
+    for name in progress(ids, unit="img"):
+        path = image_path(root, name)
+        link(images / path.name, path)
+        write_mask(masks / f"{name}.png", table[read_mask(mask_path(root, name))], sync=False)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Write the set."""
+    own, out = SETS[args.set], Path(args.out)
+    ids = load_ids(args.voc12_root, args.list)
+    labels = load_labels(args.voc12_root, ids, CLASSES)
+    chosen = choose(labels, own, args.draw)
+    names = [ids[index] for index in chosen]
+    write_photographs(args.voc12_root, names, out / "photos", out / "masks", own.classes)
+    with atomic_write(out / "tags.csv", "w") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["image", "tags"])
+        for name, row in zip(names, labels[chosen], strict=True):
+            shown = [tag for tag, hot in zip(CLASSES, row, strict=True) if hot]
+            table.writerow([f"{name}.jpg", ";".join(set(shown) & set(own.classes))])
+
+    test_ids = load_ids(args.voc12_root, args.test_list)
+    test_labels = load_labels(args.voc12_root, test_ids, CLASSES)
+    if not own.negatives:
+        columns = [CLASSES.index(name) for name in own.classes]
+        others = np.delete(test_labels, columns, axis=1).any(axis=1)
+        shown = test_labels[:, columns].any(axis=1) & ~others
+        test_ids = [name for name, keep in zip(test_ids, shown, strict=True) if keep]
+    test = out / "test"
+    images, masks = test / IMAGE_DIR, test / MASK_DIR
+    write_photographs(args.voc12_root, test_ids, images, masks, own.classes)
+    for path, lines in (
+        (test / CLASS_LIST_FILE, own.classes),
+        (test / LIST_DIR / "val.txt", test_ids),
+    ):
+        with atomic_write(path, "w") as file:
+            file.write("\n".join(lines) + "\n")
+    print(f"{out}: {len(names)} photographs of {', '.join(own.classes)}, {len(test_ids)} to test")
+
+
+if __name__ == "__main__":
+    run_script(main, parse_args)

@@ -1,0 +1,120 @@
+"""Settings of the tables by data set: what the commands of every stage get."""
+
+from dataclasses import dataclass, replace
+
+from voc12.constants import VOC12_ROOT
+from voc12.sample import recipe
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings of one data set; flags as one types them.
+
+    voc12_root: folder, None if it must be given
+    prepare:    flags of voc12.sample that make the data set, None if it is the user's
+    train_list: images whose labels train
+    splits:     name -> list with masks; ablations look at ablation_split
+    train, irn, aff, seg: flags of the trainers; scales: flags of CAM inference; aff_walk: of
+    infer_aff.py
+    cells:      sets of cell sides that the table of patches tries, pixels; superpixels: counts
+    backbones:  NAME or NAME:OUTPUT_STRIDE
+    absent:     what a class does that occurs nowhere, as in evaluation_cam.py
+    published:  data set whose numbers in print stand beside, of experiments.tables.PUBLISHED
+    """
+
+    voc12_root: str | None
+    prepare: str | None
+    train_list: str
+    splits: dict[str, str]
+    ablation_split: str
+    train: str
+    scales: str
+    irn: str
+    aff: str
+    seg: str
+    superpixels: tuple[int, ...]
+    cells: tuple[tuple[int, ...], ...]
+    backbones: tuple[str, ...]
+    absent: str
+    about: str
+    published: str = "voc12"
+    aff_walk: str = ""
+
+
+PRESETS = {
+    "sample": Preset(
+        voc12_root=recipe.DATA,
+        prepare=f"--images {recipe.IMAGES} --val_images {recipe.VAL_IMAGES}",
+        train_list="train_aug",
+        splits={"train": "train", "val": "val"},
+        ablation_split="val",
+        train=f"{recipe.NETWORK} {recipe.TRAINING} {recipe.PATCHES} --max_epoches "
+        f"{recipe.START_EPOCHES + recipe.MAX_EPOCHES}",
+        scales=recipe.SCALES["val"],
+        irn=f"{recipe.NETWORK} {recipe.IRN}",
+        aff="--backbone efficientnet_lite0 --crop_size 128 --batch_size 8 --max_epoches 3",
+        seg="--backbone efficientnet_lite0 --crop_size 128 --batch_size 8 --max_iterations 1000",
+        superpixels=(25, 50, 100, 200),
+        cells=((8,), (16,), (32,), (64,), (32, 64), (8, 16, 32, 64)),
+        backbones=("efficientnet_lite0", "efficientnet_lite0:8"),
+        absent="skip",
+        about="the embedded sample data set, settings of demo.py, but each method from ImageNet "
+        "weights",
+    ),
+    "photos": Preset(
+        voc12_root=None,
+        prepare=None,
+        train_list="animals_train_aug",
+        splits={"train": "animals_train_aug", "val": "animals_val"},
+        ablation_split="val",
+        train="--backbone efficientnet_lite0 --crop_size 224 --resize_long 256 400 --batch_size 8 "
+        "--momentum 0.9 --lr 0.005 --max_epoches 3 --val_list none --patch grid --grid_sizes 56 "
+        "112",
+        scales="--scales 0.5 0.75 1.0",
+        # Labels around the best threshold of CPN's maps, 0.53, as the released settings are around
+        # a plain CAM's (docs/log).
+        irn="--backbone efficientnet_lite0 --crop_size 256 --batch_size 8 --fg_threshold 0.65 "
+        "--bg_threshold 0.4",
+        aff="--backbone efficientnet_lite0 --crop_size 224 --batch_size 8 --max_epoches 4 "
+        "--low_alpha 0.6 --high_alpha 3.4",
+        aff_walk="--alpha 0.85",
+        seg="--arch deeplabv3plus --backbone efficientnet_lite0 --output_stride 32 --head_channels "
+        "128 --crop_size 224 --batch_size 8 --lr 0.002 --max_iterations 300",
+        superpixels=(50, 100, 200, 300),
+        cells=((14,), (28,), (56,), (112,), (56, 112), (14, 28, 56), (14, 28, 56, 112)),
+        backbones=("efficientnet_lite0", "efficientnet_lite0:8"),
+        absent="skip",
+        about="VOC 2012 photographs of six animal classes (790 train, 200 val)",
+    ),
+    "voc12": Preset(
+        voc12_root=VOC12_ROOT,
+        prepare=None,
+        train_list="train_aug",
+        splits={"train": "train", "val": "val"},
+        ablation_split="train",
+        train="--val_list none",
+        scales="--scales 0.5 1.0 1.5 2.0",
+        irn="",
+        aff="",
+        seg="",
+        superpixels=(100, 200, 300, 400, 500),
+        cells=((28,), (56,), (112,), (224,), (56, 112), (14, 28, 56, 112), (224, 448)),
+        backbones=("resnet38", "resnet50:8", "efficientnet_lite0:8"),
+        absent="zero",
+        about="VOC 2012",
+    ),
+}
+PRESETS["photos20"] = replace(
+    PRESETS["photos"],
+    train_list="photos20_train_aug",
+    splits={"train": "all20_train_aug", "val": "all20_val"},
+    about="VOC 2012 photographs of all 20 classes (1,060 train, of which 311 are scored, 160 val)",
+)
+# made by python -m voc12.coco, see docs/coco.md
+PRESETS["coco14"] = replace(
+    PRESETS["voc12"],
+    voc12_root="data/coco14",
+    train_list="train",
+    about="COCO 2014 (82,081 train, 40,137 val)",
+    published="coco14",
+)

@@ -1,0 +1,298 @@
+"""The commands of one data set, from training to evaluation, each with the file that it leaves."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.presets import Preset
+from flags import aff_training, cpn_training, irn_training, seg_training
+from tool.file.digests import digest
+from tool.run.steps import Step
+from tool.run.training_flags import FREE_SETTINGS
+from voc12.constants import MASK_DIR
+
+
+def changed_settings(parse: Callable, flags: Sequence[str]) -> dict[str, Any]:
+    """Those of a trainer's settings that flags change from its defaults, and that may change its
+    result.
+    """
+    settings, defaults = vars(parse(list(flags))), vars(parse([]))
+    free = {*FREE_SETTINGS, "preset"}
+    return {
+        key: value for key, value in settings.items() if value != defaults[key] and key not in free
+    }
+
+
+def per_image_file(numbers: Path) -> Path:
+    """Where the counts of single photographs lie of an evaluation whose JSON file is numbers."""
+    return numbers.with_suffix(".npz")
+
+
+@dataclass(frozen=True)
+class Road:
+    """The commands of one data set, from training to evaluation. What a session is called follows
+    from its settings.
+    """
+
+    preset: Preset
+    results: Path
+    num_workers: int
+    device: str
+
+    def _step(
+        self, script: str, flags: Sequence[str], output: Path, folder: Path, *needs: Step
+    ) -> Step:
+        return Step(script, (*flags, "--num_workers", str(self.num_workers)), output, folder, needs)
+
+    def _data(self) -> tuple[Step, ...]:
+        if self.preset.prepare is None:
+            return ()
+        folder = Path(self.preset.voc12_root)
+        return (
+            Step(
+                "-m voc12.sample",
+                (*self.preset.prepare.split(), "--out", str(folder)),
+                folder,
+                self.results,
+            ),
+        )
+
+    def _session(
+        self, parse: Callable, name: str, flags: Sequence[str], made_from: str = ""
+    ) -> Path:
+        """Its folder: a name, and a digest of the flags that differ from the trainer's defaults and
+        may change its result.
+
+        A --preset is no setting but what others default to, so that two ways to say the same share
+        a session.
+        """
+        return (
+            self.results / f"{name}_{digest(changed_settings(parse, flags) | {'from': made_from})}"
+        )
+
+    def _trainer(self, script: str, flags: Sequence[str], folder: Path, *needs: Step) -> Step:
+        where = [
+            "--session_name",
+            folder.name,
+            "--results",
+            str(self.results),
+            "--device",
+            self.device,
+        ]
+        return self._step(script, [*flags, *where], folder / f"{folder.name}.pth", folder, *needs)
+
+    def train(self, flags: Sequence[str], seed: int) -> Step:
+        """Weights of a CAM network; flags over the preset's."""
+        flags = [
+            "--train_list",
+            self.preset.train_list,
+            *self.preset.train.split(),
+            *flags,
+            "--seed",
+            str(seed),
+        ]
+        flags = ["--voc12_root", self.preset.voc12_root, *flags]
+        method = cpn_training.parse_args(flags).method
+        folder = self._session(cpn_training.parse_args, f"{method}_seed{seed}", flags)
+        return self._trainer("train_cpn.py", flags, folder, *self._data())
+
+    def cams(self, weights: Step, image_list: str, *own: str) -> Step:
+        """CAM files of a list; all lists of a session share a folder. own: flags of infer_cam.py
+        over the preset's.
+        """
+        scales = self.preset.scales.split()
+        folder = (
+            weights.folder / f"cam_{digest({'scales': scales} | ({'own': own} if own else {}))}"
+        )
+        flags = [
+            "--voc12_root",
+            self.preset.voc12_root,
+            "--infer_list",
+            image_list,
+            "--weights",
+            str(weights.output),
+            *scales,
+            *own,
+        ]
+        flags += ["--out_cam", str(folder), "--device", self.device]
+        return self._step("infer_cam.py", flags, folder, weights.folder, weights)
+
+    def evaluate(self, made: Step, split: str, *flags: str) -> Step:
+        """Numbers of CAM files or masks on a split, in a file named after the list and a digest of
+        the flags; beside it what was counted in each photograph (per_image_file).
+        """
+        image_list = self.preset.splits[split]
+        how = ["--absent", self.preset.absent, *flags]
+        name = f"{made.output.name}_{image_list.replace(':', '_')}_{digest({'flags': how})}.json"
+        output = made.output.with_name(name)
+        every = [
+            "--voc12_root",
+            self.preset.voc12_root,
+            "--list",
+            image_list,
+            "--predict_dir",
+            str(made.output),
+        ]
+        written = ["--json", str(output), "--per_image", str(per_image_file(output))]
+        return self._step("evaluation_cam.py", [*every, *how, *written], output, made.folder, made)
+
+    def seed(self, flags: Sequence[str], split: str, seed: int, infer: Sequence[str] = ()) -> Step:
+        """Numbers of seeds, at the best threshold and at the one chosen without masks. infer: flags
+        of infer_cam.py.
+        """
+        return self.evaluate(
+            self.cams(self.train(flags, seed), self.preset.splits[split], *infer),
+            split,
+            "--t",
+            "auto",
+        )
+
+    def seed_crf(self, flags: Sequence[str], split: str, seed: int) -> Step:
+        """Numbers of seeds after the dense CRF."""
+        cams = self.cams(self.train(flags, seed), self.preset.splits[split])
+        return self.evaluate(cams, split, "--crf", "seam")
+
+    def _expansion(
+        self,
+        method: str,
+        parse: Callable,
+        own: str,
+        walk: Sequence[str],
+        flags: Sequence[str],
+        image_list: str,
+        seed: int,
+    ) -> Step:
+        """The files that infer_irn.py or infer_aff.py leaves: IRN's maps after the walk,
+        AffinityNet's masks.
+        """
+        weights = self.train(flags, seed)
+        cams = [
+            self.cams(weights, name) for name in dict.fromkeys((self.preset.train_list, image_list))
+        ]
+        own_flags = [
+            "--voc12_root",
+            self.preset.voc12_root,
+            "--train_list",
+            self.preset.train_list,
+            *own.split(),
+        ]
+        own_flags += ["--seed", str(seed)]
+        folder = self._session(
+            parse,
+            f"{method}_seed{seed}",
+            own_flags,
+            made_from=f"{weights.folder.name}/{cams[0].output.name}",
+        )
+        cam_dir = ["--cam_dir", str(cams[0].output)]
+        trained = self._trainer(f"train_{method}.py", [*own_flags, *cam_dir], folder, cams[0])
+        mask_flags = [
+            "--voc12_root",
+            self.preset.voc12_root,
+            "--infer_list",
+            image_list,
+            *cam_dir,
+            *walk,
+        ]
+        mask_dir = folder / f"mask_{digest({'walk': walk})}"
+        mask_flags += [
+            "--weights",
+            str(trained.output),
+            "--out_mask",
+            str(mask_dir),
+            "--device",
+            self.device,
+        ]
+        output = folder / "walk" if method == "irn" else mask_dir
+        if method == "irn":
+            mask_flags += ["--out_cam", str(output)]
+        return self._step(f"infer_{method}.py", mask_flags, output, folder, trained, cams[-1])
+
+    def irn_walk(self, flags: Sequence[str], image_list: str, seed: int) -> Step:
+        """CAM files of CPN's seeds after IRN's walk."""
+        return self._expansion(
+            "irn", irn_training.parse_args, self.preset.irn, (), flags, image_list, seed
+        )
+
+    def irn_masks(self, flags: Sequence[str], image_list: str, seed: int) -> Step:
+        """Pseudo masks of IRN, at a background score chosen without masks: the released one is for
+        a plain CAM.
+        """
+        walk, seeds = (
+            self.irn_walk(flags, image_list, seed),
+            self.cams(self.train(flags, seed), image_list),
+        )
+        output = walk.folder / "mask_auto"
+        mask_flags = [
+            "--voc12_root",
+            self.preset.voc12_root,
+            "--infer_list",
+            image_list,
+            "--cam_dir",
+            str(walk.output),
+        ]
+        mask_flags += ["--t", "auto", "--seed_dir", str(seeds.output), "--out_mask", str(output)]
+        return self._step("make_masks.py", mask_flags, output, walk.folder, walk)
+
+    def irn_numbers(self, flags: Sequence[str], split: str, seed: int) -> Step:
+        """Numbers of IRN's masks, at the best background score and at the one chosen without
+        masks.
+        """
+        image_list = self.preset.splits[split]
+        seeds = self.cams(self.train(flags, seed), image_list)
+        walk = self.irn_walk(flags, image_list, seed)
+        return self.evaluate(walk, split, "--t", "auto", "--seed_dir", str(seeds.output))
+
+    def aff_masks(self, flags: Sequence[str], image_list: str, seed: int) -> Step:
+        """Pseudo masks of AffinityNet."""
+        walk = self.preset.aff_walk.split()
+        return self._expansion(
+            "aff", aff_training.parse_args, self.preset.aff, walk, flags, image_list, seed
+        )
+
+    def aff_numbers(self, flags: Sequence[str], split: str, seed: int) -> Step:
+        """Numbers of AffinityNet's masks."""
+        return self.evaluate(
+            self.aff_masks(flags, self.preset.splits[split], seed), split, "--type", "png"
+        )
+
+    def segmentation(self, make: Callable[..., Step] | None, seed: int, *infer: str) -> Step:
+        """Numbers on val of DeepLab trained on the masks of irn_masks or aff_masks of CPN, or on
+        the real ones (None).
+
+        infer: flags of infer_seg.py over its defaults
+        """
+        preset = self.preset
+        masks = make((), preset.train_list, seed) if make else None
+        flags = [
+            "--voc12_root",
+            preset.voc12_root,
+            "--train_list",
+            preset.train_list,
+            "--val_list",
+            "none",
+            *preset.seg.split(),
+        ]
+        flags += ["--seed", str(seed)]
+        made_from = f"{masks.folder.name}/{masks.output.name}" if masks else MASK_DIR
+        folder = self._session(seg_training.parse_args, f"seg_seed{seed}", flags, made_from)
+        mask_dir = masks.output if masks else Path(preset.voc12_root) / MASK_DIR
+        trained = self._trainer(
+            "train_seg.py",
+            [*flags, "--mask_dir", str(mask_dir)],
+            folder,
+            *([masks] if masks else self._data()),
+        )
+        output = folder / f"mask_{digest({'flags': infer})}"
+        infer_flags = [
+            "--voc12_root",
+            preset.voc12_root,
+            "--infer_list",
+            preset.splits["val"],
+            "--weights",
+            str(trained.output),
+        ]
+        infer_flags += [*infer, "--out_mask", str(output), "--device", self.device]
+        return self.evaluate(
+            self._step("infer_seg.py", infer_flags, output, folder, trained), "val", "--type", "png"
+        )

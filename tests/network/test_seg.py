@@ -1,0 +1,213 @@
+"""Segmentation networks: sizes, what trains, parity of the pieces, and their weights in files."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from network.seg import DeepLabV1Head, build_seg, merged_logits, pyramid_rates
+from network.seg_weights import load_seg, load_seg_backbone
+from network.weights import save_network
+from tests.conftest import PETS
+from tool.errors import InputError
+from tool.file.checkpoint import save_torch
+from tool.losses import segmentation_loss
+from tool.schedule import poly_optimizer
+from train_seg import network_groups
+
+SMALL = ("deeplabv1", "deeplabv3", "deeplabv3plus")
+
+
+@pytest.fixture(scope="module")
+def nets():
+    """arch -> a network of 3 classes on a small ResNet, in eval mode. Not to be changed; copy it to
+    train.
+    """
+    torch.manual_seed(0)
+    return {arch: build_seg(arch, "resnet10t", 3, head_channels=16).eval() for arch in SMALL}
+
+
+@pytest.mark.parametrize("arch", SMALL)
+def test_logits_have_the_size_of_the_image(nets, arch):
+    with torch.no_grad():
+        assert nets[arch](torch.randn(2, 3, 50, 70)).shape == (2, 4, 50, 70)
+        low = nets[arch].forward_low_resolution(torch.randn(1, 3, 64, 96))
+    assert low.shape == ((1, 4, 16, 24) if arch == "deeplabv3plus" else (1, 4, 4, 6))
+
+
+def test_dilation_keeps_the_field_of_view_in_pixels():
+    assert [pyramid_rates(stride) for stride in (8, 16, 32)] == [
+        [12, 24, 36],
+        [6, 12, 18],
+        [3, 6, 9],
+    ]
+    rates = [DeepLabV1Head(8, 4, stride)[0][0].dilation for stride in (8, 16)]
+    assert rates == [(12, 12), (6, 6)]
+
+
+@pytest.mark.parametrize("arch", SMALL)
+@pytest.mark.parametrize("stride", [8, 16, 32])
+def test_strides(arch, stride):
+    net = build_seg(arch, "resnet10t", 3, output_stride=stride, head_channels=8).eval()
+    with torch.no_grad():
+        maps = net.backbone.forward_features(torch.randn(1, 3, 64, 64))
+    assert maps["conv6"].shape[2:] == (64 // stride, 64 // stride)
+    assert maps["low"].shape[2:] == (16, 16)
+
+
+@pytest.mark.parametrize("arch", SMALL)
+def test_two_steps_move_head_and_backbone_but_no_frozen_norm(nets, arch):
+    net = copy.deepcopy(nets[arch]).train()
+    before = copy.deepcopy(net.state_dict())
+    optimizer, schedule = poly_optimizer(network_groups(net, 1e-2, 5e-4), 0.9, 2)
+    image, label = torch.randn(2, 3, 64, 64), torch.randint(0, 4, (2, 64, 64), dtype=torch.uint8)
+    for _ in range(2):
+        optimizer.zero_grad()
+        segmentation_loss(net.forward_low_resolution(image), label).backward()
+        optimizer.step()
+        schedule.step()
+    norms = {
+        name for name, module in net.backbone.named_modules() if isinstance(module, nn.BatchNorm2d)
+    }
+    frozen = {f"backbone.{name}" for name in norms}
+    stem = {"backbone.model.conv1"}
+    for name, value in net.state_dict().items():
+        still = any(name.startswith(f"{prefix}.") for prefix in frozen | stem)
+        assert torch.equal(value, before[name]) == still, name
+
+
+@pytest.mark.parametrize("arch", SMALL)
+def test_each_trainable_parameter_is_in_one_group(nets, arch):
+    groups = network_groups(nets[arch], lr=1e-3, weight_decay=5e-4)
+    grouped = [id(parameter) for group in groups for parameter in group["params"]]
+    trainable = [id(parameter) for parameter in nets[arch].parameters() if parameter.requires_grad]
+    assert sorted(grouped) == sorted(trainable)
+    assert [group["lr"] for group in groups] == pytest.approx([1e-3, 2e-3, 1e-2, 2e-2, 1e-2])
+    assert [group["weight_decay"] for group in groups] == [5e-4, 0, 5e-4, 0, 0]
+
+
+def test_paper_network_on_resnet38():
+    """DeepLabv1 on ResNet38: stride 8, 512 channels, dilation 12, and a training step."""
+    net = build_seg("deeplabv1", "resnet38", 20).train()
+    shapes = [
+        tuple(module.weight.shape) for module in net.head.modules() if isinstance(module, nn.Conv2d)
+    ]
+    assert shapes == [(512, 4096, 3, 3), (512, 512, 1, 1), (21, 512, 1, 1)]
+    logits = net.forward_low_resolution(torch.randn(2, 3, 24, 32))
+    assert logits.shape == (2, 21, 3, 4)
+    segmentation_loss(logits, torch.randint(0, 21, (2, 24, 32), dtype=torch.uint8)).backward()
+    assert net.backbone.b7.conv_branch1.weight.grad.abs().sum() > 0
+    assert net.backbone.b2.conv_branch2a.weight.grad is None
+    assert net.backbone.bn7.training is False
+    assert net.head[0][1].training is True
+
+
+def test_packaged_backbone_has_nothing_that_no_gradient_reaches():
+    """EfficientNet-Lite0 is cut after its last stage: its 1280-channel layer is gone, every
+    parameter left is used.
+    """
+    net = build_seg("deeplabv3plus", "efficientnet_lite0", 3, head_channels=8).train()
+    assert net.backbone.out_channels == 320
+    net(torch.randn(2, 3, 64, 64)).sum().backward()
+    assert [
+        name
+        for name, parameter in net.named_parameters()
+        if parameter.requires_grad and parameter.grad is None
+    ] == []
+
+
+def test_merged_logits_are_the_mean_over_scales_and_mirror_images(nets):
+    net, size = nets["deeplabv3"], (40, 52)
+    image = torch.randn(3, 40, 52)
+    scaled = [image, F.interpolate(image[None], (60, 78), mode="bilinear")[0]]
+    with torch.no_grad():
+        passes = []
+        for view in scaled:
+            for flip in (False, True):
+                logits = net.forward_low_resolution((view.flip(-1) if flip else view)[None])
+                logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)[0]
+                passes.append(logits.flip(-1) if flip else logits)
+        torch.testing.assert_close(
+            merged_logits(net, scaled, size), torch.stack(passes).mean(dim=0)
+        )
+        mirrored = merged_logits(net, [view.flip(-1) for view in scaled], size)
+        torch.testing.assert_close(
+            mirrored.flip(-1), merged_logits(net, scaled, size), rtol=1e-4, atol=1e-5
+        )
+        torch.testing.assert_close(merged_logits(net, scaled[:1], size, flip=False), passes[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("deeplabv3plus", "resnet38"),
+            "--arch deeplabv3plus reads an early map at stride 4 that resnet38 has not",
+        ),
+        (("deeplabv1", "nothing"), "--backbone nothing: "),
+        (
+            ("deeplabv3plus", "vit_tiny_patch16_224"),
+            "reads an early map at stride 4 that vit_tiny_patch16_224 has not",
+        ),
+    ],
+)
+def test_impossible_networks_are_named(arguments, message):
+    with pytest.raises(InputError, match=message):
+        build_seg(*arguments, 3)
+
+
+def test_resnet38_has_one_stride():
+    with pytest.raises(InputError, match="--backbone resnet38 has output stride 8, not 16"):
+        build_seg("deeplabv1", "resnet38", 3, output_stride=16)
+
+
+@pytest.mark.parametrize("arch", SMALL)
+def test_file_says_which_network_it_is(nets, arch, tmp_path):
+    config = {
+        "method": "seg",
+        "arch": arch,
+        "backbone": "resnet10t",
+        "num_classes": 3,
+        "output_stride": None,
+        "head_channels": 16,
+    }
+    save_network(tmp_path / "seg.pth", nets[arch], config, PETS, {})
+    net, found, classes = load_seg(tmp_path / "seg.pth")
+    assert (found, classes, net.training) == (config, PETS, False)
+    image = torch.randn(1, 3, 40, 40)
+    with torch.no_grad():
+        assert torch.equal(net(image), nets[arch](image))
+
+
+def test_files_of_other_networks_are_refused(nets, tmp_path):
+    save_network(
+        tmp_path / "irn.pth",
+        nets["deeplabv1"],
+        {"method": "irn", "backbone": "resnet10t"},
+        PETS,
+        {},
+    )
+    with pytest.raises(
+        InputError, match=r"irn\.pth are of no segmentation network; give weights of train_seg\.py"
+    ):
+        load_seg(tmp_path / "irn.pth")
+
+
+def test_backbone_takes_a_file_of_imagenet_weights(nets, tmp_path):
+    """A file in torchvision's layout, classifier included, as resnet50's; here of the small
+    ResNet.
+    """
+    net = copy.deepcopy(nets["deeplabv1"])
+    state = {
+        name: torch.randn_like(value) if value.is_floating_point() else value
+        for name, value in net.backbone.model.state_dict().items()
+    }
+    save_torch(
+        tmp_path / "resnet.pth",
+        state | {"fc.weight": torch.randn(1000, 512), "fc.bias": torch.randn(1000)},
+    )
+    load_seg_backbone(net, tmp_path / "resnet.pth")
+    for name, value in net.backbone.model.state_dict().items():
+        assert torch.equal(value, state[name]), name

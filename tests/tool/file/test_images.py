@@ -1,0 +1,263 @@
+"""Photographs and masks of every kind that a folder may hold."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from tool.errors import InputError
+from tool.file import images
+from tool.file.images import (
+    META_KEY,
+    read_image,
+    read_mask,
+    read_mask_meta,
+    write_image,
+    write_mask,
+)
+from tool.mask_values import voc_palette
+
+ROOT = Path(__file__).parents[3]
+ORIENTATION = 0x0112
+
+
+def _pixels(height: int = 12, width: int = 16) -> np.ndarray:
+    """Smooth colours, which JPEG keeps to a few grey levels."""
+    y, x = np.mgrid[:height, :width]
+    return np.stack([x * 15, y * 20, 255 - x * 15], axis=2).astype(np.uint8)
+
+
+# ============ read_image ============
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "webp"])
+def test_rgb_is_read_as_it_is(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(_pixels()).save(path, **({"lossless": True} if suffix == "webp" else {}))
+    ours = read_image(path)
+    assert ours.dtype == np.uint8
+    np.testing.assert_array_equal(ours, _pixels())
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "LA", "RGBA", "P", "PA", "CMYK", "YCbCr"])
+def test_other_modes_become_rgb(tmp_path, mode):
+    path = tmp_path / ("a.tif" if mode in ("CMYK", "YCbCr", "PA", "LA") else "a.png")
+    image = Image.fromarray(_pixels()).convert(mode)
+    if mode == "PA":
+        image = Image.fromarray(_pixels()).convert("P").convert("PA")
+    # Pillow before 13 cannot read its own YCbCr without compression
+    image.save(path, compression="tiff_deflate" if mode == "YCbCr" else None)
+    ours = read_image(path)
+    assert ours.shape == (12, 16, 3)
+    np.testing.assert_array_equal(ours, np.asarray(Image.open(path).convert("RGB")))
+    if mode in ("L", "1", "LA"):
+        assert (ours == ours[:, :, :1]).all()
+
+
+def test_cmyk_jpeg_keeps_its_colours(tmp_path):
+    Image.fromarray(_pixels()).convert("CMYK").save(tmp_path / "a.jpg", quality=95)
+    assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - _pixels()).mean() < 12
+
+
+def test_16_bit_grey_is_scaled_and_not_clipped(tmp_path):
+    values = np.linspace(0, 65535, 12 * 16).reshape(12, 16).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    ours = read_image(tmp_path / "a.png")
+    assert (ours == ours[:, :, :1]).all()
+    np.testing.assert_allclose(ours[:, :, 0], values / 257.0, atol=0.51)
+
+
+@pytest.mark.parametrize(
+    ("tag", "turn"),
+    [(1, None), (3, "ROTATE_180"), (6, "ROTATE_270"), (8, "ROTATE_90"), (2, "FLIP_LEFT_RIGHT")],
+)
+def test_exif_orientation_is_applied(tmp_path, tag, turn):
+    exif = Image.Exif()
+    exif[ORIENTATION] = tag
+    Image.fromarray(_pixels()).save(tmp_path / "a.png", exif=exif)
+    expected = Image.fromarray(_pixels())
+    expected = expected if turn is None else expected.transpose(Image.Transpose[turn])
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), np.asarray(expected))
+
+
+def test_image_is_writable_and_owned(tmp_path):
+    Image.fromarray(_pixels()).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png").flags.writeable
+
+
+def _encoded(format: str) -> bytes:
+    buffer = io.BytesIO()
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, size=(40, 50, 3), dtype=np.uint8)).save(
+        buffer, format=format
+    )
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_truncated_image_is_named_wherever_it_ends(tmp_path, format):
+    data, path = _encoded(format), tmp_path / "a.jpg"
+    for length in range(0, int(len(data) * 0.95), max(1, len(data) // 40)):
+        path.write_bytes(data[:length])
+        with pytest.raises(InputError) as error:
+            read_image(path)
+        assert str(error.value).startswith(f"cannot read image {path}: ")
+        assert str(error.value).endswith("; replace the file or take it off the list")
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+def test_damaged_image_is_read_or_named(tmp_path, format):
+    data, path, rng = _encoded(format), tmp_path / "a.jpg", np.random.default_rng(1)
+    named = 0
+    for _ in range(40):
+        damaged = bytearray(data)
+        for place in rng.integers(0, min(len(data), 400), size=4):
+            damaged[place] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            read_image(path)
+        except InputError:  # anything else is a bug
+            named += 1
+    assert named > 0
+
+
+def test_missing_and_empty_images_are_named(tmp_path):
+    with pytest.raises(InputError) as error:
+        read_image(tmp_path / "no.jpg")
+    assert (
+        str(error.value)
+        == f"image not found: {tmp_path / 'no.jpg'}; check the image list and --voc12_root"
+    )
+    (tmp_path / "empty.jpg").touch()
+    with pytest.raises(InputError, match=r"^cannot read image .*empty\.jpg: "):
+        read_image(tmp_path / "empty.jpg")
+    with pytest.raises(InputError, match=r"^cannot read image "):
+        read_image(tmp_path)
+
+
+def test_decompression_bomb_is_refused(tmp_path, monkeypatch):
+    Image.fromarray(_pixels()).save(tmp_path / "a.png")
+    monkeypatch.setattr(images.Image, "MAX_IMAGE_PIXELS", 12 * 16 // 2 - 1)
+    with pytest.raises(InputError, match=r"^cannot read image .*a\.png: "):
+        read_image(tmp_path / "a.png")
+
+
+# ============ masks ============
+def test_mask_is_read_back_and_has_the_voc_palette(tmp_path):
+    mask = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    path = tmp_path / "new" / "a.png"
+    write_mask(path, mask)
+    np.testing.assert_array_equal(read_mask(path), mask)
+    with Image.open(path) as image:
+        assert image.mode == "P"
+        np.testing.assert_array_equal(np.reshape(image.getpalette(), (-1, 3)), voc_palette())
+    assert read_mask_meta(path) == {}
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, bool])
+def test_mask_of_any_integer_type_is_written(tmp_path, dtype):
+    mask = np.array([[0, 1], [1, 0]], dtype=dtype)
+    write_mask(tmp_path / "a.png", mask)
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), mask)
+
+
+def test_grey_mask_is_read(tmp_path):
+    mask = np.array([[0, 255], [20, 1]], dtype=np.uint8)
+    Image.fromarray(mask).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), mask)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "1", "I;16", "CMYK"])
+def test_mask_of_another_mode_is_refused(tmp_path, mode):
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    image = (
+        Image.fromarray(np.zeros((4, 4), np.uint16)) if mode == "I;16" else Image.new(mode, (4, 4))
+    )
+    image.save(path)
+    with pytest.raises(InputError) as error:
+        read_mask(path)
+    assert (
+        str(error.value)
+        == f"mask {path} has mode {mode}; expected a palette or 8-bit grey PNG of class numbers"
+    )
+
+
+def test_missing_and_damaged_masks_are_named(tmp_path):
+    with pytest.raises(InputError) as error:
+        read_mask(tmp_path / "no.png")
+    assert (
+        str(error.value)
+        == f"mask not found: {tmp_path / 'no.png'}; check the image list and the mask folder"
+    )
+    path = tmp_path / "a.png"
+    write_mask(path, np.random.default_rng(0).integers(0, 21, size=(30, 30)))
+    data = path.read_bytes()
+    for length in range(0, len(data) - 20, 40):
+        path.write_bytes(data[:length])
+        with pytest.raises(
+            InputError,
+            match=r"^cannot read mask .*a\.png: .*; replace the file or take it off the list$",
+        ):
+            read_mask(path)
+
+
+# ============ what a mask says of itself ============
+def test_meta_is_read_back_and_leaves_the_mask_alone(tmp_path):
+    meta = {"stage": "seed", "thresholds": [0.3, 0.05], "none": None}
+    write_mask(tmp_path / "a.png", np.ones((3, 3)), meta)
+    assert read_mask_meta(tmp_path / "a.png") == meta
+    assert (read_mask(tmp_path / "a.png") == 1).all()
+    with pytest.raises(ValueError, match="JSON"):
+        write_mask(tmp_path / "a.png", np.zeros((3, 3)), {"x": float("nan")})
+    assert read_mask_meta(tmp_path / "a.png") == meta  # the failed write left the file
+
+
+@pytest.mark.parametrize("text", ["{", json.dumps([1]), "NaN", "[" * 200_000])
+def test_meta_that_is_no_json_object_is_named(tmp_path, text):
+    info = PngInfo()
+    info.add_text(META_KEY, text)
+    Image.new("P", (3, 3)).save(tmp_path / "a.png", pnginfo=info)
+    with pytest.raises(
+        InputError, match=r"^cannot read what mask .*a\.png says of itself: .*; make it again$"
+    ):
+        read_mask_meta(tmp_path / "a.png")
+
+
+def test_meta_of_a_missing_mask_names_it(tmp_path):
+    with pytest.raises(InputError) as error:
+        read_mask_meta(tmp_path / "no.png")
+    assert (
+        str(error.value)
+        == f"mask not found: {tmp_path / 'no.png'}; check the image list and the mask folder"
+    )
+
+
+# ============ write_image ============
+@pytest.mark.parametrize("name", ["a.png", "a.PNG", "a.jpg", "a.JPG", "a.jpeg"])
+def test_written_image_is_of_the_format_its_ending_names(tmp_path, name):
+    write_image(tmp_path / "new" / name, _pixels())
+    with Image.open(tmp_path / "new" / name) as image:
+        assert image.format == ("PNG" if name.lower().endswith("png") else "JPEG")
+    assert np.abs(read_image(tmp_path / "new" / name).astype(int) - _pixels()).mean() < 8
+
+
+def test_a_small_file_of_a_huge_image_is_named_where_memory_is_short(tmp_path):
+    path = tmp_path / "huge.png"
+    Image.new("L", (13_000, 13_000)).save(path, optimize=False)
+    assert path.stat().st_size < 200_000
+    code = (
+        "import resource, sys; from tool.file.images import read_image, read_mask\n"
+        "from tool.errors import run_script\n"
+        "size = int(open('/proc/self/statm').read().split()[0]) * 4096 + 2**26\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (size, size))\n"
+        "run_script(globals()[sys.argv[1]], lambda: sys.argv[2])"
+    )
+    for reader in ("read_image", "read_mask"):
+        command = [sys.executable, "-c", code, reader, str(path)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert f"error: {path} does not fit in the machine's memory; " in done.stderr

@@ -1,0 +1,134 @@
+"""What photographs agree on about their pixels: each part against loops, and a flooded map that the
+other photographs put right.
+"""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from tool.consensus import (
+    PIXELS,
+    UNSURE,
+    PixelClassifier,
+    agreed_cam,
+    around_the_middle,
+    draw_pixels,
+    fit_pixels,
+    sure_labels,
+)
+
+
+def test_sure_labels_against_a_loop():
+    rng = np.random.default_rng(0)
+    cam, keys = rng.random((2, 6, 7)), np.array([4, 1])
+    found = sure_labels(cam, keys, fg=0.7, bg=0.4)
+    for y, x in np.ndindex(6, 7):
+        best = max((0, 1), key=lambda index: cam[index, y, x])
+        score = cam[best, y, x]
+        assert found[y, x] == (keys[best] + 1 if score > 0.7 else 0 if score < 0.4 else UNSURE)
+    assert set(np.unique(found)) == {UNSURE, 0, 2, 5}
+
+
+def test_an_image_without_classes_is_background_throughout():
+    found = sure_labels(np.zeros((0, 3, 4)), np.zeros(0, np.int64), 0.7, 0.4)
+    assert found.shape == (3, 4)
+    assert (found == 0).all()
+    drawn = draw_pixels(found.ravel(), np.random.default_rng(0))
+    assert len(drawn) == PIXELS
+
+
+def test_each_label_gives_the_same_number_of_pixels():
+    labels = np.array([0] * 500 + [3] * 5 + [UNSURE] * 40 + [1] * 100)
+    drawn = draw_pixels(labels, np.random.default_rng(0))
+    counts = dict(zip(*np.unique(labels[drawn], return_counts=True), strict=True))
+    assert counts == {0: PIXELS, 1: PIXELS, 3: PIXELS}
+    assert len(set(drawn[labels[drawn] == 0])) == PIXELS  # enough of them: none twice
+
+
+def test_the_fit_learns_which_feature_tells_labels_apart():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(3).repeat(200)
+    features = torch.randn(600, 5, generator=generator)
+    features[:, 2] += 6 * (labels == 1)  # noise elsewhere
+    features[:, 4] -= 60 * (labels == 2)
+    taught = fit_pixels(features, labels, 3, seed=0)
+    said = taught.probabilities(features.T[:, None], np.arange(3)).argmax(axis=0)[0]
+    assert (said == labels.numpy()).mean() > 0.98
+    again = fit_pixels(features, labels, 3, seed=0)
+    assert torch.equal(taught.weight, again.weight)
+    assert torch.equal(taught.bias, again.bias)
+
+
+def test_probabilities_of_some_labels_against_a_loop():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(3, 2, 4)).astype(np.float32)
+    weight, bias = rng.normal(size=(6, 3)), rng.normal(size=6)
+    mean, scale = rng.normal(size=3), 1 + rng.random(3)
+    taught = PixelClassifier(
+        *(torch.tensor(part, dtype=torch.float32) for part in (mean, scale, weight, bias))
+    )
+    values = [0, 5, 2]
+    found = taught.probabilities(torch.from_numpy(features), np.array(values, dtype=np.uint8))
+    for y, x in np.ndindex(2, 4):
+        logits = [
+            sum(weight[v, d] * (features[d, y, x] - mean[d]) / scale[d] for d in range(3)) + bias[v]
+            for v in values
+        ]
+        total = sum(math.exp(logit) for logit in logits)
+        expected = [math.exp(logit) / total for logit in logits]
+        np.testing.assert_allclose(found[:, y, x], expected, rtol=1e-4)
+
+
+def test_the_threshold_goes_to_the_middle_and_the_ends_stay():
+    found = around_the_middle(np.array([0, 0.2, 0.4, 0.7, 1.0]), 0.4)
+    np.testing.assert_allclose(found, [0, 0.25, 0.5, 0.75, 1.0])
+
+
+def test_agreed_maps_are_geometric_means():
+    rng = np.random.default_rng(0)
+    cam = rng.random((2, 5, 6)).astype(np.float32)
+    probabilities = rng.random((3, 5, 6)).astype(np.float32)
+    probabilities /= probabilities.sum(axis=0)
+    found = agreed_cam(cam, 0.6, probabilities)
+    assert found.dtype == np.float32
+    for k, y, x in np.ndindex(2, 5, 6):
+        score = cam[k, y, x]
+        score = score / 0.6 / 2 if score <= 0.6 else 0.5 + (score - 0.6) / 0.4 / 2
+        background, *others = probabilities[:, y, x]
+        said = probabilities[k + 1, y, x] / (background + max(others))
+        assert found[k, y, x] == pytest.approx(math.sqrt(score * said), abs=1e-5)
+
+
+def test_probabilities_are_enlarged_to_the_seed():
+    found = agreed_cam(np.full((1, 8, 12), 0.5, np.float32), 0.5, np.full((2, 2, 3), 0.5))
+    np.testing.assert_allclose(found, np.full((1, 8, 12), 0.5), atol=1e-6)
+
+
+def _photograph(sea: float, flooded: bool):
+    """Features (sea's or fur's colour, noise), seed, truth of a boat on the sea, 12 x 16."""
+    rng = np.random.default_rng(int(-1000 * sea))
+    truth = np.zeros((12, 16), bool)
+    truth[4:8, 5:11] = True
+    colour = np.where(truth, 1.0, sea) + 0.05 * rng.normal(size=truth.shape)
+    features = torch.tensor(np.stack([colour, rng.normal(size=truth.shape)]), dtype=torch.float32)
+    cam = np.where(truth, 0.9, 0.6 if flooded else 0.1)[None].astype(np.float32)
+    return features, cam, truth
+
+
+def test_a_flooded_map_is_put_right_by_other_photographs():
+    rng, keys = np.random.default_rng(0), np.array([0])
+    photographs = [_photograph(sea, False) for sea in (-1.0, -0.9, -1.1, -0.95, -1.05)]
+    photographs.append(_photograph(-1.02, True))
+    rows, labels = [], []
+    for features, cam, _ in photographs:
+        label = sure_labels(cam, keys, 0.7, 0.3).ravel()
+        drawn = draw_pixels(label, rng)
+        rows.append(features.flatten(1).T[drawn])
+        labels.append(torch.from_numpy(label[drawn]))
+    taught = fit_pixels(torch.cat(rows), torch.cat(labels), 2, seed=0)
+    features, cam, truth = photographs[-1]
+    assert ((cam[0] > 0.5) != truth).mean() > 0.8
+    agreed = agreed_cam(cam, 0.5, taught.probabilities(features, np.array([0, 1])))
+    assert ((agreed[0] > 0.5) == truth).mean() > 0.95

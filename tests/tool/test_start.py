@@ -1,0 +1,58 @@
+"""How OpenMP threads wait, as the runtime that torch brings says; the names of tool.choices."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from network.cam_steps import STEPS
+from network.expansion_inference import WALKS
+from network.seg import HEADS
+from tool import choices
+from tool.start import WAIT_SETTINGS
+
+ROOT = Path(__file__).parents[2]
+GOMP = "libgomp.so.1"
+# Loads the runtime alone, which torch's import takes seconds for.
+LOAD = "import sys, tool.start, ctypes; ctypes.CDLL(sys.argv[1])"
+
+
+def settings_of_the_runtime(**given: str) -> dict[str, str]:
+    """OpenMP's settings in a process that has imported tool.start and then loaded the runtime."""
+    (folder,) = importlib.util.find_spec("torch").submodule_search_locations
+    library = Path(folder) / "lib" / GOMP
+    if not library.is_file():
+        pytest.skip("this torch brings another OpenMP runtime")
+    environment = {name: os.environ[name] for name in os.environ if name not in WAIT_SETTINGS}
+    environment |= {"OMP_DISPLAY_ENV": "verbose", **given}
+    words = [sys.executable, "-c", LOAD, str(library)]
+    run = subprocess.run(
+        words, capture_output=True, text=True, cwd=ROOT, env=environment, check=True
+    )
+    lines = (line.partition("=") for line in run.stderr.splitlines())
+    return {name.split()[-1]: value.strip(" '") for name, equals, value in lines if equals}
+
+
+def test_threads_sleep_while_they_wait():
+    settings = settings_of_the_runtime()
+    assert (settings["OMP_WAIT_POLICY"], settings["GOMP_SPINCOUNT"]) == ("PASSIVE", "0")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "spins"), [("GOMP_SPINCOUNT", "77", "77"), ("KMP_BLOCKTIME", "9", "300000")]
+)
+def test_what_the_user_says_of_waiting_stays(name, value, spins):
+    assert settings_of_the_runtime(**{name: value})["GOMP_SPINCOUNT"] == spins
+
+
+def test_a_wait_policy_of_the_user_stays():
+    assert settings_of_the_runtime(OMP_WAIT_POLICY="ACTIVE")["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
+def test_choices_are_what_their_modules_have():
+    assert set(choices.METHODS) == set(STEPS)
+    assert set(choices.ARCHITECTURES) == set(HEADS)
+    assert set(choices.WALK_PRESETS) == set(WALKS)

@@ -1,0 +1,160 @@
+"""Seeds of other codes go through every later stage with the numbers of our own files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import evaluation_cam
+import make_crf
+import make_masks
+import report
+from tests.seeds import seed_of, write_seeds
+from tool.errors import InputError
+from tool.expand.crf import named_settings
+from tool.file.images import read_mask, read_mask_meta
+from voc12.cam_folder import open_cam_folder
+from voc12.class_list import load_class_list
+from voc12.expansion_data import SeedSet
+from voc12.expansion_labels import AffinityScores, ConfidentLabels, load_scores, make_labels
+from voc12.lists import load_ids
+from voc12.threshold_choice import choose_threshold
+
+LAYOUTS = {
+    "unit": lambda keys, maps: dict(zip(keys.tolist(), maps, strict=True)),
+    "hr_cam": lambda keys, maps: {"keys": np.concatenate([[0], keys + 1]), "hr_cam": maps},
+    "attn_highres": lambda keys, maps: {"keys": keys.tolist(), "attn_highres": maps},
+}
+
+
+@pytest.fixture(scope="module")
+def own(pets_root, tmp_path_factory) -> Path:
+    return write_seeds(pets_root, tmp_path_factory.mktemp("own") / "cam")
+
+
+@pytest.fixture(scope="module", params=LAYOUTS)
+def foreign(request, pets_root, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("foreign") / request.param
+    folder.mkdir()
+    for list_name in ("train", "val"):
+        for name in load_ids(pets_root, list_name):
+            seed = seed_of(pets_root, name)
+            outer = np.empty((), dtype=object)
+            outer[()] = LAYOUTS[request.param](seed.keys, seed.cam)
+            np.save(folder / f"{name}.npy", outer)
+    return folder
+
+
+def _open(root, folder, cam_format="auto"):
+    return open_cam_folder(folder, cam_format, root, load_ids(root, "train"), load_class_list(root))
+
+
+def _words(*words):
+    return [str(word) for word in words]
+
+
+def test_evaluation_with_and_without_crf(pets_root, own, foreign, tmp_path):
+    def numbers(folder, *flags):
+        where = ("--voc12_root", pets_root, "--list", "train", "--predict_dir", folder)
+        words = _words(*where, "--num_workers", 1, "--json", tmp_path / "e.json", *flags)
+        evaluation_cam.main(evaluation_cam.parse_args(words))
+        found = json.loads((tmp_path / "e.json").read_text())
+        return {name: value for name, value in found.items() if name != "stage"}
+
+    for flags in ((), ("--t", "auto"), ("--crf", "irn")):
+        assert numbers(foreign, *flags) == numbers(own, *flags)
+
+
+def test_crf_and_masks(pets_root, own, foreign, tmp_path):
+    list_flags = ("--voc12_root", pets_root, "--infer_list", "train", "--num_workers", 1)
+    for folder in (own, foreign):
+        out = tmp_path / folder.name
+        words = (
+            *list_flags,
+            "--cam_dir",
+            folder,
+            "--out_cam",
+            out / "crf",
+            "--out_mask",
+            out / "m",
+        )
+        make_crf.main(make_crf.parse_args(_words(*words)))
+        words = (*list_flags, "--cam_dir", folder, "--t", "0.4", "--out_mask", out / "masks")
+        make_masks.main(make_masks.parse_args(_words(*words)))
+    for name in load_ids(pets_root, "train"):
+        for made in ("m", "masks"):
+            paths = [tmp_path / folder.name / made / f"{name}.png" for folder in (own, foreign)]
+            assert (read_mask(paths[0]) == read_mask(paths[1])).all()
+        assert read_mask_meta(paths[1])["cam_format"] == foreign.name
+
+
+def test_labels_and_samples_of_the_second_expansion(pets_root, own, foreign, tmp_path):
+    ids, classes = load_ids(pets_root, "train"), load_class_list(pets_root)
+    crf = named_settings("irn")
+    samples = {}
+    for folder in (own, foreign):
+        cams, labels = _open(pets_root, folder), tmp_path / folder.name
+        confident = ConfidentLabels(pets_root, folder, labels, classes, 0.3, 0.05, crf, cams)
+        scores = AffinityScores(pets_root, folder, labels, classes, 4, 24, crf, cams)
+        for maker in (confident, scores):
+            make_labels(maker, ids, num_workers=1)
+        data = SeedSet(
+            pets_root, ids, folder, labels / "m", {}, classes, (0, 0, 0), (1, 1, 1), cams=cams
+        )
+        samples[folder] = [data[index] for index in range(len(ids))]
+    for name in ids:
+        ours, theirs = (tmp_path / folder.name / name for folder in (own, foreign))
+        masks = [read_mask(path.with_suffix(".png")) for path in (ours, theirs)]
+        assert (masks[0] == masks[1]).all()
+        found = [load_scores(path.with_suffix(".npz")) for path in (ours, theirs)]
+        assert (found[0][0] == found[1][0]).all()
+        assert (found[0][1] == found[1][1]).all()
+    for a, b in zip(samples[own], samples[foreign], strict=True):
+        assert (a["cam"] == b["cam"]).all()
+        assert (a["keys"] == b["keys"]).all()
+
+
+def test_the_threshold_without_masks(pets_root, own, foreign):
+    ids = load_ids(pets_root, "train")
+    load = _open(pets_root, foreign).load
+    assert choose_threshold(pets_root, ids, foreign, load=load) == choose_threshold(
+        pets_root, ids, own
+    )
+
+
+def test_the_page(pets_root, own, foreign, tmp_path):
+    pages = []
+    for folder in (own, foreign):
+        where = ("--voc12_root", pets_root, "--list", "train", "--num_workers", 1)
+        out = ("--refined_dir", folder, "--out", tmp_path / "page.html", "--title", "t")
+        report.main(report.parse_args(_words(*where, *out)))
+        text = (tmp_path / "page.html").read_text()
+        pages.append(text.replace(str(folder), "").replace(f"unnamed ({foreign.name} files)", ""))
+    assert pages[0].replace("cam_refined", "") == pages[1]
+
+
+def test_files_read_in_another_way_are_made_again(pets_root, tmp_path):
+    ids, classes = load_ids(pets_root, "train"), load_class_list(pets_root)
+    folder = tmp_path / "cam"
+    folder.mkdir()
+    for name in ids:
+        seed = seed_of(pets_root, name)
+        outer = np.empty((), dtype=object)
+        outer[()] = {int(key): map_ / 2 for key, map_ in zip(seed.keys, seed.cam, strict=True)}
+        np.save(folder / f"{name}.npy", outer)
+    masks = []
+    for cam_format in ("released", "unit"):
+        words = ("--voc12_root", pets_root, "--infer_list", "train", "--num_workers", 1)
+        words = (*words, "--cam_dir", folder, "--cam_format", cam_format, "--t", "0.6")
+        make_masks.main(make_masks.parse_args(_words(*words, "--out_mask", tmp_path / "m")))
+        masks.append([read_mask(tmp_path / "m" / f"{name}.png") for name in ids])
+    assert any(mask.any() for mask in masks[0])
+    assert not any(mask.any() for mask in masks[1])  # no halved map reaches 0.6
+    assert len(classes) == 3
+
+
+def test_a_mask_folder_has_no_cam_format(pets_root):
+    words = ["--voc12_root", str(pets_root), "--type", "png", "--cam_format", "unit"]
+    with pytest.raises(InputError, match="--cam_format is for CAM files"):
+        evaluation_cam.main(evaluation_cam.parse_args(words))

@@ -1,0 +1,190 @@
+"""Class lists in every form in which people have them: the names, what is said, or why not."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tool.errors import InputError
+from tool.run.notes import forget_notes
+from voc12.class_list import has_class_list, load_class_list, mask_colours
+from voc12.constants import CLASSES
+
+
+def read(folder, text, name="classes.txt"):
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    forget_notes()
+    return load_class_list(path)
+
+
+def test_sources(tmp_path):
+    assert load_class_list(None) == load_class_list(tmp_path) == CLASSES
+    path = tmp_path / "classes.txt"
+    path.write_bytes(b"\xef\xbb\xbfcat\r\n\r\ntraffic light \r\n")
+    assert load_class_list(path) == load_class_list(tmp_path) == ("cat", "traffic light")
+
+
+@pytest.mark.parametrize("name", ["labelmap.txt", "class_names.txt", "_classes.csv"])
+def test_a_folder_has_a_list_of_another_tool(tmp_path, name):
+    read(tmp_path, "_background_\ncat\ndog\n", name)
+    assert load_class_list(tmp_path) == ("cat", "dog")
+    read(tmp_path, "owl\n")  # our own comes first
+    assert load_class_list(tmp_path) == ("owl",)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("_background_\ncat\ndog\n", "left out _background_"),
+        ("__ignore__\n_background_\ncat\ndog\n", "left out __ignore__ and _background_"),
+        ("__background__\ncat\ndog\n", "left out __background__"),
+        ("background\ncat\ndog\n", "left out background"),
+        ("BACKGROUND\ncat\ndog\n", "left out BACKGROUND"),
+        ("cat\ndog\n__ignore__\n", "left out __ignore__"),
+        ("__ignore__\ncat\ndog\n", "left out __ignore__"),
+        ("1 cat\n2 dog\n", "read by its numbers"),
+        ("1: cat\n2: dog\n", "read by its numbers"),
+        ("1. cat\n2. dog\n", "read by its numbers"),
+        ("2,dog\n1,cat\n", "read by its numbers"),
+        ("1\tcat\n2\tdog\n", "read by its numbers"),
+        ("0,background\n1,cat\n2,dog\n", "read by its numbers, left out background"),
+        (
+            "0 _background_\n1 cat\n2 dog\n255 void\n",
+            "left out _background_ and void",
+        ),
+        ("Pixel Value, Class\n0, background\n1, cat\n2, dog\n", "left out background"),
+        ("index name\n1 cat\n2 dog\n", "read by its numbers"),
+        ("0: unlabeled\n1: cat\n2: dog\n", "left out unlabeled"),
+        ('["cat", "dog"]', "read as JSON"),
+        ('["__background__", "cat", "dog"]', "read as JSON, left out __background__"),
+        ('{"0": "background", "1": "cat", "2": "dog"}', "read as JSON, left out background"),
+        ('{"cat": 1, "dog": 2}', "read as JSON"),
+        (
+            "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:128,0,0::\ndog:0,128,0::\n",
+            "read as CVAT's labelmap, left out background",
+        ),
+        ("cat:250,50,83::\ndog:1,2,3::\nbackground:0,0,0::\n", "labelmap, left out background"),
+        ("background:::\ncat:::\ndog:::\n", "labelmap, left out background"),
+    ],
+)
+def test_lists_of_other_tools_give_the_real_classes_and_a_line(tmp_path, capsys, text, said):
+    assert read(tmp_path, text) == ("cat", "dog")
+    out = capsys.readouterr().out
+    assert out.startswith(f"{tmp_path / 'classes.txt'}: ")
+    assert out.count("\n") == 1
+    assert out.endswith(f"{said}; classes 1..2: cat, dog\n")
+    assert load_class_list(tmp_path) == ("cat", "dog")
+    assert capsys.readouterr().out == ""  # said once
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("cat\ndog\n", ("cat", "dog")),
+        ("7 segment display\ncat\n", ("7 segment display", "cat")),
+        ("backgrounds\nblack_background\n", ("backgrounds", "black_background")),
+        ("3d printer\nx1\n", ("3d printer", "x1")),
+    ],
+)
+def test_plain_names_are_names_and_nothing_is_said(tmp_path, capsys, text, names):
+    assert read(tmp_path, text) == names
+    assert capsys.readouterr().out == ""
+
+
+def test_colours_of_a_labelmap(tmp_path):
+    text = "# label:color_rgb:parts:actions\ncat:250,50,83::\nbackground:0,0,0::\ndog:1, 2, 3::\n"
+    assert read(tmp_path, text, "labelmap.txt") == ("cat", "dog")
+    assert mask_colours(tmp_path) == {(250, 50, 83): 1, (1, 2, 3): 2, (0, 0, 0): 0}
+    read(tmp_path, "cat\ndog\n", "plain.txt")
+    assert mask_colours(tmp_path / "plain.txt") == mask_colours(None) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "cat\nBackground\n",
+            " line 2: 'Background' comes after a class, 'cat'; it is mask",
+        ),
+        ("background\n_background_\ncat\n", " line 2: '_background_' is a second background"),
+        (
+            "cat\n__ignore__\ndog\n",
+            " line 2: '__ignore__' stands between classes; which mask",
+        ),
+        ("void\ncat\n", " line 1: is 'void' a class, the background (0) or ignored (255)? Write"),
+        ("cat\nunlabeled\n", " line 2: is 'unlabeled' a class, the background (0) or ignored"),
+        ("cat\ndog\n\ncat\n", " line 4: class 'cat' is listed twice"),
+        ("cat\nmug/cup\n", " line 2: class 'mug/cup' cannot be part of a file's name"),
+        ("cat\nmug\rcup\n", " line 2: class 'mug\rcup' cannot be part of a file's name: it has"),
+        (
+            "cat\r\nmug\u2028cup\r\n",
+            " line 2: class 'mug\u2028cup' cannot be part of a file's name",
+        ),
+        ("\n", " is an empty class list"),
+        ("_background_\n", " lists no foreground class"),
+        ("".join(f"c{i}\n" for i in range(255)), " lists 255 classes; masks have room for 254"),
+        (
+            "0: cat\n1: dog\n",
+            " line 1: number 0 is 'cat', but mask value 0 is the background",
+        ),
+        (
+            "0 cat\n1 dog\n",
+            " line 1: number 0 is 'cat', but mask value 0 is the background",
+        ),
+        (
+            "1: cat\n3: dog\n",
+            " line 2: 'dog' has number 3, 2 is next; classes have the",
+        ),
+        ("1: cat\n1: dog\n", " line 2: the number 1 is given twice, to 'cat' and 'dog'"),
+        ("1: cat\n2: background\n", " line 2: 'background' has number 2; the background is mask"),
+        ("1: cat\ndog\n", " line 2: 'dog' has no number, other lines have; number all classes"),
+        (
+            "1 euro\n2 euro\n5 euro\n",
+            ": every line begins with a number, 1, 2, ...; where they",
+        ),
+        ('{"images": [], "categories": []}', " is no class list: JSON of another kind"),
+        ('["cat"', " is no class list: it begins as JSON and is none"),
+        (
+            "# label:color_rgb:parts:actions\ncat\n",
+            " line 2: 'cat' is not name:r,g,b:parts",
+        ),
+        ("cat:300,0,0::\n", " line 1: 'cat:300,0,0::' is not name:r,g,b:parts"),
+        ("cat:1,1,1::\ndog:1,1,1::\n", " line 2: 'dog' has the colour (1, 1, 1) of another class"),
+    ],
+)
+def test_errors(tmp_path, text, message):
+    path = tmp_path / "classes.txt"
+    with pytest.raises(InputError, match=re.escape(f"{path}{message}")):
+        read(tmp_path, text)
+
+
+def test_room_is_254_and_a_missing_file_is_named(tmp_path):
+    path = tmp_path / "names.txt"
+    with pytest.raises(InputError, match=re.escape(f"class list not found: {path}; ")):
+        load_class_list(path)
+    path.write_text("".join(f"c{i}\n" for i in range(254)))
+    assert len(load_class_list(path)) == 254
+
+
+def test_a_file_of_another_kind_is_quoted_in_short(tmp_path):
+    with pytest.raises(InputError) as error:
+        read(tmp_path, "1: a\n" + "x" * 10_000 + "\n")
+    assert len(str(error.value)) < 300 + len(str(tmp_path))
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to("none")])
+def test_a_class_list_that_is_no_file_is_no_missing_one(tmp_path, make):
+    assert not has_class_list(tmp_path)
+    make(tmp_path / "classes.txt")
+    assert has_class_list(tmp_path)
+    with pytest.raises(InputError, match="class list not found: "):
+        load_class_list(tmp_path)
+
+
+def test_a_colour_of_strange_spaces_is_no_colour(tmp_path):
+    """Found by the fuzzer: a space for a pattern, but not for int()."""
+    path = tmp_path / "labelmap.txt"
+    path.write_text("# label:color_rgb:parts:actions\ncat:250,\x1c0,83::\n")
+    with pytest.raises(InputError, match=r"line 2: .* is not name:r,g,b:parts:actions"):
+        load_class_list(path)

@@ -1,0 +1,240 @@
+"""Photographs and tags as people have them become a data set in VOC layout, or one clear line."""
+
+import json
+import os
+import unicodedata
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tool.errors import InputError
+from voc12.class_list import load_class_list
+from voc12.labels import load_labels
+from voc12.lists import load_ids
+from voc12.own_photographs import held_out, main, parse_args
+
+NAMES = ["trip 2024/IMG 0001.JPG", "trip 2024/x.jpeg", "x.png", "größe 4.jpg", "empty.jpg"]
+
+
+def picture(path, size=(20, 16), orientation=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    exif = Image.Exif()
+    if orientation:
+        exif[0x112] = orientation
+    seed = zlib.crc32((path.name if path.stem == "both" else str(path)).encode())
+    image = Image.new("RGB", size, tuple(seed.to_bytes(4)[:3]))
+    image.save(path, **({} if path.suffix == ".png" else {"exif": exif}))
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for name in NAMES:
+        picture(tmp_path / "photos" / name)
+    return tmp_path / "photos"
+
+
+def make(tmp_path, photos, tags=None, *flags):
+    out = tmp_path / "data"
+    words = ["--images", str(photos), "--out", str(out), "--num_workers", "1", *flags]
+    if tags is not None:
+        path = tmp_path / "tags.csv"
+        path.write_text(tags, encoding="utf-8")
+        words += ["--tags", str(path)]
+    main(parse_args(words))
+    return out
+
+
+def shown(out, name="tagged"):
+    """path -> class names, of the photographs of a list."""
+    classes = load_class_list(out)
+    ids = load_ids(out, name)
+    paths = json.loads((out / "photographs.json").read_text())
+    labels = load_labels(out, ids, classes)
+    return {
+        paths[one]: [c for c, hot in zip(classes, row, strict=True) if hot]
+        for one, row in zip(ids, labels, strict=True)
+    }
+
+
+TABLE = """filename,tags
+trip 2024/IMG 0001.JPG,cat
+trip 2024/x.jpeg,"cat; dog"
+x.png,dog
+größe 4.jpg,owl
+empty.jpg,
+"""
+SAYS = {
+    "trip 2024/IMG 0001.JPG": ["cat"],
+    "trip 2024/x.jpeg": ["cat", "dog"],
+    "x.png": ["dog"],
+    "größe 4.jpg": ["owl"],
+}
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        TABLE,
+        unicodedata.normalize("NFD", TABLE),
+        TABLE.replace("trip 2024/", "C:\\me\\trip 2024\\"),
+        TABLE.replace("trip 2024/", "/home/me/photos/trip 2024/").replace("x.png", "./x.png"),
+        TABLE.replace("trip 2024/IMG 0001.JPG", "img 0001.jpg"),
+        TABLE.replace("filename,tags", "Bild,Was"),
+        TABLE.replace("empty.jpg,\n", "").replace(",", ";").replace("cat; dog", "cat, dog"),
+        "image,cat,dog,owl\ntrip 2024/IMG 0001,1,0,0\ntrip 2024/x,1,1,0\n"
+        "x.png,0,1,0\ngröße 4,0,0,1\n",
+    ],
+)
+def test_tags_in_any_spelling(tmp_path, photos, table):
+    assert shown(make(tmp_path, photos, table)) == SAYS
+    assert load_ids(tmp_path / "data", "untagged") == ["empty"]
+    assert len(load_ids(tmp_path / "data", "all")) == 5
+
+
+def test_ids_have_no_spaces_and_links_lead_to_the_photographs(tmp_path, photos):
+    out = make(tmp_path, photos, TABLE)
+    ids = load_ids(out, "all")
+    assert sorted(ids) == ["empty", "größe_4", "trip_2024_IMG_0001", "trip_2024_x", "x"]
+    link = out / "JPEGImages" / "trip_2024_IMG_0001.jpg"
+    assert link.is_symlink()
+    assert link.resolve() == (photos / NAMES[0]).resolve()
+
+
+def test_equal_ids_are_numbered(tmp_path):
+    for name in ("a b.jpg", "a_b.jpg", "A b.png"):
+        picture(tmp_path / "photos" / name)
+    table = "image,tags\na b.jpg,cat\na_b.jpg,dog\nA b.png,cat\n"
+    out = make(tmp_path, tmp_path / "photos", table)
+    assert sorted(load_ids(out, "all")) == ["A_b", "a_b_2", "a_b_3"]
+    assert shown(out) == {"a b.jpg": ["cat"], "a_b.jpg": ["dog"], "A b.png": ["cat"]}
+
+
+@pytest.mark.parametrize(
+    ("flags", "lists"),
+    [
+        ((), {"tagged": 4, "untagged": 1, "all": 5}),
+        (("--untagged", "background"), {"tagged": 5, "all": 5}),
+        (("--untagged", "skip"), {"tagged": 4, "all": 4}),
+    ],
+)
+def test_photographs_without_tags(tmp_path, photos, capsys, flags, lists):
+    out = make(tmp_path, photos, TABLE, *flags)
+    assert {name: len(load_ids(out, name)) for name in lists} == lists
+    assert (out / "ImageSets/Segmentation/untagged.txt").exists() == ("untagged" in lists)
+    assert "1 photographs without tags" in capsys.readouterr().out
+
+
+def test_one_class_takes_the_others_as_background_and_needs_some(tmp_path, photos):
+    table = "image,tags\nx.png,cat\ntrip 2024/x.jpeg,cat\n"
+    assert shown(make(tmp_path, photos, table))["empty.jpg"] == []
+    with pytest.raises(InputError, match="all 2 photographs with tags show the same, cat"):
+        make(tmp_path, photos, table, "--untagged", "unlabelled")
+
+
+def test_a_subfolder_a_class(tmp_path):
+    root = tmp_path / "photos"
+    for name in ("cat/1.jpg", "cat/deep/2.jpg", "dog/1.jpg", "background/3.jpg", "loose.jpg"):
+        picture(root / name)
+    picture(root / "dog/both.jpg")
+    picture(root / "cat/both.jpg")
+    out = make(tmp_path, root)
+    assert load_class_list(out) == ("cat", "dog")
+    assert shown(out) == {
+        "cat/1.jpg": ["cat"],
+        "cat/deep/2.jpg": ["cat"],
+        "cat/both.jpg": ["cat", "dog"],
+        "dog/both.jpg": ["cat", "dog"],
+        "dog/1.jpg": ["dog"],
+        "background/3.jpg": [],
+    }
+    assert load_ids(out, "untagged") == ["loose"]
+
+
+def test_a_large_photograph_is_kept_smaller_and_upright(tmp_path):
+    picture(tmp_path / "photos/cat/a.jpg", (60, 40), orientation=6)
+    picture(tmp_path / "photos/dog/b.jpg")
+    out = make(tmp_path, tmp_path / "photos", None, "--long_side", "30")
+    with Image.open(out / "JPEGImages/cat_a.png") as image:
+        assert image.size == (20, 30)
+
+
+def test_a_photograph_of_another_path_content_or_size_is_kept_anew(tmp_path):
+    photos = tmp_path / "photos"
+    for name in ("cat/a.jpg", "cat/a b.jpg", "dog/b.jpg"):
+        picture(photos / name, (60, 40))
+
+    def pixels(flags=("--long_side", "30")):
+        out = make(tmp_path, photos, None, *flags)
+        places = sorted((out / "JPEGImages").iterdir())
+        return {path.name: np.asarray(Image.open(path)) for path in places}
+
+    first = pixels()
+    assert list(first) == ["cat_a.png", "cat_a_b.png", "dog_b.png"]
+    assert {array.shape for array in first.values()} == {(20, 30, 3)}
+    assert all(np.array_equal(first[name], array) for name, array in pixels().items())
+    # another photograph of an older date takes a name, and with it an id
+    time = (photos / "cat/a.jpg").stat().st_mtime_ns
+    (photos / "cat/a b.jpg").replace(photos / "cat/a.jpg")
+    os.utime(photos / "cat/a.jpg", ns=(time - 10**10, time - 10**10))
+    second = pixels()
+    assert list(second) == ["cat_a.png", "dog_b.png"]
+    assert np.array_equal(second["cat_a.png"], first["cat_a_b.png"])
+    # another size, and the photographs themselves
+    assert pixels(("--long_side", "15"))["dog_b.png"].shape == (10, 15, 3)
+    assert pixels(())["dog_b.jpg"].shape == (40, 60, 3)
+    assert not list((tmp_path / "data/small").iterdir())
+    # links that led elsewhere lead where they should
+    photos.rename(tmp_path / "moved")
+    photos = tmp_path / "moved"
+    assert pixels(())["cat_a.jpg"].shape == (40, 60, 3)
+
+
+def test_a_folder_with_photographs_of_its_own_is_left_alone(tmp_path, photos):
+    picture(tmp_path / "data/JPEGImages/mine.jpg")
+    with pytest.raises(InputError, match=r"has photographs of its own, e.g. mine.jpg"):
+        make(tmp_path, photos, TABLE)
+    assert [path.name for path in tmp_path.glob("data/**/*.*")] == ["mine.jpg"]
+
+
+def test_tags_are_needed(tmp_path, photos):
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    table = "image,tags\nx.png,\nempty.jpg,\n"
+    with pytest.raises(InputError, match="none of the 5 photographs has a tag"):
+        make(tmp_path, photos, table, "--classes", str(tmp_path / "classes.txt"))
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("image,tags\nx.png,cat\nIMG 0001,dog\n", "'IMG 0001' may be .*1.JPG and .*1.png"),
+        ("image,tags\nnowhere.jpg,cat\n", "names none of the 4 photographs"),
+        ("image,tags\nx.png,3\nempty.jpg,4\n", "has numbers for classes .3, 4, ...."),
+        ("image,date,what\nx.png,monday,cat\n", "which of the columns image, date, what"),
+        ("image,tags\nx.png,cat dog\nempty.jpg,cat\ngröße 4.jpg,dog\n", "is 'cat dog' one class"),
+        ("image,tags\nx.png,cat\nempty.jpg,Cat\n", "differ by capitals alone"),
+        ("image,tags\nx.png,cat\nX.PNG,dog\n", "say different things of x.png"),
+        ("image,tags\nx.png,a/b\nempty.jpg,c\n", "tag 'a/b' cannot be a class: it has a slash"),
+    ],
+)
+def test_what_cannot_be_read_for_certain_is_named(tmp_path, photos, table, message):
+    if "IMG" in table:
+        picture(photos / "trip 2024/IMG 0001.png")
+    with pytest.raises(InputError, match=message):
+        make(tmp_path, photos, table)
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_folder_without_tags_or_subfolders(tmp_path):
+    picture(tmp_path / "photos/a.jpg")
+    with pytest.raises(InputError, match="no subfolder of a class, and no --tags"):
+        make(tmp_path, tmp_path / "photos")
+
+
+def test_a_tenth_is_held_out_and_no_class_loses_all():
+    labels = np.repeat(np.eye(3, dtype=np.float32), [60, 38, 2], axis=0)
+    held = held_out(labels, np.ones(100, dtype=bool))
+    assert held.sum() in (9, 10)
+    assert ((labels[~held] > 0).sum(axis=0) > 0).all()
+    assert not held_out(labels[:30], np.ones(30, dtype=bool)).any()

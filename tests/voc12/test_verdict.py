@@ -1,0 +1,75 @@
+"""The verdict on a training: what a network that learnt nothing shows, and one that learnt."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from tests.conftest import PETS
+from voc12.labels import load_labels
+from voc12.lists import load_ids
+from voc12.verdict import Verdict, judge, prior_loss
+
+
+class _Says(nn.Module):
+    """A network whose maps are what `say` gives for each image in turn, (C,) values everywhere."""
+
+    mean, std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+
+    def __init__(self, say):
+        super().__init__()
+        self.say = list(say)
+
+    def cam_and_features(self, x):
+        values = torch.tensor([0.0, *self.say.pop(0)])
+        return values.view(1, -1, 1, 1).expand(1, -1, 4, 5).clone(), {}
+
+
+@pytest.fixture
+def data(pets_root):
+    ids = load_ids(pets_root, "train")
+    return pets_root, ids, load_labels(pets_root, ids, PETS)
+
+
+def _judge(net, data):
+    root, ids, labels = data
+    return judge(net, root, ids, labels, 1.0, torch.device("cpu"))
+
+
+def test_a_network_that_knows_the_labels_is_well(data):
+    verdict = _judge(_Says(6 * (2 * data[2] - 1)), data)
+    assert verdict.failures == []
+    assert verdict.silent == 0
+    assert verdict.text().startswith("verdict: no sign of a failed training")
+
+
+def test_a_network_that_knows_frequencies_alone_has_failed(data):
+    share = data[2].mean(axis=0).clip(0.01, 0.99)
+    verdict = _judge(_Says([np.log(share / (1 - share))] * len(data[1])), data)
+    assert verdict.loss == pytest.approx(verdict.prior, abs=0.02)
+    assert "has learnt next to nothing" in verdict.failures[0]
+    assert "FAILED" in verdict.text()
+
+
+def test_maps_that_answer_nowhere_are_named(data):
+    logits = np.where(data[2] > 0, -0.1, -9.0)  # the right order, but never a positive value
+    verdict = _judge(_Says(logits), data)
+    assert verdict.silent == 1
+    assert "100% of the maps of labelled classes answer nowhere" in verdict.failures[-1]
+
+
+def test_prior_is_the_loss_of_the_frequencies():
+    labels = np.array([[1, 0], [1, 1], [0, 0], [1, 0]], dtype=np.float32)
+    logits = torch.logit(torch.from_numpy(labels.mean(axis=0)))
+    losses = [
+        F.multilabel_soft_margin_loss(logits[None], torch.from_numpy(label)[None]).item()
+        for label in labels
+    ]
+    assert prior_loss(labels) == pytest.approx(np.mean(losses))
+    assert prior_loss(np.ones((3, 2), dtype=np.float32)) == pytest.approx(0, abs=1e-9)
+
+
+def test_record_is_plain():
+    record = Verdict(images=2, loss=0.5, prior=0.5, silent=0.0).record()
+    assert record["failures"][0].startswith("the classifier's loss is 0.500")

@@ -1,0 +1,110 @@
+"""What the photographs of a list agree on about their pixels, learnt from their own seeds.
+
+A CAM is scaled to the maximum of its own photograph, so one background threshold floods the sea
+around a small boat and cuts a large cow in two. What is alike in all photographs is not scaled:
+grass is background in most of them, fur is not. So a linear classifier of a trained CAM network's
+early maps learns background and classes from the pixels of which the seeds of many photographs are
+sure, and says of each pixel what the others make of it. Within the classes of the image's label,
+its probability and the seed's score, their geometric mean, are the new map.
+
+The idea of a second network on balanced pixels of all photographs within the image's label is that
+of "Threshold Matters in WSSS" (Lee et al., CVPR 2022); here it is a linear layer and takes seconds.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tool.auto_threshold import MIDDLE
+from tool.expand.crf import marginals_to_cam
+
+UNSURE = -1
+PIXELS = 64  # that a photograph gives of each label, so that small objects count as large ones do
+# few steps: with more the classifier learns the seeds' faults by heart
+STEPS, BATCH, RATE, DECAY = 60, 4096, 0.01, 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class PixelClassifier:
+    """Labels of pixels from features: softmax of weight (x - mean) / scale + bias.
+
+    mean, scale: (D,); weight: (K, D), background first; bias: (K,)
+    """
+
+    mean: Tensor
+    scale: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def probabilities(self, features: Tensor, values: np.ndarray) -> np.ndarray:
+        """(n, h, w) float32 of features (D, h, w): of the labels values (n,), as if there were no
+        others.
+        """
+        depth, height, width = features.shape
+        rows = (features.float().reshape(depth, -1).T - self.mean) / self.scale
+        chosen = torch.from_numpy(np.asarray(values, dtype=np.int64))
+        logits = rows @ self.weight[chosen].T + self.bias[chosen]
+        return logits.softmax(dim=1).T.reshape(-1, height, width).numpy()
+
+
+def sure_labels(cam: np.ndarray, keys: np.ndarray, fg: float, bg: float) -> np.ndarray:
+    """(h, w) int64 of unit maps cam (n, h, w) of classes keys (n,): the best class + 1 where its
+    score is over fg, 0 where all are under bg, UNSURE elsewhere. An image of no class, n = 0, is
+    background throughout: its label says so.
+    """
+    if not len(keys):
+        return np.zeros(cam.shape[1:], dtype=np.int64)
+    best, score = cam.argmax(axis=0), cam.max(axis=0)
+    return np.where(score > fg, np.asarray(keys)[best] + 1, np.where(score < bg, 0, UNSURE))
+
+
+def draw_pixels(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Numbers of PIXELS pixels of each label in labels (N,) but UNSURE, drawn with replacement
+    where there are fewer.
+    """
+    drawn = [
+        rng.choice(places, PIXELS, replace=len(places) < PIXELS)
+        for label in np.unique(labels[labels != UNSURE])
+        for places in [np.flatnonzero(labels == label)]
+    ]
+    return np.concatenate(drawn) if drawn else np.zeros(0, dtype=np.int64)
+
+
+def fit_pixels(features: Tensor, labels: Tensor, num_labels: int, seed: int) -> PixelClassifier:
+    """The classifier of features (M, D) with labels (M,), 0..num_labels - 1: cross entropy, Adam
+    with decoupled weight decay over STEPS batches, rate falling to 0.
+    """
+    features = features.float()
+    mean, scale = features.mean(dim=0), features.std(dim=0) + 1e-3
+    weight = torch.zeros(num_labels, features.shape[1], requires_grad=True)
+    bias = torch.zeros(num_labels, requires_grad=True)
+    optimizer = torch.optim.AdamW([weight, bias], lr=RATE, weight_decay=DECAY)
+    generator = torch.Generator().manual_seed(seed)
+    for step in range(STEPS):
+        rows = torch.randint(len(features), (BATCH,), generator=generator)
+        logits = (features[rows] - mean) / scale @ weight.T + bias
+        loss = F.cross_entropy(logits, labels[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.param_groups[0]["lr"] = RATE * (1 - step / STEPS)
+        optimizer.step()
+    return PixelClassifier(mean, scale, weight.detach(), bias.detach())
+
+
+def around_the_middle(score: np.ndarray, threshold: float) -> np.ndarray:
+    """Unit scores, straightened so that threshold, in (0, 1), becomes MIDDLE; 0 and 1 stay."""
+    return np.interp(score, (0, threshold, 1), (0, MIDDLE, 1)).astype(np.float32)
+
+
+def agreed_cam(cam: np.ndarray, threshold: float, probabilities: np.ndarray) -> np.ndarray:
+    """The new maps (n, H, W), float32, 0 to 1, MIDDLE their threshold: geometric mean of the seeds
+    cam (n, H, W), whose threshold is given, and of the probabilities (1 + n, h, w), background
+    first, enlarged.
+    """
+    size = cam.shape[:0:-1]
+    large = np.stack([cv2.resize(map_, size) for map_ in probabilities])
+    return np.sqrt(marginals_to_cam(large) * around_the_middle(cam, threshold)).clip(0, 1)

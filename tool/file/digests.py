@@ -1,0 +1,22 @@
+"""Digests: by which one file says which other one it was made from, or under which settings."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def file_digest(path: str | Path) -> str:
+    """The first 16 hexadecimal digits of the file's SHA-256, by which one file says which other one
+    it was made from.
+    """
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def digest(settings: Mapping[str, Any]) -> str:
+    """Eight hexadecimal digits that tell settings (what JSON can hold) apart, whatever their
+    order.
+    """
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]

@@ -1,0 +1,441 @@
+"""CAM files of other codes, read into unit maps over 0-based foreground classes.
+
+A folder is read in one way as a whole, the `--cam_format` of the scripts:
+
+format        a file holds                                                     whose
+npz           our own format (tool/file/cam_file.py)                           this project's
+released      {class: half of the unit map}                                    CPN's
+unit          {class: unit map}                                                SEAM's, AffinityNet's
+scores        {0: background, class + 1: score}, to be compared by argmax      their CRF scores
+irn           {keys: classes, high_res: unit maps}                             IRN's, AMN's
+hr_cam        {keys: 0 and class + 1, hr_cam: unit maps, no background}        PuzzleCAM's
+attn_highres  {keys: classes, attn_highres: unit maps}                         CLIP-ES's
+array         unit maps (classes, H, W), without names                         -
+array_bg      the same with the background first, to be compared by argmax     -
+
+A dict may be a pickled .npy or the members of an .npz; keys may be a list; maps may be of any
+floating type, or uint8 from 0 to 255. An array has maps of classes that the image does not show:
+those of its labels are read, or, where no labels are at hand, those with a value over 0.
+
+`auto` decides by what the files of the folder hold, and by the image labels where they are at hand.
+Where two ways of reading are possible it refuses and names both. Scores with a background become
+maps that say at threshold 0.5 what their argmax says.
+"""
+
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tool.errors import InputError
+from tool.file.cam_file import (
+    HEADER,
+    MAPS,
+    ZIP_MAGIC,
+    CamFile,
+    check_cam,
+    find_cam,
+    first_bytes,
+    has_cam,
+    load_cam,
+    require_cam_labels,
+)
+from tool.file.safe_pickle import NPY_MAGIC, load_npy
+
+AUTO_FORMAT = "auto"
+# The name of the maps' entry -> the format that it is the sign of.
+MAP_ENTRIES = {"high_res": "irn", "hr_cam": "hr_cam", "attn_highres": "attn_highres"}
+FOREIGN_FORMATS = ("released", "unit", "scores", *MAP_ENTRIES.values(), "array", "array_bg")
+CAM_FORMATS = (AUTO_FORMAT, "npz", *FOREIGN_FORMATS)
+LAYOUT_OF = {"released": "dict", "unit": "dict", "scores": "dict"} | {
+    name: entry for entry, name in MAP_ENTRIES.items()
+}
+LAYOUT_OF |= {"array": "array", "array_bg": "array", "npz": "npz"}
+SAMPLE = 48  # files that auto looks at, evenly spread over the list
+HALF = 0.5
+# A folder whose highest value lies from here to HALF holds halved maps: unit ones reach 1, or
+# nearly.
+SURELY_HALVED = 0.3
+ROUNDING = 2e-3  # of half precision
+SUM_ROUNDING = 2e-2
+MAX_KEY = 2**31
+OUR_MEMBERS = ({HEADER, MAPS}, {"id", "keys", "cam", "size", "meta"})
+
+
+@dataclass(frozen=True)
+class CamReading:
+    """How the CAM files of a folder are read.
+
+    format:  one of CAM_FORMATS but auto
+    classes: how many foreground classes there are
+    """
+
+    format: str
+    classes: int
+
+    def load(self, path: str | Path, label: np.ndarray | None = None) -> CamFile:
+        """The CAM of a file in unit scale.
+
+        label: (C,) multi-hot, the image's, if it is at hand; a file whose classes are not among
+               them is an error, but for our own, which say what they were made for
+        Raises InputError naming the file when it is of another format or its values are none of
+        that format's.
+        """
+        path = Path(path)
+        if self.format == "npz":
+            return load_cam(path)
+        content = _content(path)
+        if (found := _layout(content, path)) != LAYOUT_OF[self.format]:
+            raise InputError(
+                f"{path} holds {_described(found)}, which --cam_format {self.format} does not "
+                "read; a folder has files of one format"
+            )
+        keys, maps = self._keys_and_maps(content, path)
+        if self.format.startswith("array"):
+            chosen = _chosen(maps, label)
+            keys, maps = keys[chosen], maps[chosen]
+        cam_file = CamFile(path.stem, keys, maps, maps.shape[1:], {"format": self.format})
+        check_cam(cam_file, str(path))
+        if label is not None:
+            require_cam_labels(cam_file, label, path)
+        return cam_file
+
+    def _keys_and_maps(self, content: Any, path: Path) -> tuple[np.ndarray, np.ndarray]:
+        if self.format in ("array", "array_bg"):
+            maps = _unit_maps(content, path)
+            background = self.format == "array_bg"
+            if len(maps) != self.classes + background:
+                raise InputError(
+                    f"{path} has {len(maps)} maps, --cam_format {self.format} wants "
+                    f"{self.classes + background} for {self.classes} classes"
+                )
+            maps = _against_background(maps[1:], maps[0]) if background else maps
+            return np.arange(self.classes), maps
+        if LAYOUT_OF[self.format] == "dict":
+            keys, maps = _dict_maps(content, path)
+            if self.format == "released":
+                if (highest := maps.max(initial=0)) > HALF + ROUNDING:
+                    raise InputError(
+                        f"{path}: a map reaches {highest:.3f}, but a released CPN file holds half "
+                        "of the unit CAM, 0.5 at most; whole maps are --cam_format unit"
+                    )
+                return keys, np.minimum(maps * np.float32(2), np.float32(1))
+        else:
+            keys, maps = _keyed_maps(content, LAYOUT_OF[self.format], path)
+        if self.format in ("scores", "hr_cam"):
+            return _without_background(keys, maps, path)
+        return keys, maps
+
+
+def choose_reading(
+    folder: str | Path,
+    ids: Sequence[str],
+    cam_format: str,
+    classes: int,
+    labels: np.ndarray | None = None,
+    say: Callable[[str], None] = print,
+) -> CamReading:
+    """How the CAM files of ids in folder are read.
+
+    cam_format: one of CAM_FORMATS; any but auto is taken as it is
+    labels:     (ids, C) multi-hot image labels, if they are at hand
+    say:        gets a line about what auto took, where that is not our own format
+    Raises InputError where the folder mixes formats, and where two are possible, naming both.
+    """
+    if cam_format != AUTO_FORMAT:
+        return CamReading(cam_format, classes)
+    some = [index for index in _spread(len(ids)) if has_cam(folder, ids[index])]
+    if not some:
+        return CamReading("npz", classes)  # the caller says which files are missing
+    paths = [find_cam(folder, ids[index]) for index in some]
+    contents = [_content(path) for path in paths]
+    layouts = [_layout(content, path) for content, path in zip(contents, paths, strict=True)]
+    if len(kinds := list(dict.fromkeys(layouts))) > 1:
+        raise InputError(
+            f"{folder} mixes CAM files: {paths[layouts.index(kinds[0])].name} holds "
+            f"{_described(kinds[0])}, {paths[layouts.index(kinds[1])].name} "
+            f"{_described(kinds[1])}; keep them in folders of their own"
+        )
+    if kinds == ["npz"]:
+        return CamReading("npz", classes)
+    known = None if labels is None else [set(np.flatnonzero(labels[index])) for index in some]
+    files = list(zip(paths, contents, strict=True))
+    if kinds == ["array"]:
+        taken, why = _array_format(files, classes)
+    elif kinds == ["dict"]:
+        taken, why = _dict_format(folder, files, known)
+    else:
+        taken, why = _keyed_format(folder, files, kinds[0], known)
+    say(f"CAM files of {folder}: read as --cam_format {taken}, since {why}")
+    return CamReading(taken, classes)
+
+
+def holds_our_format(folder: str | Path, ids: Sequence[str]) -> bool:
+    """Whether the files that auto looks at are all of our own format, or not there."""
+    some = [ids[index] for index in _spread(len(ids)) if has_cam(folder, ids[index])]
+    return all(_is_ours(find_cam(folder, name)) for name in some)
+
+
+# ============ which format ============
+def _array_format(files: list[tuple[Path, Any]], classes: int) -> tuple[str, str]:
+    path, first = files[0]
+    if len(first) == classes:
+        return "array", f"they are arrays of as many maps as there are classes, {classes}"
+    if len(first) == classes + 1:
+        return "array_bg", f"they are arrays of one map more than there are classes, {classes}"
+    raise InputError(
+        f"{path} is an array of {len(first)} maps; {classes} classes want {classes}, or "
+        f"{classes + 1} with the background first"
+    )
+
+
+def _dict_format(
+    folder: str | Path, files: list[tuple[Path, Any]], known: list[set[int]] | None
+) -> tuple[str, str]:
+    read = [_dict_maps(content, path) for path, content in files]
+    highest = max((maps.max() for _, maps in read if maps.size), default=0.0)
+    with_background = _background_first([set(keys.tolist()) for keys, _ in read], known)
+    sums = [
+        np.abs(maps.sum(axis=0, dtype=np.float64) - 1).max() < SUM_ROUNDING
+        for _, maps in read
+        if len(maps) > 1 and maps.size
+    ]
+    if with_background is None and sums and all(sums):
+        return "scores", "class 0 is in every file, and the scores of each pixel add up to 1"
+    if with_background is None:
+        raise InputError(
+            f"{folder}: every CAM file has class 0, which may be the first class (--cam_format "
+            f"{'unit' if highest > HALF + ROUNDING else 'released or unit'}) or the background "
+            "(--cam_format scores, class c as c + 1); say which"
+        )
+    if with_background:
+        return "scores", "their classes are those of the image labels plus 1, and 0 is in all"
+    if highest > HALF + ROUNDING:
+        return "unit", f"their maps reach {highest:.2f}, and halved ones reach 0.5 at most"
+    if highest <= 0 or highest >= SURELY_HALVED:
+        return "released", f"their maps reach {max(highest, 0):.2f}, as halved ones do"
+    raise InputError(
+        f"{folder}: no map of the CAM files reaches more than {highest:.3f}, so they may be halves "
+        "of unit maps (--cam_format released) or unit maps that are low (--cam_format unit); say "
+        "which"
+    )
+
+
+def _keyed_format(
+    folder: str | Path, files: list[tuple[Path, Any]], entry: str, known: list[set[int]] | None
+) -> tuple[str, str]:
+    sign = f"they have the entries keys and {entry}"
+    read = [_keyed_maps(content, entry, path) for path, content in files]
+    if all(len(keys) == len(maps) + 1 and keys[0] == 0 for keys, maps in read):
+        if entry != "hr_cam":
+            raise InputError(
+                f"{folder}: the keys of {files[0][0].name} count a background that {entry} has no "
+                "map of, as PuzzleCAM's files do with hr_cam; rename the entry or the keys"
+            )
+        return "hr_cam", f"{sign}, and their keys count the background as 0"
+    with_background = _background_first([set(keys.tolist()) for keys, _ in read], known)
+    if with_background is None:
+        raise InputError(
+            f"{folder}: every CAM file has key 0, which may be the first class or the background; "
+            "give the image labels, or write the files with keys of classes from 0"
+        )
+    if with_background != (entry == "hr_cam"):
+        other = "count the background as 0" if with_background else "are classes from 0"
+        raise InputError(
+            f"{folder}: its files have {entry}, but their keys {other}; write them as "
+            f"{'PuzzleCAM' if with_background else 'IRN'} does "
+            f"({'hr_cam' if with_background else 'high_res'})"
+        )
+    return MAP_ENTRIES[entry], sign
+
+
+def _background_first(keys: list[set[int]], known: list[set[int]] | None) -> bool | None:
+    """Whether keys count the background as 0; None where both is possible."""
+    if not all(0 in file_keys for file_keys in keys if file_keys):
+        return False
+    if known is not None:
+        pairs = [(mine, its) for mine, its in zip(keys, known, strict=True) if mine]
+        plain = all(mine <= its for mine, its in pairs)
+        shifted = all(mine <= {0} | {label + 1 for label in its} for mine, its in pairs)
+        if plain != shifted:
+            return shifted
+        if not plain:
+            return False  # of neither; loading says which file
+    return False if all(file_keys <= {0} for file_keys in keys) else None
+
+
+def _spread(count: int) -> list[int]:
+    return np.unique(np.linspace(0, count - 1, min(count, SAMPLE)).round().astype(int)).tolist()
+
+
+# ============ what is in a file ============
+def _content(path: Path) -> Any:
+    """A dict, an array, or None for a file of our own format."""
+    magic = first_bytes(path)
+    if magic.startswith(ZIP_MAGIC):
+        return _npz_content(path)
+    if magic != NPY_MAGIC:
+        raise InputError(f"{path} is no CAM file: neither .npz nor .npy by its first bytes")
+    return load_npy(path)
+
+
+def _are_ours(names: Iterable[str]) -> bool:
+    """Whether a file with members of these names is of one of our own formats."""
+    there = set(names)
+    return any(there >= members for members in OUR_MEMBERS)
+
+
+def _is_ours(path: Path) -> bool:
+    if path.suffix != ".npz":
+        return False
+    try:
+        with zipfile.ZipFile(path) as members:
+            return _are_ours(name.removesuffix(".npy") for name in members.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return True  # load_cam says what is wrong with it
+
+
+def _npz_content(path: Path) -> Any:
+    try:
+        with np.load(path, allow_pickle=False) as members:
+            if _are_ours(members.files):
+                return None
+            content = {name: members[name] for name in members.files}
+    # damaged bytes reach zipfile, zlib and numpy: whatever they raise means a bad file
+    except Exception as error:
+        raise InputError(f"{path} is damaged ({type(error).__name__}); write it again") from error
+    if content and all(name.isdecimal() and name.isascii() for name in content):
+        return {int(name): value for name, value in content.items()}
+    if "keys" not in content and len(content) == 1:
+        return next(iter(content.values()))
+    return content
+
+
+def _layout(content: Any, path: Path) -> str:
+    if content is None:
+        return "npz"
+    if isinstance(content, np.ndarray):
+        if content.ndim != 3:
+            raise InputError(
+                f"{path} is no CAM file: an array of shape {content.shape}, where maps are "
+                "(classes, H, W)"
+            )
+        return "array"
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is no CAM file: it holds a {type(content).__name__}")
+    if "keys" in content:
+        if entry := next((entry for entry in MAP_ENTRIES if entry in content), None):
+            return entry
+    elif all(map(_is_whole, content)):
+        return "dict"
+    raise InputError(
+        f"{path} is no CAM file: its entries are {_names(content)}, where class numbers are "
+        f"known, or keys with {', '.join(MAP_ENTRIES)}"
+    )
+
+
+def _is_whole(key: Any) -> bool:
+    whole = isinstance(key, int | np.integer) and not isinstance(key, bool)
+    return whole and abs(int(key)) <= MAX_KEY
+
+
+def _described(layout: str) -> str:
+    known = {
+        "npz": "our own format",
+        "array": "an array of maps",
+        "dict": "a dict of maps by class",
+    }
+    return known.get(layout, f"keys and {layout}")
+
+
+def _names(content: dict) -> str:
+    names = [str(key)[:20] for key in list(content)[:5]]
+    return ", ".join(names) + (", ..." if len(content) > 5 else "") if names else "none"
+
+
+def _dict_maps(content: dict, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    maps = [_unit_map(value, path) for value in content.values()]
+    if len({map_.shape for map_ in maps}) > 1:
+        raise InputError(f"{path}: its maps have different sizes; all must be of the image's size")
+    stacked = np.stack(maps) if maps else np.zeros((0, 0, 0), dtype=np.float32)
+    return np.array([int(key) for key in content], dtype=np.int64), stacked
+
+
+def _keyed_maps(content: dict, entry: str, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    keys = content["keys"]
+    if isinstance(keys, list | tuple):
+        whole = all(isinstance(key, int | np.integer) and not isinstance(key, bool) for key in keys)
+        keys = np.asarray(keys) if whole else None
+    if (
+        not isinstance(keys, np.ndarray)
+        or keys.ndim != 1
+        or (keys.size and keys.dtype.kind not in "iu")
+    ):
+        raise InputError(f"{path}: keys must be a list of whole class numbers")
+    maps = _unit_maps(content[entry], path)
+    if len(maps) not in (len(keys), len(keys) - 1):
+        raise InputError(f"{path} has {len(keys)} keys and {len(maps)} maps in {entry}")
+    return keys.astype(np.int64), maps
+
+
+def _unit_map(value: Any, path: Path) -> np.ndarray:
+    if not isinstance(value, np.ndarray) or value.ndim != 2:
+        raise InputError(f"{path}: every class must have one (H, W) map")
+    return _unit_values(value, path)
+
+
+def _unit_maps(value: Any, path: Path) -> np.ndarray:
+    if isinstance(value, np.ndarray) and value.size == 0:
+        return np.zeros((0, 0, 0), dtype=np.float32)
+    if not isinstance(value, np.ndarray) or value.ndim != 3:
+        raise InputError(f"{path}: its maps must be one array (classes, H, W)")
+    return _unit_values(value, path)
+
+
+def _unit_values(value: np.ndarray, path: Path) -> np.ndarray:
+    """value as float32 in unit scale; values below 0 occur and are kept (tool/file/cam_file.py)."""
+    if value.dtype == np.uint8:
+        return value.astype(np.float32) / np.float32(255)
+    if value.dtype.kind != "f":
+        raise InputError(f"{path}: maps are floating or uint8, not {value.dtype}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        maps = value.astype(np.float32)
+    if not np.isfinite(maps).all():
+        raise InputError(f"{path}: its maps have values that are not finite")
+    if (highest := maps.max(initial=0)) > 1 + ROUNDING:
+        raise InputError(
+            f"{path}: a map reaches {highest:.3g}, where unit maps reach 1; divide each map by its "
+            "maximum"
+        )
+    return np.minimum(maps, np.float32(1))
+
+
+def _without_background(
+    keys: np.ndarray, maps: np.ndarray, path: Path
+) -> tuple[np.ndarray, np.ndarray]:
+    """Classes from 0 and their maps, of keys that count the background as 0."""
+    if len(keys) and 0 not in keys:
+        raise InputError(f"{path} has no background: key 0 is not among its keys {keys.tolist()}")
+    foreground = keys != 0
+    if len(maps) == len(keys) - 1:  # the background has no map
+        return keys[foreground] - 1, maps
+    if not len(keys):
+        return keys, maps
+    background = maps[np.flatnonzero(~foreground)[0]]
+    return keys[foreground] - 1, _against_background(maps[foreground], background)
+
+
+def _against_background(foreground: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """Maps (n, H, W) in 0..1 that say at threshold 0.5 what the argmax of scores says."""
+    foreground, background = foreground.clip(0), background.clip(0)
+    total = foreground.max(axis=0, initial=0) + background
+    return np.divide(foreground, total, out=np.zeros_like(foreground), where=total > 0)
+
+
+def _chosen(maps: np.ndarray, label: np.ndarray | None) -> np.ndarray:
+    if label is None:
+        return np.flatnonzero((maps > 0).any(axis=(1, 2)))
+    return np.flatnonzero(label)

@@ -1,0 +1,159 @@
+"""Photographs given by hand, files or folders of them, films too where they are done, and names for
+what is written of each.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tool.errors import InputError
+from tool.file.films import FILM_SUFFIXES, is_film
+
+PHOTOGRAPH_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")  # in any case
+NAMED = 3  # suffixes that a note names
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A photograph, or a film, and where its outputs go.
+
+    name: what their names begin with; home: their folder where no flag gives one; relative: their
+    place in a folder that a flag gives
+    """
+
+    path: Path
+    name: str
+    home: Path
+    relative: Path
+
+    @property
+    def is_film(self) -> bool:
+        """Whether it is a film."""
+        return is_film(self.path)
+
+    def folder(self, given: str | Path | None) -> Path:
+        """Where an output goes; given: the folder that its flag names, if it does."""
+        return self.home if given is None else Path(given) / self.relative
+
+
+def find_photographs(
+    given: Sequence[str],
+    what: str,
+    outputs: Sequence[str | Path | None] = (),
+    films: bool = False,
+) -> list[Photograph]:
+    """The photographs, and with films the films, of files and folders; a folder's with all below
+    it, sorted, but for hidden ones and those in outputs, the folders that outputs are to be written
+    to.
+
+    A file's outputs go beside it, a folder's into <folder>_<what> beside the folder, with their
+    paths in it. Photographs whose outputs would have the same names take their suffix into them:
+    x.jpg and x.png are x.jpg... and x.png....
+    Raises InputError for what is not there, a film without films, a folder without photographs, one
+    that outputs are to be written into, and photographs whose suffix does not tell them apart
+    either.
+    """
+    folders = [Path(folder).resolve() for folder in outputs if folder is not None]
+    found: dict[Path, Photograph] = {}
+    for entry in map(Path, given):
+        if entry.is_dir():
+            photographs = _in_folder(entry, what, folders, films)
+        elif entry.exists() and is_film(entry) and not films:
+            raise InputError(
+                f"--image: {entry} is a film; infer_seg.py does films, this script photographs"
+            )
+        elif entry.exists():
+            photographs = [Photograph(entry, entry.stem, entry.parent, Path())]
+        else:
+            raise InputError(f"--image: {entry} is not there; give photographs, or folders of them")
+        for photograph in photographs:
+            found.setdefault(photograph.path.resolve(), photograph)
+    return _told_apart(list(found.values()), outputs)
+
+
+def _in_folder(folder: Path, what: str, outputs: Sequence[Path], films: bool) -> list[Photograph]:
+    whole = folder.resolve()
+    if whole in outputs:
+        raise InputError(
+            f"--image: {folder} is the folder to write to as well, where overlays and masks would "
+            "be taken for photographs next time; give another folder to write to"
+        )
+    home = (folder if folder.name not in ("", "..") else whole).with_name(f"{whole.name}_{what}")
+    within = [path for path in (*outputs, home.resolve()) if path.is_relative_to(whole)]
+    suffixes = (*PHOTOGRAPH_SUFFIXES, *(FILM_SUFFIXES if films else ()))
+    photographs, others = [], Counter()
+    for path in sorted(whole.rglob("*")):
+        relative = path.relative_to(whole)
+        hidden = any(part.startswith(".") for part in relative.parts)
+        if hidden or not path.is_file() or any(path.is_relative_to(out) for out in within):
+            continue
+        if path.suffix.lower() in suffixes:
+            place = relative.parent
+            photographs.append(Photograph(folder / relative, path.stem, home / place, place))
+        else:
+            others[path.suffix.lower() or path.name] += 1
+    if not photographs:
+        raise InputError(
+            f"--image: {folder} has no photographs, {', '.join(suffixes)}, nor has a folder in it"
+        )
+    left_out = ""
+    if others:
+        names = ", ".join(name for name, _ in others.most_common(NAMED))
+        left_out = f"; {others.total()} other files are left out ({names})"
+    film_count = sum(photograph.is_film for photograph in photographs)
+    and_films = f" and {film_count} films" if film_count else ""
+    print(f"{folder}: {len(photographs) - film_count} photographs{and_films}{left_out}")
+    return photographs
+
+
+def _told_apart(
+    photographs: list[Photograph], outputs: Sequence[str | Path | None]
+) -> list[Photograph]:
+    def places(photograph: Photograph) -> list[Path]:
+        folders = dict.fromkeys(photograph.folder(given) for given in outputs or [None])
+        return [folder.resolve() / photograph.name for folder in folders]
+
+    counts = Counter(place for photograph in photographs for place in places(photograph))
+    named = [
+        replace(photograph, name=photograph.path.name)
+        if any(counts[place] > 1 for place in places(photograph))
+        else photograph
+        for photograph in photographs
+    ]
+    require_distinct(named, places)
+    return named
+
+
+def require_distinct(
+    photographs: Iterable[Photograph], outputs_of: Callable[[Photograph], Iterable[Path]]
+) -> None:
+    """Raise InputError naming two photographs of which the same file would be written."""
+    owner: dict[Path, Photograph] = {}
+    for photograph in photographs:
+        for output in outputs_of(photograph):
+            other = owner.setdefault(output, photograph)
+            if other is not photograph:
+                raise InputError(
+                    f"--image: of {other.path} and {photograph.path} the same file would be "
+                    f"written, {output}; do them one after the other, into other folders"
+                )
+
+
+def require_outputs(
+    photographs: Sequence[Photograph], outputs_of: Callable[[Photograph], Sequence[Path]]
+) -> None:
+    """Raise InputError where an output of two photographs is the same file, or is a photograph."""
+    resolved = {photograph.path.resolve() for photograph in photographs}
+
+    def outputs(photograph: Photograph) -> list[Path]:
+        paths = list(dict.fromkeys(outputs_of(photograph)))
+        for path in paths:
+            if path.resolve() in resolved:
+                raise InputError(
+                    f"--image: {path}, to be written of {photograph.path}, is one of the "
+                    "photographs; give another folder to write to"
+                )
+        return paths
+
+    require_distinct(photographs, outputs)

@@ -1,0 +1,41 @@
+"""Text files that people made: their encodings, and how an error quotes them."""
+
+import codecs
+from pathlib import Path
+
+from tool.errors import InputError
+from tool.file.require import require_file
+
+QUOTED = 60  # characters of a file's text that an error repeats
+
+
+def read_text(path: str | Path, what: str, hint: str) -> str:
+    """The text of a UTF-8 file, or of a UTF-16 one with its byte-order mark, as Windows PowerShell
+    redirects and Excel saves.
+
+    what: the file, hint: what to do, both for messages. Raises InputError for a missing file and
+    other encodings.
+    """
+    raw = require_file(path, what, hint).read_bytes()
+    encoding = (
+        "utf-16" if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    )
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not a text file: byte {error.start} is not "
+            f"{encoding.removesuffix('-sig').upper()}; {hint}"
+        ) from None
+
+
+def numbered_lines(text: str) -> list[tuple[int, str]]:
+    """(line number from 1, stripped text) of the lines that are not blank."""
+    lines = enumerate(text.split("\n"), start=1)  # not at U+2028, as splitlines
+    return [(number, line.strip()) for number, line in lines if line.strip()]
+
+
+def shortened(text: object, length: int = QUOTED) -> str:
+    """text, cut to length characters."""
+    whole = str(text)
+    return whole if len(whole) <= length else whole[: length - 3] + "..."

@@ -1,0 +1,132 @@
+"""A trainer's session from its flags: the device, the digest of its data, begin and end."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from tool.file.digests import digest
+from tool.run.device import choose_device
+from tool.run.distributed import join
+from tool.run.flags import session_settings
+from tool.run.run_log import RunLog, git_commit
+from tool.run.shards import is_main
+from tool.run.trainer import TrainingRun, seed_everything
+from tool.run.training_flags import FREE_SETTINGS
+
+
+def begin_machine(args: argparse.Namespace) -> torch.device:
+    """Seed everything, choose the device and join the other processes, as --seed, --deterministic
+    and --device say; returns the device.
+    """
+    seed_everything(args.seed, args.deterministic)
+    device = choose_device(args.device)
+    join(device)
+    return device
+
+
+def session_folder(args: argparse.Namespace) -> Path:
+    """results/<session_name>, where the session writes."""
+    return Path(args.results) / args.session_name
+
+
+def weights_path(args: argparse.Namespace, suffix: str = "") -> Path:
+    """results/<session_name>/<session_name><suffix>.pth, or .safetensors as --save_format says."""
+    return session_folder(args) / f"{args.session_name}{suffix}.{args.save_format}"
+
+
+def data_digest(
+    ids: Sequence[str], classes: Sequence[str], labels: np.ndarray | None = None
+) -> str:
+    """What tells one set of training data from another: image ids in their order, class names,
+    image labels where they train.
+    """
+    return digest(
+        {
+            "ids": list(ids),
+            "classes": list(classes),
+            "labels": None if labels is None else labels.tolist(),
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training changes, and on which device."""
+
+    net: nn.Module
+    optimizer: Optimizer
+    schedule: LRScheduler
+    device: torch.device
+
+
+def begin_session(
+    args: argparse.Namespace,
+    defaults: argparse.Namespace,
+    trained: Trained,
+    epochs: int,
+    steps_per_epoch: int,
+    data: str,
+    free: tuple[str, ...] = (),
+) -> TrainingRun:
+    """The training that the flags of add_machine_flags and add_session_flags ask for, begun or
+    continued from its checkpoint.
+
+    defaults: the script's flags where none is given, but for the preset; data: data_digest of what
+    is trained on; free: settings beside FREE_SETTINGS in which a session may go on otherwise.
+    Raises InputError for a session with other settings.
+    """
+    folder = session_folder(args)
+    run = TrainingRun(
+        **vars(trained),
+        folder=folder,
+        settings=session_settings(args),
+        defaults=session_settings(defaults),
+        free=(*FREE_SETTINGS, *free),
+        data=data,
+        log=RunLog(folder),
+        epochs=epochs,
+        steps_per_epoch=steps_per_epoch,
+        precision=args.precision,
+        accumulate=args.accum,
+        clip_norm=getattr(args, "clip_norm", 0.0),
+        save_minutes=args.save_minutes,
+        log_every=args.log_every,
+    )
+    run.resume(args.resume)
+    return run
+
+
+def training_facts(run: TrainingRun) -> dict[str, Any]:
+    """What weights say of their training: settings, iterations, commit."""
+    return {"settings": run.settings, "iterations": run.step, "commit": git_commit()}
+
+
+def log_validation(
+    run: TrainingRun, measures: dict[str, float], panels: Sequence[np.ndarray], kind: str
+) -> None:
+    """To TensorBoard: measures, named val_*, and pictures (H, W, 3) uint8 of this kind."""
+    run.log.scalars(
+        {f"val/{name.removeprefix('val_')}": value for name, value in measures.items()}, run.step
+    )
+    for index, panel in enumerate(panels):
+        run.log.panel(f"{kind}/{index}", panel, run.step)
+
+
+def end_session(
+    run: TrainingRun, path: Path, save: Callable[[Path, dict], None], note: str = ""
+) -> None:
+    """Have rank 0 write the final weights by save(path, training_facts), log it and say so."""
+    if not is_main():
+        return
+    save(path, training_facts(run))
+    run.log.line("end", step=run.step, weights=str(path))
+    run.log.close()
+    print(f"weights: {path}{note}")

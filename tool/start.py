@@ -1,0 +1,32 @@
+"""What a script does before it imports what takes seconds. Scripts that use torch import this
+first.
+
+Threads of OpenMP, which computes torch's operations, spin at the end of each operation for the next
+one. Two commands on the same cores then spend their time on waiting for each other: together they
+took 2.5 times as long as one after the other. Here they sleep instead, unless the user has set one
+of the runtime's variables. The runtime reads them once, when torch loads it (libgomp in torch's
+builds for Linux, libomp or Intel's elsewhere); processes that are started later inherit them.
+"""
+
+import os
+from collections.abc import Callable
+
+from tool.errors import run_script
+
+# Passive waiting by the standard's name. The others are runtimes' own, for the same thing.
+WAIT_POLICY = "OMP_WAIT_POLICY"
+WAIT_SETTINGS = (WAIT_POLICY, "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+
+
+def let_threads_sleep() -> None:
+    """Have OpenMP's threads sleep while they wait, unless the environment says how they wait."""
+    if not any(name in os.environ for name in WAIT_SETTINGS):
+        os.environ[WAIT_POLICY] = "PASSIVE"
+
+
+def answer_flags(parse_args: Callable) -> None:
+    """Answer --help and mistakes in the command line; returns where there are none."""
+    run_script(lambda _: None, parse_args)
+
+
+let_threads_sleep()

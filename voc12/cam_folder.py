@@ -1,0 +1,126 @@
+"""A folder of CAM files of a list, ours or another code's, with the image labels that say which
+classes they may hold.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tool.errors import InputError
+from tool.file.cam_file import CamFile, find_cam, has_cam, load_cam
+from tool.file.foreign_cam import (
+    AUTO_FORMAT,
+    CAM_FORMATS,
+    CamReading,
+    choose_reading,
+    holds_our_format,
+)
+from tool.file.images import APPLY_EXIF, EXIF_KEY
+from tool.run.notes import note
+from voc12.labels import label_source, load_labels
+from voc12.orientation import SizedFile, cam_file, require_orientation, turned_photographs
+
+# What load_cam tells apart by itself: files made from these say nothing of how they were read.
+READ_BY_CONTENT = ("npz", "released", "irn")
+
+
+@dataclass(frozen=True)
+class CamFolder:
+    """CAM files of one format.
+
+    labels: image id -> multi-hot image label, where labels are at hand; exif: how their photographs
+    are read
+    """
+
+    reading: CamReading
+    labels: dict[str, np.ndarray] = field(default_factory=dict)
+    exif: str = APPLY_EXIF
+
+    def load(self, path: str | Path) -> CamFile:
+        """The CAM of a file; its name is the image's id."""
+        return self.reading.load(path, self.labels.get(Path(path).stem))
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What files made from these say of how these and their photographs were read."""
+        read_by_content = self.reading.format in READ_BY_CONTENT
+        made = {} if read_by_content else {"cam_format": self.reading.format}
+        return made | {EXIF_KEY: self.exif}
+
+
+def loader_of(cams: CamFolder | None) -> Callable[[Path], CamFile]:
+    """What reads the files of a folder; None: each by what it holds (load_cam)."""
+    return load_cam if cams is None else cams.load
+
+
+def read_meta(cams: CamFolder | None) -> dict[str, Any]:
+    """CamFolder.meta, nothing for None."""
+    return {} if cams is None else cams.meta
+
+
+def exif_of(cams: CamFolder | None) -> str:
+    """How the photographs of these files are read."""
+    return APPLY_EXIF if cams is None else cams.exif
+
+
+def open_cam_folder(
+    folder: str | Path,
+    cam_format: str,
+    voc12_root: str | Path,
+    ids: Sequence[str],
+    classes: Sequence[str],
+    exif: str = APPLY_EXIF,
+) -> CamFolder:
+    """The CAM files of ids in folder, as --cam_format says; says what auto took, where they are not
+    our own.
+
+    Labels are those of the data set in voc12_root, if it has any for these images. exif: how the
+    photographs are read. Raises InputError where the files can be read in two ways, and where they
+    fit photographs with an EXIF orientation only as exif does not read them.
+    """
+    cams = replace(_read_as(folder, cam_format, voc12_root, ids, classes), exif=exif)
+
+    def file_of(name: str) -> SizedFile | None:
+        return cam_file(find_cam(folder, name), cams.load) if has_cam(folder, name) else None
+
+    require_orientation(turned_photographs(voc12_root, ids), file_of, exif, "CAM files")
+    return cams
+
+
+def _read_as(
+    folder: str | Path,
+    cam_format: str,
+    voc12_root: str | Path,
+    ids: Sequence[str],
+    classes: Sequence[str],
+) -> CamFolder:
+    if cam_format in (AUTO_FORMAT, "npz") and holds_our_format(folder, ids):
+        return CamFolder(CamReading("npz", len(classes)))
+    labels = _labels_at_hand(voc12_root, ids, classes)
+    reading = choose_reading(folder, ids, cam_format, len(classes), labels, say=note)
+    return CamFolder(reading, {} if labels is None else dict(zip(ids, labels, strict=True)))
+
+
+def add_cam_format_flag(group: argparse._ArgumentGroup) -> None:
+    """--cam_format: how CAM files are read."""
+    group.add_argument(
+        "--cam_format",
+        choices=CAM_FORMATS,
+        default=AUTO_FORMAT,
+        help="how CAM files are read (docs/files.md): by what they hold, or as this format "
+        "(default %(default)s)",
+    )
+
+
+def _labels_at_hand(
+    voc12_root: str | Path, ids: Sequence[str], classes: Sequence[str]
+) -> np.ndarray | None:
+    try:
+        label_source(voc12_root)
+        return load_labels(voc12_root, ids, classes)
+    except InputError:
+        return None

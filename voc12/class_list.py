@@ -1,0 +1,333 @@
+"""Class lists of a data set, in the forms in which people have them.
+
+Our own has a foreground class a line, in the order of the mask values 1, 2, ... Read as well, with
+a line that says so:
+
+- a line for the background before the classes: `background`, Labelme's `_background_`,
+  torchvision's `__background__`; it is mask value 0 and left out
+- a line for ignored pixels, first or last: Labelme's `__ignore__`
+- numbers before all names, from 1 or with 0 for the background: `1 cat`, `1: cat`, `1,cat`, also
+  under a heading, as Roboflow's `_classes.csv`
+- CVAT's `labelmap.txt`, name:r,g,b:parts:actions, whose colours say what RGB masks show
+- JSON: a list of names, {"1": "cat"} or {"cat": 1}
+
+Where a list can be read in two ways it is refused.
+"""
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tool.errors import InputError
+from tool.file.text import numbered_lines, read_text, shortened
+from tool.mask_values import BACKGROUND, IGNORE_LABEL
+from tool.names import name_fault
+from tool.run.notes import note
+from voc12.constants import CLASS_LIST_FILE, CLASSES
+
+# Where a data set may keep its list: our own, CVAT's, Labelme's, Roboflow's.
+CLASS_LIST_FILES = (CLASS_LIST_FILE, "labelmap.txt", "class_names.txt", "_classes.csv")
+HINT = "give a file with one foreground class name per line"
+DECORATION = "_ <>[]()"
+IGNORED_NAMES = ("ignore", "ignored", "void", "unlabeled", "unlabelled")
+NUMBERED = re.compile(r"(\d{1,6})\s*[.:;,)\t ]\s*(\S.*)")
+HEADING = re.compile(r"(pixel.?value|value|index|id|number|class.?id)\W+(\w.*)", re.IGNORECASE)
+# ASCII: int() takes neither U+001C, a space for others, nor all digits as they are meant
+CVAT_LINE = re.compile(r"([^:]+):\s*(\d+\s*,\s*\d+\s*,\s*\d+)?\s*:[^:]*:[^:]*", re.ASCII)
+
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class ClassList:
+    """names:   foreground classes in the order of the mask values 1, 2, ...
+    colours: of mask values by RGB, where the list gives them (CVAT's), for masks in colours; 255 is
+             ignored
+    said:    what was made of the file beyond a name a line; "" for nothing
+    """
+
+    names: tuple[str, ...]
+    colours: tuple[tuple[Colour, int], ...] = ()
+    said: str = ""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A line of a list: where, for messages; its name; mask value and colour where it gives
+    them.
+    """
+
+    where: str
+    name: str
+    number: int | None = None
+    colour: Colour | None = None
+
+
+def load_class_list(source: str | Path | None) -> tuple[str, ...]:
+    """The foreground class names in the order of the mask values 1, 2, ...
+
+    source: None for VOC's classes; a folder for its list (CLASS_LIST_FILES), or VOC's classes when
+    it has none; or a file. What was left out of a list is said in a line.
+    Raises InputError for a missing or empty file, a name given twice or with a slash, a background
+    after the classes, numbers with gaps, and more names than mask values.
+    """
+    return read_class_list(source).names
+
+
+def mask_colours(source: str | Path | None) -> dict[Colour, int]:
+    """RGB -> mask value as the class list of source (see load_class_list) has them; {} where it has
+    no colours.
+    """
+    return dict(read_class_list(source).colours)
+
+
+def read_class_list(source: str | Path | None) -> ClassList:
+    """The names and colours of load_class_list's source."""
+    path = None if source is None else Path(source)
+    if path is not None and path.is_dir():
+        path = _list_in(path)
+    if path is None:
+        return ClassList(CLASSES)
+    found = _parse(path)
+    if found.said:
+        note(f"{path}: {found.said}; classes 1..{len(found.names)}: {_listed(found.names)}")
+    return found
+
+
+def has_class_list(folder: str | Path) -> bool:
+    """Whether something is named as a class list there, for load_class_list to read or refuse: a
+    link to nothing too.
+    """
+    return _list_in(Path(folder)) is not None
+
+
+def _list_in(folder: Path) -> Path | None:
+    return next(
+        (folder / name for name in CLASS_LIST_FILES if os.path.lexists(folder / name)), None
+    )
+
+
+def is_background(name: str) -> bool:
+    """Whether a name means mask value 0: background, _background_, __background__, ..."""
+    return name.strip(DECORATION).lower() == BACKGROUND
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:6]) + (f", ... {names[-1]}" if len(names) > 6 else "")
+
+
+def _parse(path: Path) -> ClassList:
+    text = read_text(path, "class list", HINT)
+    entries, how = _entries(path, text)
+    if not entries:
+        raise InputError(f"{path} is an empty class list; give one foreground class name per line")
+    kept, left_out = _foreground(path, entries)
+    names: dict[str, str] = {}
+    for entry in kept:
+        if fault := name_fault(entry.name):
+            raise InputError(
+                f"{entry.where}: class '{shortened(entry.name)}' cannot be part of a file's name: "
+                f"it {fault}"
+            )
+        if entry.name in names:
+            raise InputError(
+                f"{entry.where}: class '{shortened(entry.name)}' is listed twice; remove one of "
+                "them"
+            )
+        names[entry.name] = entry.where
+    if not names:
+        raise InputError(f"{path} lists no foreground class; give one name per line")
+    if len(names) >= IGNORE_LABEL:
+        raise InputError(
+            f"{path} lists {len(names)} classes; masks have room for {IGNORE_LABEL - 1} below the "
+            "ignore label"
+        )
+    parts = [how] if how else []
+    if left_out:
+        parts.append(f"left out {' and '.join(shortened(entry.name) for entry in left_out)}")
+    return ClassList(tuple(names), _colours(path, kept, left_out), ", ".join(parts))
+
+
+def _entries(path: Path, text: str) -> tuple[list[_Entry], str]:
+    """The lines of a list and, if it is no plain one, how it was read."""
+    if text.lstrip().startswith(("[", "{")) and not text.lstrip().startswith("[ignore"):
+        return _from_json(path, text), "read as JSON"
+    lines = numbered_lines(text)
+    content = [(number, line) for number, line in lines if not line.startswith("#")]
+    commented = any(line.startswith("# label:") for _, line in lines)
+    if content and (commented or all(CVAT_LINE.fullmatch(line) for _, line in content)):
+        return _from_cvat(path, content), "read as CVAT's labelmap"
+    return _from_lines(path, lines)
+
+
+def _from_cvat(path: Path, lines: list[tuple[int, str]]) -> list[_Entry]:
+    entries = []
+    for number, line in lines:
+        found = CVAT_LINE.fullmatch(line)
+        colour = tuple(int(part) for part in found[2].split(",")) if found and found[2] else None
+        if not found or (colour and max(colour) > 255):
+            raise InputError(
+                f"{path} line {number}: '{shortened(line)}' is not name:r,g,b:parts:actions, as "
+                "CVAT's labelmap has it"
+            )
+        entries.append(_Entry(f"{path} line {number}", found[1].strip(), colour=colour))
+    return entries
+
+
+def _from_json(path: Path, text: str) -> list[_Entry]:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        raise InputError(
+            f"{path} is no class list: it begins as JSON and is none; {HINT}"
+        ) from None
+    if isinstance(content, list) and all(isinstance(name, str) for name in content):
+        return [_Entry(f"{path} entry {i}", name.strip()) for i, name in enumerate(content, 1)]
+    if isinstance(content, dict):
+        pairs = [
+            (key, value) if isinstance(value, str) else (value, key)
+            for key, value in content.items()
+        ]
+        if all(re.fullmatch(r"\d{1,6}", str(number), re.ASCII) for number, _ in pairs):
+            return [
+                _Entry(f"{path} entry {number}", name.strip(), int(number))
+                for number, name in pairs
+            ]
+    raise InputError(
+        f"{path} is no class list: JSON of another kind (a list of names, or names with their mask "
+        "values, is one; instances of COCO are not)"
+    )
+
+
+def _from_lines(path: Path, lines: list[tuple[int, str]]) -> tuple[list[_Entry], str]:
+    plain = [_Entry(f"{path} line {number}", line) for number, line in lines]
+    body = lines[1:] if len(lines) > 1 and HEADING.fullmatch(lines[0][1]) else lines
+    found = [NUMBERED.fullmatch(line) for _, line in body]
+    if not body or not any(found):
+        return plain, ""
+    separated = [match and not re.match(r"\d+ +\S", match[0]) for match in found]
+    if not all(found):
+        # "7 segment display" is a name; "7: x" or "7,x" among names is a slip
+        if any(separated):
+            number, line = body[next(i for i, match in enumerate(found) if not match)]
+            raise InputError(
+                f"{path} line {number}: '{shortened(line)}' has no number, other lines have; "
+                "number all classes, or none"
+            )
+        return plain, ""
+    entries = [
+        _Entry(f"{path} line {number}", match[2].strip(" ,;\t"), int(match[1]))
+        for (number, _), match in zip(body, found, strict=True)
+    ]
+    numbers = [entry.number for entry in entries]
+    counted = [number for number in numbers if number != IGNORE_LABEL]
+    ascending = counted in (list(range(len(counted))), list(range(1, len(counted) + 1)))
+    if not any(separated) and len(numbers) > 1 and not ascending:
+        raise InputError(
+            f"{path}: every line begins with a number, {numbers[0]}, {numbers[1]}, ...; where they "
+            "are mask values write them as 1: name, where they belong to the names put _ for the "
+            "space"
+        )
+    return entries, "read by its numbers"
+
+
+def _foreground(path: Path, entries: list[_Entry]) -> tuple[list[_Entry], list[_Entry]]:
+    """(the classes in the order of the mask values, what is left out: background and ignored)."""
+    if entries[0].number is not None:
+        return _by_number(path, entries)
+    backgrounds = [entry for entry in entries if is_background(entry.name)]
+    ignored = [entry for entry in entries if _is_ignored(entry)]
+    kept = [entry for entry in entries if entry not in backgrounds and entry not in ignored]
+    if len(backgrounds) > 1:
+        raise InputError(
+            f"{backgrounds[1].where}: '{backgrounds[1].name}' is a second background, beside "
+            f"'{backgrounds[0].name}'; remove one of them"
+        )
+    coloured = all(entry.colour for entry in entries)  # then the order says nothing of masks
+    if kept and not coloured:
+        first, last = entries.index(kept[0]), entries.index(kept[-1])
+        for entry in backgrounds:
+            if entries.index(entry) > first:
+                raise InputError(
+                    f"{entry.where}: '{entry.name}' comes after a class, '{kept[0].name}'; it is "
+                    "mask value 0: put it first, or leave it out"
+                )
+        for entry in ignored:
+            if first < entries.index(entry) < last:
+                raise InputError(
+                    f"{entry.where}: '{entry.name}' stands between classes; which mask value is "
+                    "it? Put it first or last, or leave it out"
+                )
+    return kept, [*ignored, *backgrounds]
+
+
+def _is_ignored(entry: _Entry) -> bool:
+    """Whether an unnumbered name means ignored pixels. Raises InputError for a plain name that may
+    mean them, or the background, or a class.
+    """
+    bare = entry.name.strip(DECORATION)
+    if bare.lower() not in IGNORED_NAMES:
+        return False
+    if bare == entry.name and entry.colour is None:
+        raise InputError(
+            f"{entry.where}: is '{entry.name}' a class, the background (0) or ignored (255)? Write "
+            f"__background__ or __ignore__ for the latter two, another name for a class"
+        )
+    return True
+
+
+def _by_number(path: Path, entries: list[_Entry]) -> tuple[list[_Entry], list[_Entry]]:
+    by_number: dict[int, _Entry] = {}
+    for entry in entries:
+        if entry.number in by_number:
+            raise InputError(
+                f"{entry.where}: the number {entry.number} is given twice, to "
+                f"'{shortened(by_number[entry.number].name)}' and '{shortened(entry.name)}'; "
+                "correct one of them"
+            )
+        by_number[entry.number] = entry
+    left_out = [by_number.pop(number) for number in (0, IGNORE_LABEL) if number in by_number]
+    if left_out and left_out[0].number == 0 and not is_background(left_out[0].name):
+        zero = left_out[0]
+        if zero.name.strip(DECORATION).lower() not in IGNORED_NAMES:
+            raise InputError(
+                f"{zero.where}: number 0 is '{shortened(zero.name)}', but mask value 0 is the "
+                "background; number the classes from 1, as the masks do"
+            )
+    kept = [by_number[number] for number in sorted(by_number)]
+    for place, entry in enumerate(kept, start=1):
+        if entry.number != place:
+            raise InputError(
+                f"{entry.where}: '{shortened(entry.name)}' has number {entry.number}, {place} is "
+                "next; classes have the mask values 1, 2, ... without gaps"
+            )
+        if is_background(entry.name):
+            raise InputError(
+                f"{entry.where}: '{entry.name}' has number {entry.number}; the background is mask "
+                "value 0"
+            )
+    return kept, left_out
+
+
+def _colours(
+    path: Path, kept: list[_Entry], left_out: list[_Entry]
+) -> tuple[tuple[Colour, int], ...]:
+    """RGB -> mask value of a list whose classes all have a colour; () else."""
+    if not all(entry.colour for entry in kept):
+        return ()
+    values = {}
+    numbered = [(entry, place) for place, entry in enumerate(kept, start=1)]
+    for entry in left_out:
+        numbered.append((entry, 0 if is_background(entry.name) else IGNORE_LABEL))
+    for entry, value in numbered:
+        if entry.colour in values and values[entry.colour] != value:
+            raise InputError(
+                f"{entry.where}: '{shortened(entry.name)}' has the colour {entry.colour} of "
+                "another class; masks could not tell them apart"
+            )
+        if entry.colour is not None:
+            values[entry.colour] = value
+    return tuple(values.items())

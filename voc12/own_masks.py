@@ -1,0 +1,213 @@
+"""Masks of a data set made by voc12.own_photographs, put back into the places and sizes of the
+photographs: <out>/<path of the photograph>.png.
+
+    python -m voc12.own_masks --data_root DATA --images DIR --mask_dir results/seg/mask \\
+        --seed_dir results/mine/mask --out MASKS --json sureness.json
+
+Photographs of one path but for the suffix keep it: x.jpg.png and x.png.png. How sure a mask is is
+the mean IoU, over its classes and those of its seed, of the two: where the segmentation network
+contradicts what it was taught, one of them is wrong.
+"""
+
+import argparse
+import json
+import shutil
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+
+from tool.errors import InputError, run_script
+from tool.file.atomic import atomic_write, write_json
+from tool.file.images import (
+    APPLY_EXIF,
+    mask_size,
+    photograph_header,
+    read_mask,
+    read_mask_meta,
+    write_mask,
+)
+from tool.file.require import require_dir
+from tool.file.text import read_text, shortened
+from tool.metrics import confusion_matrix, iou_table
+from tool.run.machine_flags import add_workers_flag
+from tool.run.pool import pool_map
+from voc12.class_list import load_class_list
+from voc12.constants import CLASS_LIST_FILE, IMAGE_DIR, MASK_DIR
+from voc12.data_flags import add_root_flag
+from voc12.label_files import Entry
+from voc12.own_photographs import PHOTOGRAPHS_FILE, Finder, Own, relative_path, write_list
+
+PHOTOGRAPH = "photograph"  # in the meta of a mask that was put back: whose it is
+PREDICTED = "predicted"  # folder of a scored data set: the masks to be scored
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The flags."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_root_flag(parser)
+    parser.add_argument("--images", required=True, help="folder of the photographs")
+    parser.add_argument("--mask_dir", required=True, help="folder of masks <id>.png")
+    parser.add_argument("--seed_dir", required=True, help="folder of their seeds' masks")
+    parser.add_argument("--out", required=True, help="folder for the masks")
+    parser.add_argument("--json", required=True, help="file for how sure each mask is")
+    add_workers_flag(parser, "processes")
+    return parser.parse_args(argv)
+
+
+def read_photographs(root: Path) -> dict[str, str]:
+    """id -> path in the folder of photographs. Raises InputError where the data set has none."""
+    path = root / PHOTOGRAPHS_FILE
+    return json.loads(read_text(path, "photographs", "make it with voc12.own_photographs"))
+
+
+def mask_places(photographs: Mapping[str, str]) -> dict[str, Path]:
+    """id -> where its mask goes, below the folder of masks."""
+    plain = {name: PurePosixPath(path).with_suffix("") for name, path in photographs.items()}
+    counts = Counter(str(path).casefold() for path in plain.values())
+    return {
+        name: Path(f"{path if counts[str(path).casefold()] == 1 else photographs[name]}.png")
+        for name, path in plain.items()
+    }
+
+
+def enlarged(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A label mask (h, w) at size (H, W), its outlines smooth: each class is resized linearly, and
+    the highest wins.
+    """
+    if mask.shape == size:
+        return mask
+    best, out = np.full(size, -1, np.float32), np.zeros(size, np.uint8)
+    for value in np.unique(mask):
+        share = cv2.resize((mask == value).astype(np.float32), size[::-1])
+        higher = share > best
+        out[higher], best[higher] = value, share[higher]
+    return out
+
+
+@dataclass(frozen=True)
+class Returned:
+    """Puts back one mask: (id, path of the photograph, place of the mask) -> how sure it is, None
+    without a seed.
+    """
+
+    images: Path
+    mask_dir: Path
+    seed_dir: Path
+    out: Path
+    labels: int
+
+    def __call__(self, item: tuple[str, str, Path]) -> float | None:
+        """Write the mask."""
+        name, photograph, place = item
+        path = self.mask_dir / f"{name}.png"
+        mask = read_mask(path)
+        size = photograph_header(self.images / photograph).size(APPLY_EXIF)
+        meta = read_mask_meta(path) | {PHOTOGRAPH: photograph}
+        write_mask(self.out / place, enlarged(mask, size), meta)
+        seed_path = self.seed_dir / f"{name}.png"
+        if not seed_path.is_file():
+            return None
+        seed = read_mask(seed_path)
+        if seed.shape != mask.shape:
+            raise InputError(f"{seed_path} is of size {seed.shape}, {path} of {mask.shape}")
+        return float(iou_table(confusion_matrix(mask, seed, self.labels)).miou_skip) / 100
+
+
+def drop_old_masks(out: Path, places: Collection[Path]) -> int:
+    """Remove the masks below out that were put back for photographs that are gone: those that say
+    whose they are and are at none of these places. Their number.
+    """
+    old = [
+        path
+        for path in out.rglob("*.png")
+        if path.relative_to(out) not in places and PHOTOGRAPH in read_mask_meta(path)
+    ]
+    for path in old:
+        path.unlink()
+    return len(old)
+
+
+def match_masks(folder: str | Path, own: Own) -> dict[str, Path]:
+    """id -> the real mask of a photograph, of those that folder has: PNGs of their names.
+
+    Raises InputError for a folder whose masks are of none of the photographs, and for a mask that
+    is not of its photograph's size.
+    """
+    root = require_dir(folder, "--masks", "give the folder of masks")
+    find, found, lost = Finder(own.photographs), {}, 0
+    for path in sorted(root.rglob("[!.]*.png")):
+        key = path.relative_to(root).with_suffix("").as_posix()
+        place = find(Entry(str(path), key, np.zeros(0)))
+        if place is None:
+            lost += 1
+            continue
+        size = photograph_header(own.photographs[place].path).size(APPLY_EXIF)
+        if mask_size(path) != size:
+            raise InputError(
+                f"{path} is of size {mask_size(path)}, its photograph "
+                f"{own.photographs[place].path} of {size} (height, width)"
+            )
+        found[own.ids[place]] = path
+    if not found:
+        raise InputError(
+            f"--masks {root} has no mask of any of the {len(own.ids)} photographs: PNGs of their "
+            "names are looked for"
+        )
+    values = ", ".join(f"{value} {name}" for value, name in enumerate(own.classes, start=1))
+    print(
+        f"{root}: masks of {len(found)} photographs score the result, read as {shortened(values)}"
+        + (f"; {lost} are of no photograph" if lost else "")
+    )
+    return found
+
+
+def write_evaluated(out: Path, own: Own, real: Mapping[str, Path], masks: Path, data: Path) -> None:
+    """Write a data set in VOC layout of links: the photographs that have real masks, list val, and
+    in PREDICTED the masks of them that the road leaves.
+    """
+    places = mask_places(
+        {name: relative_path(one) for name, one in zip(own.ids, own.photographs, strict=True)}
+    )
+    for folder in (IMAGE_DIR, MASK_DIR, PREDICTED):
+        shutil.rmtree(out / folder, ignore_errors=True)
+        (out / folder).mkdir(parents=True)
+    for name, photograph in zip(own.ids, own.photographs, strict=True):
+        if name in real:
+            suffix = photograph.path.suffix.lower()
+            (out / IMAGE_DIR / f"{name}{suffix}").symlink_to(photograph.path.resolve())
+            (out / MASK_DIR / f"{name}.png").symlink_to(real[name].resolve())
+            (out / PREDICTED / f"{name}.png").symlink_to((masks / places[name]).resolve())
+    write_list(out, "val", [name for name in own.ids if name in real])
+    with atomic_write(out / CLASS_LIST_FILE, "w") as file:
+        file.write((data / CLASS_LIST_FILE).read_text())
+
+
+def main(args: argparse.Namespace) -> None:
+    """Put back all masks."""
+    root = Path(args.voc12_root)
+    photographs = read_photographs(root)
+    places = mask_places(photographs)
+    images = require_dir(args.images, "--images", "give the folder of photographs")
+    labels = len(load_class_list(root)) + 1
+    back = Returned(images, Path(args.mask_dir), Path(args.seed_dir), Path(args.out), labels)
+    items = [(name, photographs[name], places[name]) for name in photographs]
+    sure = pool_map(back, items, args.num_workers, "masks")
+    found = {
+        name: round(value, 4)
+        for name, value in zip(photographs, sure, strict=True)
+        if value is not None and np.isfinite(value)
+    }
+    if old := drop_old_masks(Path(args.out), set(places.values())):
+        print(f"{args.out}: {old} masks of photographs that are gone are removed")
+    write_json(args.json, dict(sorted(found.items(), key=lambda pair: pair[1])))
+    print(f"masks: {args.out}, {len(items)} photographs")
+
+
+if __name__ == "__main__":
+    run_script(main, parse_args)
