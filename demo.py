@@ -2,9 +2,10 @@
 pseudo masks and a segmentation model, score them, show them.
 
 Needs nothing but the installed packages. Writes the sample data set to --data and everything else
-to --out; prints one table (CAM beside CPN: seed mIoU and threshold, after the dense CRF, pseudo
-masks of IRN, a segmentation model trained on such masks, IoU of every class) and the paths of a
-sheet of three photographs and of a page about the run.
+to --out; prints one table (CAM beside CPN: seed mIoU and threshold, the masks that a dense CRF
+makes of them, a segmentation model trained on such masks, IoU of every class) and the paths of a
+sheet of three photographs and of a page about the run. With --expand irn the segmentation model
+learns from IRN's masks instead, which take minutes more.
 
     python demo.py
 """
@@ -16,7 +17,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -49,50 +50,56 @@ OUT = "results/demo"
 METHODS = {"cam": "CAM", "cpn": "CPN"}
 EXPANDED = "cpn"  # whose seeds become pseudo masks
 SEED, CRF, IRN, SEG = "seed", "seed + CRF", "IRN mask", "segmentation"
+EXPANSIONS = ("crf", "irn")
 
 
 class Stage(NamedTuple):
     """A row of the table for one method.
 
-    auto: threshold chosen without masks, None where nothing is to choose; folder: its CAM files or
-    label maps
+    best, without: evaluations of one threshold each, the best by the masks and the one chosen
+    without them; best_at, auto: these thresholds of the seeds, None for a segmentation model, which
+    has none; folder: CAM files or label maps of without
     """
 
     name: str
     method: str
-    evaluation: Evaluation
+    best: Evaluation
+    without: Evaluation
+    best_at: float | None
     auto: float | None
     folder: Path
 
     @property
-    def best(self) -> int:
-        """The place of the threshold with the best mIoU."""
-        return self.evaluation.best("skip")
-
-    @property
-    def threshold(self) -> float:
-        """That threshold, unit scale."""
-        return self.evaluation.thresholds[self.best]
-
-    @property
     def score(self) -> str:
         """mIoU at the best threshold: "34.5 @ 0.46", where there is one to choose."""
-        at = "" if self.auto is None else f" @ {self.threshold:.2f}"
-        return f"{self.evaluation.scores.miou_skip[self.best]:.1f}{at}"
+        return _score(self.best, self.best_at)
 
     @property
     def score_without_masks(self) -> str:
         """The same at the threshold chosen without masks."""
-        place = self.evaluation.thresholds.index(self.auto)
-        return f"{self.evaluation.scores.miou_skip[place]:.1f} @ {self.auto:.2f}"
+        return _score(self.without, self.auto)
 
     def image_ious(self) -> np.ndarray:
-        """(N,) mIoU of each image at the best threshold, percent, over the classes in its mask or
-        prediction.
+        """(N,) mIoU of each image at the threshold chosen without masks, percent, over the classes
+        in its mask or prediction.
         """
-        hits, unions = self.evaluation.image_counts(self.best).hits_and_unions()
+        hits, unions = self.without.image_counts(0).hits_and_unions()
         share = np.where(unions > 0, hits / np.maximum(unions, 1), np.nan)
         return 100 * np.nanmean(share, axis=1)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Its numbers for the JSON file, at both thresholds."""
+        name = f"{METHODS[self.method]}, {self.name}"
+        rows = [{"row": name, "threshold": self.best_at} | results(self.best, "val", "skip")]
+        if self.auto is not None:
+            title = {"row": f"{name}, threshold without masks", "threshold": self.auto}
+            rows.append(title | results(self.without, "val", "skip"))
+        return rows
+
+
+def _score(evaluation: Evaluation, threshold: float | None) -> str:
+    at = "" if threshold is None else f" @ {threshold:.2f}"
+    return f"{evaluation.scores.miou_skip[0]:.1f}{at}"
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -131,6 +138,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=positive_int,
         default=recipe.MAX_EPOCHES,
         help="epochs of each method after that (default %(default)s)",
+    )
+    parser.add_argument(
+        "--expand",
+        choices=EXPANSIONS,
+        default="crf",
+        help="what makes masks of CPN's seeds: a dense CRF, or IRN (default %(default)s)",
     )
     parser.add_argument(
         "--seed",
@@ -172,37 +185,46 @@ def infer(args: argparse.Namespace, weights: Path, split: str) -> Path:
     """CAM files of a split; their folder."""
     folder = weights.parent / f"cam_{split}"
     files = ["--infer_list", split, "--weights", weights, "--out_cam", folder]
-    run("infer_cam.py", *data_flags(args), *files, *recipe.SCALES[split].split())
+    run("infer_cam.py", *data_flags(args), *files, *recipe.SCALES.split())
     return folder
 
 
-def expand(args: argparse.Namespace, weights: Path, seeds: Path) -> Path:
-    """IRN on the seeds of the training images, and its walk from the seeds of both splits; its
-    folder, with the walked maps in cam_<split> and masks, at a threshold chosen without masks, in
-    mask_<split>.
+def expand_crf(args: argparse.Namespace, seeds: dict[str, Path]) -> tuple[Path, Path]:
+    """What a dense CRF makes of the seeds of both splits, cut at a threshold chosen without masks:
+    (folder of the training images' masks, folder of the validation images' CAM files).
     """
-    name = f"irn_{weights.stem}"
+    folder = seeds["val"].parent
+    for split, cams in seeds.items():
+        output = ["--out_cam", folder / f"crf_{split}", "--out_mask", folder / f"mask_{split}"]
+        given = ["--infer_list", split, "--cam_dir", cams]
+        run("make_crf.py", *data_flags(args), *given, *output, *recipe.CRF.split())
+    return folder / "mask_train", folder / "crf_val"
+
+
+def expand_irn(args: argparse.Namespace, seeds: dict[str, Path]) -> tuple[Path, Path]:
+    """The same from IRN, trained on the seeds of the training images, and its walk."""
+    name = f"irn_seed{args.seed}"
     folder = Path(args.out) / name
     session = ["--results", args.out, "--session_name", name, "--seed", args.seed]
-    split_seeds = {"train": infer(args, weights, "train"), "val": seeds}
     how = f"{recipe.NETWORK} {recipe.IRN}".split()
-    given = ["--train_list", "train", "--cam_dir", split_seeds["train"]]
+    given = ["--train_list", "train", "--cam_dir", seeds["train"]]
     run("train_irn.py", *data_flags(args), *session, *given, *how)
-    for split, cams in split_seeds.items():
+    for split, cams in seeds.items():
         walk = ["--weights", folder / f"{name}.pth", "--infer_list", split, "--cam_dir", cams]
         output = ["--out_mask", folder / f"mask_{split}", "--out_cam", folder / f"cam_{split}"]
         run("infer_irn.py", *data_flags(args), *walk, *output, *recipe.WALK.split())
-    return folder
+    return folder / "mask_train", folder / "cam_val"
 
 
-def segment(args: argparse.Namespace, masks: Path) -> Path:
-    """A segmentation model trained on masks of the training images; the folder of its predictions
-    on the validation images.
+def segment(args: argparse.Namespace, masks: Path, start: Path) -> Path:
+    """A segmentation model trained on masks of the training images, from the classifier's weights;
+    the folder of its predictions on the validation images.
     """
-    name = f"seg_seed{args.seed}"
+    name = f"seg_{args.expand}_seed{args.seed}"
     session = ["--results", args.out, "--session_name", name, "--seed", args.seed]
     how = f"{recipe.NETWORK} {recipe.SEG}".split()
-    run("train_seg.py", *data_flags(args), *session, "--mask_dir", masks, *how)
+    given = ["--mask_dir", masks, "--weights", start]
+    run("train_seg.py", *data_flags(args), *session, *given, *how)
     folder = Path(args.out) / name
     weights = ["--weights", folder / f"{name}.pth", *recipe.SEG_SCALES.split()]
     output = ["--infer_list", "val", "--crf", "none", "--out_mask", folder / "pred_val"]
@@ -211,27 +233,48 @@ def segment(args: argparse.Namespace, masks: Path) -> Path:
 
 
 def evaluate(
-    args: argparse.Namespace, ids: list[str], seeds: dict[str, Path], walked: Path, predicted: Path
+    args: argparse.Namespace,
+    ids: list[str],
+    seeds: dict[str, Path],
+    expanded: Path,
+    predicted: Path,
 ) -> list[Stage]:
-    """Seeds and seeds after the dense CRF of both methods; of the expanded one IRN's masks and the
-    segmentation model trained on such masks.
+    """Seeds and seeds after the dense CRF of both methods; of the expanded one IRN's masks, if they
+    were asked for, and the segmentation model.
     """
     root, classes = Path(args.data), load_class_list(args.data)
     given = {"gt_dir": root / MASK_DIR, "classes": classes, "num_workers": args.num_workers}
     score: Callable[..., Evaluation] = partial(evaluate_cams, ids, voc12_root=root, **given)
+
+    def with_masks_and_without(name: str, method: str, folder: Path, auto: float) -> Stage:
+        sweep = score(folder)
+        best_at = sweep.thresholds[sweep.best("skip")]
+        return Stage(name, method, sweep.at(best_at), sweep.at(auto), best_at, auto, folder)
+
+    def with_crf(stage: Stage) -> Stage:
+        made = [
+            score(
+                stage.folder,
+                crf=SeedCrf(CRF_SETTINGS["irn"], "labels", threshold),
+                thresholds=(CRF_THRESHOLD,),
+            )
+            for threshold in (stage.best_at, stage.auto)
+        ]
+        return Stage(CRF, stage.method, *made, stage.best_at, stage.auto, stage.folder)
+
     stages = []
     for method, folder in seeds.items():
         auto = choose_threshold(root, ids, folder, args.num_workers)
-        stages.append(Stage(SEED, method, score(folder), auto, folder))
-    for stage in tuple(stages):
-        crf = SeedCrf(CRF_SETTINGS["irn"], "labels", stage.threshold)
-        made = score(stage.folder, crf=crf, thresholds=(CRF_THRESHOLD,))
-        stages.append(Stage(CRF, stage.method, made, None, stage.folder))
-    auto = choose_threshold(root, ids, walked, args.num_workers, seed_dir=seeds[EXPANDED])
-    stages.append(Stage(IRN, EXPANDED, score(walked), auto, walked))
+        stages.append(with_masks_and_without(SEED, method, folder, auto))
+    stages += map(with_crf, tuple(stages))
+    if args.expand == "crf":
+        stages[-1] = stages[-1]._replace(folder=expanded)
+    else:
+        auto = choose_threshold(root, ids, expanded, args.num_workers, seed_dir=seeds[EXPANDED])
+        stages.append(with_masks_and_without(IRN, EXPANDED, expanded, auto))
     named = class_counts(root, ids, classes)
     made = evaluate_masks(ids, predicted, named=named, **given)
-    return [*stages, Stage(SEG, EXPANDED, made, None, predicted)]
+    return [*stages, Stage(SEG, EXPANDED, made, made, None, None, predicted)]
 
 
 def table(stages: list[Stage], title: str) -> str:
@@ -251,8 +294,8 @@ def table(stages: list[Stage], title: str) -> str:
             lines.append(line("  threshold without masks", cells))
     lines.append("IoU (%) of the seeds")
     seeds = [stage for stage in stages if stage.name == SEED]
-    for index, name in enumerate(seeds[0].evaluation.classes):
-        ious = {s.method: f"{s.evaluation.scores.iou[s.best, index]:.1f}" for s in seeds}
+    for index, name in enumerate(seeds[0].best.classes):
+        ious = {s.method: f"{s.best.scores.iou[0, index]:.1f}" for s in seeds}
         lines.append(line(name, ious))
     return "\n".join(lines)
 
@@ -261,31 +304,40 @@ def example(args: argparse.Namespace, what: str, place: int, stages: list[Stage]
     """An image of the list for the sheet: photograph and map of every stage, below them ground
     truth and mask of every stage.
     """
-    classes, name = stages[0].evaluation.classes, stages[0].evaluation.ids[place]
+    classes, name = stages[0].best.classes, stages[0].best.ids[place]
     image, truth = read_image(image_path(args.data, name)), read_mask(mask_path(args.data, name))
     maps, masks = [Tile(image, "photograph")], [Tile(mask_overlay(image, truth), "ground truth")]
     for stage in stages:
         cam = load_cam(find_cam(stage.folder, name))
-        method = METHODS[stage.method] + (" + IRN" if stage.name == IRN else "")
-        maps.append(Tile(overlay(image, cam.cam.max(axis=0)), method))
-        mask = threshold_mask(cam.cam, cam.keys, stage.threshold)
-        iou = stage.image_ious()[place]
-        maps_at = f"mask @ {stage.threshold:.2f}: IoU {iou:.1f}"
-        masks.append(Tile(mask_overlay(image, mask), maps_at))
+        added = {CRF: " + CRF", IRN: " + IRN"}.get(stage.name, "")
+        maps.append(Tile(overlay(image, cam.cam.max(axis=0)), METHODS[stage.method] + added))
+        # the CRF has cut at the seeds' threshold already
+        cut = CRF_THRESHOLD if stage.name == CRF else stage.auto
+        mask = threshold_mask(cam.cam, cam.keys, cut)
+        line = f"mask @ {stage.auto:.2f}: IoU {stage.image_ious()[place]:.1f}"
+        masks.append(Tile(mask_overlay(image, mask), line))
     shown = ", ".join(classes[value] for value in np.unique(truth) if 0 < value < len(classes))
     return Example(f"{what}: {name}, {shown}", [maps, masks])
 
 
+def expanded_stage(args: argparse.Namespace, stages: list[Stage]) -> Stage:
+    """The stage whose masks the segmentation model learnt from."""
+    name = CRF if args.expand == "crf" else IRN
+    return next(stage for stage in stages if (stage.name, stage.method) == (name, EXPANDED))
+
+
 def sheet(args: argparse.Namespace, stages: list[Stage]) -> np.ndarray:
-    """The best, the median and the worst image by the IoU of IRN's masks."""
-    shown = [stage for stage in stages if stage.name in (SEED, IRN)]
-    order = np.argsort(shown[-1].image_ious(), kind="stable")
+    """The best, the median and the worst image by the IoU of the expanded masks."""
+    last = expanded_stage(args, stages)
+    shown = [*(stage for stage in stages if stage.name == SEED), last]
+    order = np.argsort(last.image_ious(), kind="stable")
     places = {"Best": order[-1], "Median": order[(len(order) - 1) // 2], "Worst": order[0]}
-    classes = dict(enumerate(shown[0].evaluation.classes[1:], start=1))
+    classes = dict(enumerate(last.best.classes[1:], start=1))
     title = (
         f"Of {len(order)} validation images those with the highest, the median and the lowest IoU "
         f"of the mask at the right (training seed {args.seed}). IoU: percent, mean over background "
-        "and the classes in the image. @: the threshold, the best for all images."
+        "and the classes in the image. @: the seeds' threshold, one for all images, chosen without "
+        "masks."
     )
     examples = [example(args, what, place, shown) for what, place in places.items()]
     return example_sheet(title, examples, classes, "map, from 0 to 1")
@@ -295,9 +347,10 @@ def write_page(args: argparse.Namespace, stages: list[Stage], weights: Path) -> 
     """The page about the run; its path."""
     path = Path(args.out) / "report.html"
     seeds = {stage.method: stage.folder for stage in stages if stage.name == SEED}
-    other = {stage.name: stage.folder for stage in stages}
+    last, predicted = expanded_stage(args, stages), stages[-1].folder
     folders = ["--cam_dir", seeds["cam"], "--refined_dir", seeds["cpn"]]
-    folders += ["--walk_dir", other[IRN], "--pred_dir", other[SEG], "--session_dir", weights.parent]
+    folders += ["--crf_dir" if last.name == CRF else "--walk_dir", last.folder]
+    folders += ["--pred_dir", predicted, "--session_dir", weights.parent]
     words = ["--list", "val", "--title", f"Demo on the sample, seed {args.seed}", "--out", path]
     run("report.py", *data_flags(args), *folders, *words)
     return path
@@ -316,31 +369,28 @@ def main(args: argparse.Namespace) -> None:
     make_sample(args.data, images=args.images, val_images=args.val_images)
     ids = load_ids(args.data, "val")
     announce(2, f"train the plain CAM for {args.start_epoches} epochs")
-    begin = train(args, "start", "cam", args.start_epoches, [])
+    begin = train(args, "start", "cam", args.start_epoches, recipe.START_RATE.split())
     weights, seeds = {}, {}
     for step, method in enumerate(METHODS, start=3):
         then = "then CAM files of the validation images"
         announce(step, f"{METHODS[method]}: go on for {args.max_epoches} epochs, {then}")
-        flags = [*recipe.PATCHES.split(), "--weights", str(begin)]
+        flags = [*recipe.RATE.split(), *recipe.PATCHES.split(), "--weights", str(begin)]
         weights[method] = train(args, method, method, args.max_epoches, flags)
         seeds[method] = infer(args, weights[method], "val")
-    announce(steps - 3, f"pseudo masks: IRN on {METHODS[EXPANDED]}'s seeds")
-    expanded = expand(args, weights[EXPANDED], seeds[EXPANDED])
+    announce(steps - 3, f"pseudo masks of {METHODS[EXPANDED]}'s seeds: {args.expand.upper()}")
+    split_seeds = {
+        "train": infer(args, weights[EXPANDED], "train"),
+        "val": seeds[EXPANDED],
+    }
+    expand = {"crf": expand_crf, "irn": expand_irn}[args.expand]
+    masks, expanded = expand(args, split_seeds)
     announce(steps - 2, "segmentation model, trained on the masks")
-    predicted = segment(args, expanded / "mask_train")
+    predicted = segment(args, masks, weights[EXPANDED])
     announce(steps - 1, "evaluation")
-    stages = evaluate(args, ids, seeds, expanded / "cam_val", predicted)
-    rows = [
-        {"row": f"{METHODS[stage.method]}, {stage.name}"}
-        | results(stage.evaluation, "val", "skip", stage.auto)
-        for stage in stages
-    ]
+    stages = evaluate(args, ids, seeds, expanded, predicted)
+    rows = [row for stage in stages for row in stage.rows()]
     write_json(out / f"table_seed{args.seed}.json", {"rows": rows})
-    title = (
-        f"sample's validation split: {len(ids)} images of designs that training never shows, seed "
-        f"{args.seed}"
-    )
-    text = table(stages, title)
+    text = table(stages, f"sample's validation split: {len(ids)} images, seed {args.seed}")
     with atomic_write(out / "table.txt", "w") as file:
         file.write(text + "\n")
     write_image(out / "contact_sheet.png", sheet(args, stages))

@@ -121,38 +121,47 @@ def write_photographs(
         write_mask(masks / f"{name}.png", table[read_mask(mask_path(root, name))], sync=False)
 
 
-def main(args: argparse.Namespace) -> None:
-    """Write the set."""
-    own, out = SETS[args.set], Path(args.out)
-    ids = load_ids(args.voc12_root, args.list)
-    labels = load_labels(args.voc12_root, ids, CLASSES)
-    chosen = choose(labels, own, args.draw)
+def write_set(root: str, list_name: str, own: OwnSet, draw: int, out: Path) -> int:
+    """Write photographs, tags and masks of a set drawn from a list; how many photographs it has."""
+    ids = load_ids(root, list_name)
+    labels = load_labels(root, ids, CLASSES)
+    chosen = choose(labels, own, draw)
     names = [ids[index] for index in chosen]
-    write_photographs(args.voc12_root, names, out / "photos", out / "masks", own.classes)
+    write_photographs(root, names, out / "photos", out / "masks", own.classes)
     with atomic_write(out / "tags.csv", "w") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["image", "tags"])
         for name, row in zip(names, labels[chosen], strict=True):
             shown = [tag for tag, hot in zip(CLASSES, row, strict=True) if hot]
             table.writerow([f"{name}.jpg", ";".join(set(shown) & set(own.classes))])
+    return len(names)
 
-    test_ids = load_ids(args.voc12_root, args.test_list)
-    test_labels = load_labels(args.voc12_root, test_ids, CLASSES)
+
+def write_test(root: str, list_name: str, own: OwnSet, test: Path) -> int:
+    """Write what tests the set's model, in VOC layout; how many photographs it has."""
+    ids = load_ids(root, list_name)
+    labels = load_labels(root, ids, CLASSES)
     if not own.negatives:
         columns = [CLASSES.index(name) for name in own.classes]
-        others = np.delete(test_labels, columns, axis=1).any(axis=1)
-        shown = test_labels[:, columns].any(axis=1) & ~others
-        test_ids = [name for name, keep in zip(test_ids, shown, strict=True) if keep]
-    test = out / "test"
-    images, masks = test / IMAGE_DIR, test / MASK_DIR
-    write_photographs(args.voc12_root, test_ids, images, masks, own.classes)
+        others = np.delete(labels, columns, axis=1).any(axis=1)
+        shown = labels[:, columns].any(axis=1) & ~others
+        ids = [name for name, keep in zip(ids, shown, strict=True) if keep]
+    write_photographs(root, ids, test / IMAGE_DIR, test / MASK_DIR, own.classes)
     for path, lines in (
         (test / CLASS_LIST_FILE, own.classes),
-        (test / LIST_DIR / "val.txt", test_ids),
+        (test / LIST_DIR / "val.txt", ids),
     ):
         with atomic_write(path, "w") as file:
             file.write("\n".join(lines) + "\n")
-    print(f"{out}: {len(names)} photographs of {', '.join(own.classes)}, {len(test_ids)} to test")
+    return len(ids)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Write the set."""
+    own, out = SETS[args.set], Path(args.out)
+    count = write_set(args.voc12_root, args.list, own, args.draw, out)
+    tests = write_test(args.voc12_root, args.test_list, own, out / "test")
+    print(f"{out}: {count} photographs of {', '.join(own.classes)}, {tests} to test")
 
 
 if __name__ == "__main__":

@@ -48,9 +48,9 @@ PRESETS = {
         train_list="train_aug",
         splits={"train": "train", "val": "val"},
         ablation_split="val",
-        train=f"{recipe.NETWORK} {recipe.TRAINING} {recipe.PATCHES} --max_epoches "
-        f"{recipe.START_EPOCHES + recipe.MAX_EPOCHES}",
-        scales=recipe.SCALES["val"],
+        train=f"{recipe.NETWORK} {recipe.TRAINING} {recipe.START_RATE} {recipe.PATCHES} "
+        f"--max_epoches {recipe.START_EPOCHES + recipe.MAX_EPOCHES}",
+        scales=recipe.SCALES,
         irn=f"{recipe.NETWORK} {recipe.IRN}",
         aff="--backbone efficientnet_lite0 --crop_size 128 --batch_size 8 --max_epoches 3",
         seg="--backbone efficientnet_lite0 --crop_size 128 --batch_size 8 --max_iterations 1000",

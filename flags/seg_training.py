@@ -79,9 +79,10 @@ def parse_args(argv: list[str] | None = None, description: str | None = None) ->
     )
     model.add_argument(
         "--weights",
-        help="ImageNet weights: a file (ResNet38's, or the timm model's, .safetensors or .pth; "
-        "torchvision's fit its ResNets; docs/backbones.md says whose else), 'imagenet' for a timm "
-        f"backbone, or 'none' (default {RESNET38_WEIGHTS}; imagenet for timm)",
+        help="where the backbone starts: a file of ImageNet weights (ResNet38's, or the timm "
+        "model's, .safetensors or .pth; torchvision's fit its ResNets; docs/backbones.md says "
+        "whose else) or of train_cpn.py with the same backbone, 'imagenet' for a timm backbone, or "
+        f"'none' (default {RESNET38_WEIGHTS}; imagenet for timm)",
     )
     add_weights_key_flag(model)
 

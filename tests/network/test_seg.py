@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from network import build_cpn
 from network.seg import DeepLabV1Head, build_seg, merged_logits, pyramid_rates
 from network.seg_weights import load_seg, load_seg_backbone
 from network.weights import save_network
@@ -211,3 +212,17 @@ def test_backbone_takes_a_file_of_imagenet_weights(nets, tmp_path):
     load_seg_backbone(net, tmp_path / "resnet.pth")
     for name, value in net.backbone.model.state_dict().items():
         assert torch.equal(value, state[name]), name
+
+
+def test_backbone_goes_on_from_a_cam_network(nets, tmp_path):
+    """Weights of train_cpn.py: the backbone is taken over, head and correlation modules are not."""
+    cpn = build_cpn("resnet10t", num_classes=2)
+    config = {"method": "cpn", "num_classes": 2, "backbone": "resnet10t"}
+    save_network(tmp_path / "cpn.pth", cpn, config, ("cat", "dog"), {})
+    net = copy.deepcopy(nets["deeplabv1"])
+    load_seg_backbone(net, tmp_path / "cpn.pth")
+    theirs = cpn.state_dict()
+    own = net.backbone.model.state_dict()
+    assert len(own) > 50
+    for name, value in own.items():
+        assert torch.equal(value, theirs[f"model.{name}"]), name

@@ -5,7 +5,7 @@ A design is a function of a random generator that returns the parts of one objec
 Some are Twemoji pictograms, recoloured and taken apart (see voc12/sample/shapes.py for their
 licence), the rest are drawn here by rule with random proportions. Many animals and persons are a
 head that tells the class on a body that does not. DESIGNS says which designs are for training and
-which for validation; none, and no pictogram of a class, is for both.
+which for validation, where validation is to show others; no pictogram of a class is in both.
 """
 
 import itertools

@@ -24,13 +24,13 @@ from tool.run.pool import WorkerPool
 from tool.run.progress import progress
 from voc12.constants import CLASS_LIST_FILE, CLASSES, IMAGE_DIR, LABEL_FILE, LIST_DIR, MASK_DIR
 from voc12.labels import save_labels
-from voc12.sample.designs import DESIGNS
+from voc12.sample.designs import DESIGNS, Design
 from voc12.sample.scene import CLEAR, CLUTTERED, SCENES, Look, label_map, render
 from voc12.sample.shapes import twemoji_folder
 
 OUT = Path("data") / "sample"
 INFO_FILE = "sample.json"
-VERSION = 3  # of the generator: another number, other images
+VERSION = 4  # of the generator: another number, other images
 SPLITS = {"train": "sample_{:06d}", "val": "sample_val_{:06d}"}
 LISTS = {"train_aug": "train", "train": "train", "val": "val"}
 ASPECTS = (3 / 4, 2 / 3, 1.0, 4 / 3)  # height / width, and how often
@@ -55,13 +55,20 @@ class Subject(NamedTuple):
     """What a data set is about.
 
     classes: in the order of the mask values; counts: shares of images with 1, 2, 3 classes; extra:
-    shares of images with 0, 1, 2 more objects of their classes
+    shares of images with 0, 1, 2 more objects of their classes; held_out: whether validation shows
+    designs that training does not, else both splits show all
     """
 
     classes: tuple[str, ...]
     look: Look
     counts: tuple[float, ...]
     extra: tuple[float, ...]
+    held_out: bool
+
+    def designs(self, name: str, split: str) -> dict[str, Design]:
+        """The designs of a class that a split shows, by their names."""
+        splits = DESIGNS[name]
+        return splits[split] if self.held_out else {**splits["train"], **splits["val"]}
 
 
 # By the word of --classes. Six animals share a few bodies and furs, so that a head tells the class:
@@ -69,9 +76,9 @@ class Subject(NamedTuple):
 # things, clutter.
 SUBJECTS = {
     "animals": Subject(
-        ("bird", "cat", "cow", "dog", "horse", "sheep"), CLEAR, (0.75, 0.25), (0.8, 0.2)
+        ("bird", "cat", "cow", "dog", "horse", "sheep"), CLEAR, (0.75, 0.25), (0.8, 0.2), False
     ),
-    "voc": Subject(CLASSES, CLUTTERED, (0.6, 0.32, 0.08), (0.7, 0.22, 0.08)),
+    "voc": Subject(CLASSES, CLUTTERED, (0.6, 0.32, 0.08), (0.7, 0.22, 0.08), True),
 }
 SUBJECT = "animals"
 
@@ -119,7 +126,9 @@ def plan_images(seed: int, split: str, count: int, subject: Subject) -> Iterator
                 names.append("person" if person else mates[rng.integers(len(mates))])
         extra = rng.choice(len(subject.extra), p=subject.extra)
         shown = [*names, *rng.choice(names, size=min(extra, MAX_OBJECTS - len(names)))]
-        objects = [(str(name), str(rng.choice(list(DESIGNS[name][split])))) for name in shown]
+        objects = [
+            (str(name), str(rng.choice(list(subject.designs(name, split))))) for name in shown
+        ]
         rng.shuffle(objects)
         yield ImagePlan(SPLITS[split].format(index), split, index, main, tuple(objects))
 
@@ -146,7 +155,9 @@ def write_sample(plan: ImagePlan, out: Path, seed: int, size: int, classes: str)
         rng = generator(seed, plan.split, plan.index, 2)
         aspect = rng.choice(ASPECTS, p=ASPECT_SHARES)
         height, width = (round(size * min(1.0, aspect)), round(size / max(1.0, aspect)))
-        objects = [(name, DESIGNS[name][plan.split][design]) for name, design in plan.objects]
+        objects = [
+            (name, subject.designs(name, plan.split)[design]) for name, design in plan.objects
+        ]
         image, ids = render(rng, objects, plan.main_class, height, width, subject.look)
         mask = label_map(ids, [subject.classes.index(name) + 1 for name, _ in plan.objects])
         with atomic_write(image_path) as file:
@@ -262,7 +273,7 @@ def make_sample(
         "settings": settings,
         "packages": _versions(),
         "designs": {
-            name: {split: list(designs) for split, designs in DESIGNS[name].items()}
+            name: {split: list(subject.designs(name, split)) for split in SPLITS}
             for name in subject.classes
         },
         "licence": CREDIT,
