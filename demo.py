@@ -226,8 +226,8 @@ def segment(args: argparse.Namespace, masks: Path, start: Path) -> Path:
     given = ["--mask_dir", masks, "--weights", start]
     run("train_seg.py", *data_flags(args), *session, *given, *how)
     folder = Path(args.out) / name
-    weights = ["--weights", folder / f"{name}.pth", *recipe.SEG_SCALES.split()]
-    output = ["--infer_list", "val", "--crf", "none", "--out_mask", folder / "pred_val"]
+    weights = ["--weights", folder / f"{name}.pth", *recipe.SEG_INFERENCE.split()]
+    output = ["--infer_list", "val", "--out_mask", folder / "pred_val"]
     run("infer_seg.py", *data_flags(args), *weights, *output)
     return folder / "pred_val"
 

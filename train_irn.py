@@ -23,7 +23,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from network.expansion_weights import build_irn
 from network.irn import IRN, STRIDE, mean_displacement
@@ -33,6 +32,7 @@ from tool.expand.expansion_losses import irn_loss
 from tool.run.device import autocast
 from tool.run.distributed import mean_over_ranks
 from tool.run.flags import AUTO
+from tool.run.loader import Loader
 from tool.run.progress import progress
 from tool.run.session import (
     Trained,
@@ -43,7 +43,7 @@ from tool.run.session import (
     weights_path,
 )
 from tool.run.shards import is_main
-from tool.run.trainer import ignore_signals, to_device
+from tool.run.trainer import to_device
 from tool.schedule import poly_optimizer
 from voc12.cam_folder import CamFolder
 from voc12.dataset import epoch_loader
@@ -100,11 +100,10 @@ def set_mean_shift(
     The released code takes it over train.txt whatever it trains on; here it is over the training
     list. Only instance masks read it.
     """
-    loader = DataLoader(
+    loader = Loader(
         data,
         args.batch_size,
         num_workers=args.num_workers,
-        worker_init_fn=ignore_signals,
         drop_last=True,
     )
     batches = (

@@ -9,6 +9,7 @@ builds for Linux, libomp or Intel's elsewhere); processes that are started later
 """
 
 import os
+import signal
 from collections.abc import Callable
 
 from tool.errors import run_script
@@ -25,8 +26,14 @@ def let_threads_sleep() -> None:
 
 
 def answer_flags(parse_args: Callable) -> None:
-    """Answer --help and mistakes in the command line; returns where there are none."""
+    """Answer --help and mistakes in the command line; returns where there are none.
+
+    Until run_script is called with the work, Ctrl-C ends the process at once, as the shell expects
+    of a program that has done nothing yet: the imports that come next would end in a traceback.
+    """
     run_script(lambda _: None, parse_args)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 let_threads_sleep()

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from tool.errors import InputError, naming_memory
 from tool.file.images import APPLY_EXIF, read_image
 from tool.file.region_cache import RegionCache
 from tool.patches import PatchMask
+from tool.run.loader import Loader
 from tool.run.shards import batch_share, rank
-from tool.run.trainer import ignore_signals
 from tool.transforms import TrainTransform, scaled_images, to_tensor
 from voc12.lists import image_path
 
@@ -99,7 +99,7 @@ class IterationSampler(Sampler):
 
 def epoch_loader(
     data: Dataset, batch_size: int, seed: int, num_workers: int, pin_memory: bool
-) -> Callable[[int, int], DataLoader]:
+) -> Callable[[int, int], Loader]:
     """(epoch, iterations to skip) -> the remaining batches of that epoch, for TrainingRun.train;
     data: indexed by EpochSampler's keys.
 
@@ -108,7 +108,7 @@ def epoch_loader(
     run would draw other dropout masks.
     """
 
-    def loader(epoch: int, skip: int) -> DataLoader:
+    def loader(epoch: int, skip: int) -> Loader:
         sampler = EpochSampler(len(data), batch_size, seed, epoch, skip)
         return _training_loader(data, batch_size, sampler, num_workers, pin_memory)
 
@@ -117,12 +117,12 @@ def epoch_loader(
 
 def round_loader(
     data: Dataset, batch_size: int, seed: int, num_workers: int, pin_memory: bool, iterations: int
-) -> Callable[[int, int], DataLoader]:
+) -> Callable[[int, int], Loader]:
     """As epoch_loader, for a training in rounds of this many iterations, however many epochs over
     the data a round is.
     """
 
-    def loader(round_: int, skip: int) -> DataLoader:
+    def loader(round_: int, skip: int) -> Loader:
         sampler = IterationSampler(
             len(data), batch_size, seed, round_ * iterations + skip, (round_ + 1) * iterations
         )
@@ -133,13 +133,12 @@ def round_loader(
 
 def _training_loader(
     data: Dataset, batch_size: int, sampler: Sampler, num_workers: int, pin_memory: bool
-) -> DataLoader:
-    return DataLoader(
+) -> Loader:
+    return Loader(
         data,
         batch_size=batch_share(batch_size),
         sampler=sampler,
         num_workers=num_workers,
-        worker_init_fn=ignore_signals,
         pin_memory=pin_memory,
         generator=torch.Generator(),
     )

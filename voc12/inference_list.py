@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from tool.file.photographs import Photograph
+from tool.run.loader import Loader
 from tool.run.shards import shard
-from tool.run.trainer import ignore_signals
 from voc12.dataset import InferenceSet
 from voc12.lists import load_ids, require_root
 
@@ -42,13 +42,12 @@ def note_finished(finished: int, images: int, what: str) -> None:
         )
 
 
-def inference_loader(data: Dataset, num_workers: int) -> DataLoader:
+def inference_loader(data: Dataset, num_workers: int) -> Loader:
     """The samples of data one by one, in order; workers leave Ctrl-C to the main process."""
-    return DataLoader(
+    return Loader(
         data,
         batch_size=None,
         num_workers=min(num_workers, len(data)),
-        worker_init_fn=ignore_signals,
     )
 
 

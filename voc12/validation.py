@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from tool.cam import normalise_cam, require_finite
 from tool.errors import InputError, naming_file
@@ -21,10 +20,10 @@ from tool.metrics import ThresholdSweep, confusion_matrix, iou_table
 from tool.run.device import autocast
 from tool.run.distributed import gather
 from tool.run.flags import Unasked
+from tool.run.loader import Loader
 from tool.run.notes import note
 from tool.run.progress import progress
 from tool.run.shards import shard
-from tool.run.trainer import ignore_signals
 from tool.show.overlay import cam_panel, mask_overlay
 from voc12.dataset import InferenceSet, require_every
 from voc12.labels import load_labels
@@ -85,11 +84,10 @@ class _Validation:
         ids = shard(every)
         paths = [image_path(root, name) for name in ids]
         own_labels = None if labels is None else labels(ids)
-        self.loader = DataLoader(
+        self.loader = Loader(
             InferenceSet(ids, paths, own_labels, [scale], net.mean, net.std, exif),
             batch_size=None,
             num_workers=num_workers,
-            worker_init_fn=ignore_signals,
         )
 
     def samples(self) -> progress:

@@ -33,7 +33,7 @@ def in_process(words: Sequence[str]) -> int:
 def test_demo_runs_and_resumes(
     tmp_path: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short = recipe.SEG.replace("--max_iterations 200", "--max_iterations 2")
+    short = recipe.SEG.replace("--max_iterations 300", "--max_iterations 2")
     assert short != recipe.SEG
     monkeypatch.setattr(recipe, "SEG", short)
     monkeypatch.setattr(demo, "execute", in_process)

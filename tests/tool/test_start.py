@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -56,3 +57,32 @@ def test_choices_are_what_their_modules_have():
     assert set(choices.METHODS) == set(STEPS)
     assert set(choices.ARCHITECTURES) == set(HEADS)
     assert set(choices.WALK_PRESETS) == set(WALKS)
+
+
+INTERRUPTED = """
+import os, signal
+from tool.errors import run_script
+from tool.start import answer_flags
+signal.signal(signal.SIGINT, signal.{handler})
+answer_flags(lambda: None)
+interrupt = lambda *_: os.kill(os.getpid(), signal.SIGINT)
+if {importing}:
+    interrupt()
+run_script(interrupt, lambda: None)
+"""
+
+
+@pytest.mark.parametrize(
+    ("importing", "handler", "status", "said"),
+    [
+        (True, "default_int_handler", -signal.SIGINT, ""),
+        (False, "default_int_handler", 130, "interrupted\n"),
+        (True, "SIG_IGN", 0, ""),  # as of a background job, which Ctrl-C is not for
+    ],
+)
+def test_ctrl_c_while_a_script_imports_says_nothing(importing, handler, status, said):
+    script = INTERRUPTED.format(importing=importing, handler=handler)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (status, said)

@@ -39,7 +39,7 @@ class WorkerPool(ProcessPoolExecutor):
     def submit(self, function: Callable, /, *args: Any, **keywords: Any) -> Future:
         """As ProcessPoolExecutor's; a process that it starts inherits that SIGINT is blocked."""
         resource_tracker.ensure_running()  # it unblocks SIGINT when it starts
-        with _interrupts_blocked():
+        with interrupts_blocked():
             return super().submit(function, *args, **keywords)
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
@@ -49,7 +49,7 @@ class WorkerPool(ProcessPoolExecutor):
         if kind is None:
             self.shutdown()
             return
-        with _interrupts_blocked():
+        with interrupts_blocked():
             self.shutdown(cancel_futures=True)
 
 
@@ -69,7 +69,7 @@ def _end_with_parent() -> None:
 
 
 @contextlib.contextmanager
-def _interrupts_blocked() -> Iterator[None]:
+def interrupts_blocked() -> Iterator[None]:
     """Have SIGINT wait, here and in processes that are started here."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

@@ -6,9 +6,7 @@ what one of them notices, a signal, a loss that is not finite, the time to save,
 after the same iteration. Rank 0 alone writes.
 """
 
-import atexit
 import contextlib
-import multiprocessing
 import os
 import random
 import signal
@@ -403,24 +401,6 @@ class TrainingRun:
         self.log.close()
         leave()
         raise SystemExit(128 + number if number else 0)
-
-
-def ignore_signals(_worker: int) -> None:
-    """A loader's worker_init_fn: a signal to the whole process group is the main process's to
-    answer.
-    """
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-
-
-@atexit.register
-def _kill_workers() -> None:
-    """End the workers that an exception kept alive with their loader: multiprocessing would send
-    SIGTERM and wait for ever.
-    """
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler raises for a killed worker
-    for child in multiprocessing.active_children():
-        child.kill()
 
 
 def to_device(batch: dict, device: torch.device) -> dict:

@@ -21,6 +21,6 @@ IRN = "--crop_size 224 --batch_size 8 --max_epoches 1 --fg_threshold auto --bg_t
 WALK = "--fill 1"
 SEG = (
     "--arch deeplabv3plus --output_stride 16 --head_channels 128 --crop_size 144 --scale 0.6 1.0 "
-    "--batch_size 8 --lr 0.003 --max_iterations 200 --val_list none"
+    "--batch_size 8 --lr 0.004 --max_iterations 300 --val_list none"
 )
-SEG_SCALES = "--scales 0.75 1.0"
+SEG_INFERENCE = "--scales 0.75 1.0 --crf irn"

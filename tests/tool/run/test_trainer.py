@@ -22,7 +22,7 @@ from tool.errors import InputError
 from tool.file.atomic import read_json_lines
 from tool.file.checkpoint import load_torch, save_torch
 from tool.run.run_log import RunLog
-from tool.run.trainer import CHECKPOINT, TrainingRun, ignore_signals, seed_everything, to_device
+from tool.run.trainer import CHECKPOINT, TrainingRun, seed_everything, to_device
 
 ROOT = Path(__file__).parents[3]
 EPOCHS, STEPS = 2, 3
@@ -345,16 +345,6 @@ def test_signal_saves_after_the_iteration_and_leaves(tmp_path, number, status):
     _train(_run(tmp_path))
     _train(_run(tmp_path / "whole"))
     _assert_same_checkpoint(tmp_path / "whole", tmp_path)
-
-
-def test_workers_ignore_the_signals_of_the_group():
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        ignore_signals(0)
-        assert all(signal.getsignal(number) == signal.SIG_IGN for number in before)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 # ============ what it stops with ============
