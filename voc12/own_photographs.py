@@ -47,6 +47,8 @@ from voc12.tag_names import tag_names
 BACKGROUND, UNLABELLED, SKIP = UNTAGGED = ("background", "unlabelled", "skip")
 PHOTOGRAPHS_FILE = "photographs.json"
 SMALL_DIR = "small"  # beside JPEGImages: copies of long photographs
+SMALL_DIGITS = 32
+SMALL_NAME = re.compile(rf"\.?[0-9a-f]{{{SMALL_DIGITS}}}\.png(\..*)?")  # or one begun
 LONG_SIDE = 512
 HELD = 10  # one labelled photograph in so many is held out
 LEAST_HELD = 40  # labelled photographs from which on any is
@@ -417,7 +419,7 @@ class Links:
             return self._link(name + source.suffix.lower(), source.resolve()), None
         info = source.stat()
         made_from = [str(source.resolve()), info.st_size, info.st_mtime_ns, self.long_side]
-        small = f"{digest({'made_from': made_from})}.png"
+        small = f"{digest({'made_from': made_from}, SMALL_DIGITS)}.png"
         if not (self.out / SMALL_DIR / small).is_file():
             factor = self.long_side / max(height, width)
             size = max(1, round(width * factor)), max(1, round(height * factor))
@@ -433,13 +435,34 @@ class Links:
         return name
 
 
-def require_links(out: Path) -> None:
-    """Raise InputError where the folder of links has photographs of its own."""
+def require_own_folder(out: Path, sources: Collection[Path]) -> None:
+    """Raise InputError where out has photographs of its own, or links and copies that this module
+    has not made: those that are of no use here would be removed.
+
+    sources: the photographs; a run that was cut off leaves links to them, and no PHOTOGRAPHS_FILE.
+    """
+    finished = (out / PHOTOGRAPHS_FILE).is_file()
+    own, copies = {path.resolve() for path in sources}, (out / SMALL_DIR).resolve()
+
+    def is_ours(link: Path) -> bool:
+        return link.resolve() in own or link.resolve().parent == copies
+
     for path in out.glob(f"{IMAGE_DIR}/*"):
         if not path.is_symlink():
             raise InputError(
                 f"--out {out} has photographs of its own, e.g. {path.name} in {IMAGE_DIR}; give a "
                 "new folder, which will hold links"
+            )
+        if not finished and not is_ours(path):
+            raise InputError(
+                f"--out {out} has links of another program, e.g. {path.name} in {IMAGE_DIR}; give "
+                "a new folder"
+            )
+    for path in out.glob(f"{SMALL_DIR}/*"):
+        if not finished and not SMALL_NAME.fullmatch(path.name):
+            raise InputError(
+                f"--out {out} has files of another program, e.g. {SMALL_DIR}/{path.name}; give a "
+                "new folder"
             )
 
 
@@ -463,9 +486,9 @@ def write_list(out: Path, name: str, ids: Iterable[str]) -> None:
 
 def write_own(own: Own, out: Path, long_side: int, num_workers: int) -> None:
     """Write the data set in VOC layout; photographs.json last. Raises InputError where out has
-    photographs that are no links.
+    photographs or links of another program.
     """
-    require_links(out)
+    require_own_folder(out, [one.path for one in own.photographs])
     (out / IMAGE_DIR).mkdir(parents=True, exist_ok=True)
     items = [(one.path, name) for name, one in zip(own.ids, own.photographs, strict=True)]
     # threads: what takes the time is reading, and Pillow and OpenCV let others run meanwhile

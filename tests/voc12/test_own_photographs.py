@@ -198,6 +198,44 @@ def test_a_folder_with_photographs_of_its_own_is_left_alone(tmp_path, photos):
     assert [path.name for path in tmp_path.glob("data/**/*.*")] == ["mine.jpg"]
 
 
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("JPEGImages/theirs.jpg", "has links of another program, e.g. theirs.jpg in JPEGImages"),
+        ("small/theirs.png", "has files of another program, e.g. small/theirs.png"),
+    ],
+)
+def test_a_folder_of_another_program_is_left_alone(tmp_path, photos, place, message):
+    picture(tmp_path / "elsewhere/theirs.jpg")
+    path = tmp_path / "data" / place
+    path.parent.mkdir(parents=True)
+    path.symlink_to(tmp_path / "elsewhere/theirs.jpg")
+    with pytest.raises(InputError, match=message):
+        make(tmp_path, photos, TABLE)
+    assert [found.name for found in tmp_path.glob("data/**/*.*")] == [path.name]
+
+
+def test_a_run_that_was_cut_off_goes_on(tmp_path, photos):
+    """photographs.json comes last; links and copies are known without it."""
+    flags = ("--long_side", "15")
+    make(tmp_path, photos, TABLE, *flags)
+    (tmp_path / "data/photographs.json").unlink()
+    begun = next((tmp_path / "data/small").iterdir())
+    begun.rename(begun.with_name(f".{begun.name}.1x2y.part"))
+    make(tmp_path, photos, TABLE, *flags)
+    links = list((tmp_path / "data/JPEGImages").iterdir())
+    assert links
+    assert all(link.exists() for link in links)
+    assert len(links) == len(list((tmp_path / "data/small").iterdir()))
+
+
+def test_copies_of_a_hundred_thousand_photographs_have_names_of_their_own(tmp_path, photos):
+    """Eight digits would be alike for two of them more often than not."""
+    make(tmp_path, photos, TABLE, "--long_side", "15")
+    names = [path.stem for path in (tmp_path / "data/small").iterdir()]
+    assert {len(name) for name in names} == {32}
+
+
 def test_tags_are_needed(tmp_path, photos):
     (tmp_path / "classes.txt").write_text("cat\ndog\n")
     table = "image,tags\nx.png,\nempty.jpg,\n"

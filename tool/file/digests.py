@@ -15,8 +15,10 @@ def file_digest(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def digest(settings: Mapping[str, Any]) -> str:
-    """Eight hexadecimal digits that tell settings (what JSON can hold) apart, whatever their
-    order.
+def digest(settings: Mapping[str, Any], digits: int = 8) -> str:
+    """Hexadecimal digits that tell settings (what JSON can hold) apart, whatever their order.
+
+    digits: 8 tell what takes each other's place apart; of 100,000 things side by side two would be
+    alike more often than not, so that those take 32
     """
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:digits]
