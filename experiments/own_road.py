@@ -60,7 +60,11 @@ class Settings:
 
 CAM, CPN, PCM = "cam", "cpn", "pcm"  # methods of train_cpn.py, and what refines a plain CAM
 SECONDS_PER_IMAGE = {CAM: 0.07, "seam": 0.14, CPN: 0.2}  # of a training, on two cores
-SMALL_SET = 40  # photographs with labels, under which less is learnt and in less time
+LEAST = 200  # iterations
+# A plain CAM's own: a head that finds its place early, and a backbone that hardly moves, learn in
+# half the iterations of the preset's rates (docs/log/2026-11-27.md).
+CAM_RATES = ("--lr", 0.0001, "--new_layer_factor", 100)
+SMALL_SET = 40  # photographs with labels, under which the model learns less and in less time
 
 
 def choose_settings(labelled: int, gpus: int, given: dict[str, Any]) -> Settings:
@@ -69,13 +73,13 @@ def choose_settings(labelled: int, gpus: int, given: dict[str, Any]) -> Settings
     """
     batch = given.get("batch_size") or min(labelled, 16 if gpus else 8)
     most = 60_000 if gpus else 6_000
-    least, seg_least = (400, 300) if labelled >= SMALL_SET else (300, 150)
+    seg_least = LEAST if labelled >= SMALL_SET else 150
     own = {
         "method": CAM,  # with an untrained PCM no worse than CPN where it was tried (docs/log)
         "backbone": "efficientnet_lite0",
         "crop_size": 224 if gpus else 160,
         "batch_size": batch,
-        "iterations": min(most, max(least, 6 * labelled // batch)),
+        "iterations": min(most, max(LEAST, 6 * labelled // batch)),
         "seg_crop_size": 320 if gpus else 224,
         "seg_batch_size": max(2, batch),  # DeepLab's batch norm needs two
         "seg_iterations": min(most, max(seg_least, 6 * labelled // batch)),
@@ -208,6 +212,8 @@ class Plan:
         flags += ["--preset", "small", "--method", own.method, "--backbone", own.backbone]
         long_side = own.crop_size * 23 // 20, own.crop_size * 9 // 5
         flags += ["--crop_size", own.crop_size, "--resize_long", *long_side]
+        if own.method == CAM:
+            flags += CAM_RATES
         if own.method == CPN:
             flags += ["--grid_sizes", own.crop_size // 4, own.crop_size // 2]
         flags += ["--batch_size", own.batch_size, "--max_iterations", own.iterations]
@@ -251,6 +257,7 @@ class Plan:
             last = number == own.rounds
             flags = [*data, "--train_list", "tagged", "--val_list", "none", "--mask_dir", masks]
             flags += ["--arch", "deeplabv3plus", "--backbone", own.backbone]
+            flags += ["--weights", self.classifier]  # knows the classes already
             flags += ["--output_stride", 32, "--head_channels", 128, "--lr", 0.002]
             flags += ["--crop_size", own.seg_crop_size, "--scale", 0.4, 1.0]
             flags += ["--batch_size", own.seg_batch_size, "--max_iterations", own.seg_iterations]

@@ -19,7 +19,8 @@ def test_settings_follow_from_the_photographs_and_the_machine():
     assert (few.batch_size, some.batch_size) == (6, 8)
     one = choose_settings(100, 0, {"batch_size": 1})
     assert (one.batch_size, one.seg_batch_size) == (1, 2)
-    assert few.iterations < some.iterations < many.iterations
+    assert few.iterations <= some.iterations < many.iterations
+    assert few.seg_iterations < some.seg_iterations < many.seg_iterations
     gpu = choose_settings(100_000, 4, {})
     assert gpu.crop_size > some.crop_size
     assert gpu.nproc == 4
@@ -30,9 +31,20 @@ def test_settings_follow_from_the_photographs_and_the_machine():
 def test_a_plain_cam_is_refined_and_cpn_as_it_was_trained():
     plain, own = (plan(method=method).parts[:2] for method in ("cam", "cpn"))
     assert "--grid_sizes" not in plain[0].words
+    # rates of its own; CPN has those of the preset
+    assert {"--lr", "--new_layer_factor"} <= set(plain[0].words)
+    assert not {"--lr", "--new_layer_factor"} & set(own[0].words)
     assert plain[1].words[-8:-4] == ("--cam", "refined", "--refinement", "pcm")
     assert "--grid_sizes" in own[0].words
     assert "--refinement" not in own[1].words
+
+
+def test_the_model_starts_from_the_classifier():
+    for its in (plan(), plan(rounds=1)):
+        trainings = [part.words for part in its.parts if part.words[0] == "train_seg.py"]
+        assert len(trainings) == its.settings.rounds + 1
+        starts = [words[words.index("--weights") + 1] for words in trainings]
+        assert starts == [str(its.classifier)] * len(trainings)
 
 
 def states(plan):
