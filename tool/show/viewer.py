@@ -26,6 +26,7 @@ STYLE = """
 .examples .row { display: grid; grid-template-columns: repeat(var(--columns), minmax(0, 1fr));
   gap: 5px; width: 100%; padding: 0; border: 0; background: none; color: var(--soft);
   font: 12px/1.3 inherit; font-size: 12px; text-align: left; align-items: start; }
+@media (max-width: 500px) { .examples .row { font-size: 10px; gap: 4px; } }
 .examples img { width: 100%; max-height: 150px; object-fit: contain; object-position: left top;
   display: block; border-radius: 3px; }
 .examples .what { margin: 8px 0 3px; font-size: 13px; }
