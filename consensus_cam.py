@@ -53,14 +53,14 @@ from tool.expand.seed import REFINED_STAGE, cam_is_finished, find_seeds, load_se
 from tool.file.cam_file import PACKED, CamFile, save_cam
 from tool.file.digests import digest, file_digest
 from tool.run.device import KEEP_SMALL, autocast, choose_device
-from tool.run.notes import note
+from tool.run.notes import note, note_finished
 from tool.run.progress import progress
 from tool.run.shards import shard, share_note
 from voc12.cam_folder import CamFolder, open_cam_folder
 from voc12.class_list import load_class_list
 from voc12.constants import CLASSES
 from voc12.dataset import InferenceSet
-from voc12.inference_list import inference_loader, note_finished
+from voc12.inference_list import inference_loader
 from voc12.lists import image_path, load_ids, require_root
 from voc12.threshold_choice import choose_sure_thresholds
 

@@ -34,12 +34,13 @@ from tool.run.device import KEEP_SMALL, choose_device
 from tool.run.flags import (
     AUTO,
 )
+from tool.run.notes import note_finished
 from tool.run.progress import progress
 from tool.run.shards import share_note
 from voc12.cam_folder import CamFolder, open_cam_folder
 from voc12.class_list import load_class_list
 from voc12.expansion_data import SeedSet
-from voc12.inference_list import InferenceList, inference_loader, load_inference_list, note_finished
+from voc12.inference_list import InferenceList, inference_loader, load_inference_list
 from voc12.threshold_choice import choose_threshold
 
 

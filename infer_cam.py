@@ -55,6 +55,7 @@ from tool.file.photographs import Photograph, find_photographs, require_outputs
 from tool.file.state_dict import read_training
 from tool.file.text import shortened
 from tool.run.device import KEEP_SMALL, autocast, choose_device, give_back_free_memory
+from tool.run.notes import note_finished
 from tool.run.photograph_flags import (
     chosen_long_side,
     require_photograph_flags,
@@ -69,7 +70,6 @@ from voc12.dataset import InferenceSet, require_every
 from voc12.inference_list import (
     inference_loader,
     load_inference_list,
-    note_finished,
     photograph_set,
 )
 from voc12.labels import load_labels

@@ -46,6 +46,7 @@ from tool.file.digests import file_digest
 from tool.file.images import write_image, write_mask
 from tool.run.device import KEEP_SMALL, choose_device
 from tool.run.flags import AUTO
+from tool.run.notes import note_finished
 from tool.run.pool import pool_map
 from tool.run.progress import progress
 from tool.run.shards import share_note, world_size
@@ -57,7 +58,6 @@ from voc12.inference_list import (
     InferenceList,
     inference_loader,
     load_inference_list,
-    note_finished,
 )
 from voc12.threshold_choice import choose_threshold
 

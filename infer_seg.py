@@ -56,6 +56,7 @@ from tool.file.state_dict import read_training
 from tool.mask_values import BACKGROUND
 from tool.run.device import KEEP_SMALL, autocast, choose_device
 from tool.run.flags import Unasked
+from tool.run.notes import note_finished
 from tool.run.photograph_flags import (
     chosen_long_side,
     require_photograph_flags,
@@ -69,7 +70,6 @@ from voc12.dataset import InferenceSet
 from voc12.inference_list import (
     inference_loader,
     load_inference_list,
-    note_finished,
 )
 from voc12.labels import load_labels
 from voc12.lists import image_path

@@ -39,6 +39,7 @@ from tool.file.images import read_image, write_mask
 from tool.run.crf_flags import add_seed_crf_flags, seed_crf
 from tool.run.flags import AUTO
 from tool.run.machine_flags import add_overwrite_flag, add_workers_flag
+from tool.run.notes import note_finished
 from tool.run.pool import pool_map
 from tool.run.shards import shard, share_note
 from voc12.cam_folder import CamFolder, open_cam_folder
@@ -102,11 +103,11 @@ class Refinement:
         """What a label map says of itself, but for its seed."""
         return self.cam_meta | {"stage": CRF_MASK_STAGE, "units": MASK_UNITS}
 
-    def __call__(self, item: tuple[str, Path]) -> None:
-        """Write the files of (id, path of its seed), unless they are there."""
+    def __call__(self, item: tuple[str, Path]) -> bool:
+        """Write the files of (id, path of its seed), unless they are there; whether they were."""
         name, cam_path = item
         if not self.overwrite and self._is_finished(name, cam_path):
-            return
+            return True
         image = read_image(image_path(self.voc12_root, name), self.cams.exif)
         seed = load_seed(cam_path, image.shape[:2], self.classes, load=self.cams.load)
         refined = crf_seed(image, seed, self.how, made_from(self.cam_meta, cam_path, seed))
@@ -116,6 +117,7 @@ class Refinement:
                 self.out_mask / f"{name}.png", mask, made_from(self.mask_meta, cam_path, seed)
             )
         save_cam(self.out_cam, refined, PACKED)
+        return False
 
     def _is_finished(self, name: str, cam_path: Path) -> bool:
         finished = cam_is_finished(self.out_cam / f"{name}.npz", self.cam_meta, cam_path)
@@ -151,12 +153,9 @@ def main(args: argparse.Namespace) -> None:
         overwrite=args.overwrite,
         cams=cams,
     )
-    pool_map(
-        refine,
-        shard(list(zip(ids, find_seeds(args.cam_dir, ids), strict=True))),
-        args.num_workers,
-        "CRF",
-    )
+    items = shard(list(zip(ids, find_seeds(args.cam_dir, ids), strict=True)))
+    kept = pool_map(refine, items, args.num_workers, "CRF")
+    note_finished(sum(kept), len(items), "CAM files", "CAM files")
     print(
         f"CAM files ({CRF_STAGE}): {args.out_cam}, {share_note(len(ids))}"
         + (f"; label maps: {args.out_mask}" if args.out_mask else "")

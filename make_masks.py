@@ -26,6 +26,7 @@ from tool.expand.seed import (
 from tool.file.images import photograph_header, write_mask
 from tool.run.flags import AUTO, auto_or_number
 from tool.run.machine_flags import add_overwrite_flag, add_workers_flag
+from tool.run.notes import note_finished
 from tool.run.pool import pool_map
 from tool.run.shards import shard, share_note
 from voc12.cam_folder import CamFolder, open_cam_folder
@@ -80,18 +81,19 @@ class MaskMaker:
     overwrite: bool
     cams: CamFolder
 
-    def __call__(self, item: tuple[str, Path]) -> None:
-        """Write the mask of (id, path of its CAM file), unless it is there."""
+    def __call__(self, item: tuple[str, Path]) -> bool:
+        """Write the mask of (id, path of its CAM file), unless it is there; whether it was."""
         name, cam_path = item
         path = self.out_mask / f"{name}.png"
         if not self.overwrite and mask_is_finished(path, self.meta, cam_path):
-            return
+            return True
         header = photograph_header(image_path(self.voc12_root, name))
         cam_file = load_seed(
             cam_path, header.size(self.cams.exif), self.classes, stages=None, load=self.cams.load
         )
         mask = threshold_mask(cam_file.cam, cam_file.keys, self.meta["threshold"])
         write_mask(path, mask, made_from(self.meta, cam_path, cam_file))
+        return False
 
 
 def main(args: argparse.Namespace) -> None:
@@ -117,7 +119,8 @@ def main(args: argparse.Namespace) -> None:
         **cams.meta,
     }
     make = MaskMaker(root, Path(args.out_mask), classes, meta, args.overwrite, cams)
-    pool_map(make, shard(items), args.num_workers, "masks")
+    kept = pool_map(make, shard(items), args.num_workers, "masks")
+    note_finished(sum(kept), len(kept), "masks", "CAM files")
     print(
         f"label maps ({CAM_MASK_STAGE}, threshold {threshold:.2f}): {args.out_mask}, "
         f"{share_note(len(ids))}"

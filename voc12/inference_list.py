@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from tool.file.photographs import Photograph
 from tool.run.loader import Loader
@@ -32,14 +31,6 @@ def load_inference_list(args: argparse.Namespace) -> InferenceList:
     root = require_root(args.voc12_root)
     every = load_ids(root, args.infer_list)
     return InferenceList(root, every, shard(every))
-
-
-def note_finished(finished: int, images: int, what: str) -> None:
-    """Say how many files are kept from an earlier run, if any; what: "masks"."""
-    if finished:
-        tqdm.write(
-            f"{finished} of {images} {what} are there already, made with these weights and settings"
-        )
 
 
 def inference_loader(data: Dataset, num_workers: int) -> Loader:

@@ -99,9 +99,9 @@ def test_demo_runs_and_resumes(
     before = weights.read_bytes()
     demo.main(args)
     printed = "".join(capfd.readouterr())
-    # of both methods, of the training images, and the segmentation model's
-    assert printed.count("3 of 3 CAM files are there already") == 2
-    assert printed.count("8 of 8 CAM files are there already") == 1
+    # of both methods and the CRF, of the training images and their CRF, and the model's
+    assert printed.count("3 of 3 CAM files are there already") == 3
+    assert printed.count("8 of 8 CAM files are there already") == 2
     assert printed.count("3 of 3 masks are there already") == 1
     assert weights.read_bytes() == before
     assert (tmp_path / "out" / "table.txt").read_text() == table

@@ -93,7 +93,7 @@ def test_files_hold_the_refined_seeds_and_the_masks_their_labels(pets_root, cam_
         assert read_mask_meta(tmp_path / "mask" / f"{name}.png")["stage"] == "seed_crf_mask"
 
 
-def test_finished_files_are_kept(pets_root, cam_dir, tmp_path):
+def test_finished_files_are_kept(pets_root, cam_dir, tmp_path, capfd):
     def times():
         return {
             path.name: path.stat().st_mtime_ns
@@ -101,7 +101,10 @@ def test_finished_files_are_kept(pets_root, cam_dir, tmp_path):
         }
 
     before = times()
+    assert "are there already" not in "".join(capfd.readouterr())
     assert times() == before
+    said = f"{len(before)} of {len(before)} CAM files are there already, made with these CAM files"
+    assert said in "".join(capfd.readouterr())
     (tmp_path / "crf" / "2007_000001.npz").write_bytes(b"PK")
     assert {name for name, time in times().items() if time != before[name]} == {"2007_000001.npz"}
     _refine(pets_root, cam_dir, tmp_path / "crf", "--crf_alpha", 4, "--crf", "irn")

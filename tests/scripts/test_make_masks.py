@@ -49,7 +49,7 @@ def test_a_pixel_has_its_best_class_above_the_threshold(pets_root, cam_dir, tmp_
 
 
 def test_finished_masks_are_kept_and_another_threshold_makes_them_again(
-    pets_root, cam_dir, tmp_path
+    pets_root, cam_dir, tmp_path, capfd
 ):
     paths = [tmp_path / f"{name}.png" for name in load_ids(pets_root, "train")]
 
@@ -58,7 +58,9 @@ def test_finished_masks_are_kept_and_another_threshold_makes_them_again(
         return [path.stat().st_mtime_ns for path in paths]
 
     first = times(0.3)
+    assert "are there already" not in "".join(capfd.readouterr())
     assert times(0.3) == first
+    assert "5 of 5 masks are there already" in "".join(capfd.readouterr())
     assert all(a != b for a, b in zip(times(0.4), first, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Lines for the user about how what they gave was read."""
+"""Lines for the user about how what they gave was read, and what was there already."""
 
 import multiprocessing
 
@@ -20,3 +20,12 @@ def note(line: str) -> None:
 def forget_notes() -> None:
     """Let every line be said again: a new run in the same process."""
     _said.clear()
+
+
+def note_finished(finished: int, images: int, what: str, source: str = "weights") -> None:
+    """Say how many files are kept from an earlier run, if any; what: "masks", made with source."""
+    if finished:
+        tqdm.write(
+            f"{finished} of {images} {what} are there already, made with these {source} and "
+            "settings"
+        )
