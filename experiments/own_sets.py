@@ -71,12 +71,18 @@ def choose(labels: np.ndarray, own: OwnSet, seed: int) -> np.ndarray:
     """Sorted places of the set's photographs among labels (N, 20).
 
     They are drawn class by class in turn, so that the classes are as even as the photographs allow.
-    Raises InputError where there are too few.
+    Raises InputError where there are too few, or none of a class.
     """
     rng = np.random.default_rng(seed)
     columns = [CLASSES.index(name) for name in own.classes]
     inside = labels[:, columns] > 0
     only = inside.any(axis=1) & (labels.sum(axis=1) == inside.sum(axis=1))
+    for name, shows in zip(own.classes, inside.T, strict=True):
+        if not (only & shows).any():
+            raise InputError(
+                f"the list has no photograph of {name} without classes that the set has not; give "
+                "another --list"
+            )
     piles = [list(rng.permutation(np.flatnonzero(only & shows))) for shows in inside.T]
     chosen: dict[int, None] = {}
     while len(chosen) < own.count and any(piles):

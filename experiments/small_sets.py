@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.own_road import Plan, Progress, choose_settings
-from experiments.own_sets import OwnSet, write_set
+from experiments.own_sets import SETS, OwnSet, write_set
 from tool.errors import InputError, run_script
 from tool.file.atomic import write_json
 from tool.run.flags import positive_int, worker_count
@@ -27,7 +27,7 @@ from voc12.evaluation import evaluate_cams
 from voc12.lists import load_ids
 from voc12.threshold_choice import choose_threshold
 
-ANIMALS = ("bird", "cat", "cow", "dog", "horse", "sheep")
+CLASSES = SETS["six"].classes
 FEWEST, MOST = 40, 120  # photographs of a set
 MAPS = {"cam": "refined", "agreed": "agreed"}  # folders of the road, and what they hold
 PARTS = 3  # of the road: classifier, its maps, what all agree on
@@ -57,7 +57,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def small_set(number: int) -> OwnSet:
     """The set of that number: 1 to 6 classes in turn, which and how many photographs by chance."""
     rng = np.random.default_rng(number)
-    classes = sorted(rng.choice(ANIMALS, 1 + number % len(ANIMALS), replace=False).tolist())
+    classes = sorted(rng.choice(CLASSES, 1 + number % len(CLASSES), replace=False).tolist())
     count = int(rng.integers(FEWEST, MOST + 1))
     if len(classes) == 1:
         return OwnSet(tuple(classes), count // 2, negatives=count - count // 2)

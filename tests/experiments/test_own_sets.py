@@ -71,3 +71,8 @@ def test_negatives_show_none_of_its_classes(root, tmp_path, monkeypatch):
 def test_too_few_photographs(root, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="has 5 of 9 photographs of the set"):
         cut(root, tmp_path, monkeypatch, own_sets.OwnSet(("dog", "cat", "horse"), 9))
+
+
+def test_a_class_without_photographs_is_named(root, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="no photograph of bird without classes that the set has"):
+        cut(root, tmp_path, monkeypatch, own_sets.OwnSet(("bird", "cat"), 2))

@@ -1,12 +1,12 @@
 """Sets of few photographs: what is drawn, and how distances are summed up."""
 
-from experiments.small_sets import ANIMALS, FEWEST, MOST, small_set, summary
+from experiments.small_sets import CLASSES, FEWEST, MOST, small_set, summary
 
 
 def test_sets_have_one_to_six_classes_and_forty_to_a_hundred_and_twenty_photographs():
     sets = [small_set(number) for number in range(12)]
     assert [len(own.classes) for own in sets] == 2 * [1, 2, 3, 4, 5, 6]
-    assert all(set(own.classes) <= set(ANIMALS) for own in sets)
+    assert all(set(own.classes) <= set(CLASSES) for own in sets)
     assert all(FEWEST <= own.count + own.negatives <= MOST for own in sets)
     assert len({own.count + own.negatives for own in sets}) > 6
     assert sets == [small_set(number) for number in range(12)]
