@@ -93,6 +93,24 @@ def test_plan_objects_fit_the_stated_numbers_and_designs():
     }
 
 
+@pytest.mark.parametrize("classes", ["animals", "voc"])
+def test_validation_shows_other_designs_where_they_are_held_out(classes):
+    used = {
+        split: {pair for plan in plans(split, 400, classes=classes) for pair in plan.objects}
+        for split in ("train", "val")
+    }
+    if classes == "voc":
+        assert not used["train"] & used["val"]
+    else:
+        assert used["train"] == used["val"]
+        assert used["val"] == {
+            (name, design)
+            for name in ANIMALS
+            for designs in DESIGNS[name].values()
+            for design in designs
+        }
+
+
 def test_plan_of_a_smaller_set_begins_that_of_a_larger_one_and_depends_on_seed_and_split():
     assert plans("train", 30) == plans("train", 50)[:30]
     assert [p.objects for p in plans("train", 30)] != [
