@@ -58,7 +58,7 @@ class Stage(NamedTuple):
 
     best, without: evaluations of one threshold each, the best by the masks and the one chosen
     without them; best_at, auto: these thresholds of the seeds, None for a segmentation model, which
-    has none; folder: CAM files or label maps of without
+    has none; folder: CAM files or label maps of without, or the seeds' where a CRF has written none
     """
 
     name: str

@@ -8,7 +8,8 @@ START_EPOCHES, MAX_EPOCHES = 3, 1
 # plain CAM, for as many images: from ImageNet weights, patches hide too much for a head to be found
 # in this time.
 NETWORK = "--backbone efficientnet_lite0"
-# As --preset small, spelled out, so that a table's --preset best is no other setting.
+# As --preset small but for the rates, spelled out, so that a table's --preset best is no other
+# setting. What goes on from a plain CAM does so at smaller rates.
 TRAINING = (
     "--crop_size 144 --resize_long 160 240 --batch_size 8 --optimizer adamw --momentum 0.9 "
     "--wt_dec 0.01 --warmup 30 --clip_norm 1 --refinement_factor 0 --val_list none"
