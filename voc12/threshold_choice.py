@@ -53,11 +53,8 @@ def choose_threshold(
             num_workers,
             load_seed,
         )
-    chosen = _parting(list_evidence(voc12_root, ids, cam_dir, num_workers, load, exif), cam_dir)
-    if CONSENSUS in load(find_seeds(cam_dir, ids)[0]).meta:
-        # such maps are made to have their threshold at MIDDLE, and auto is over the best on them
-        chosen = float(THRESHOLDS[np.abs(THRESHOLDS - (chosen + MIDDLE) / 2).argmin()])
-    return chosen
+    evidence = list_evidence(voc12_root, ids, cam_dir, num_workers, load, exif)
+    return _parting(evidence, ids, cam_dir, load)
 
 
 def choose_sure_thresholds(
@@ -72,16 +69,27 @@ def choose_sure_thresholds(
     background is), unit scale (Evidence.sure_thresholds); raises as choose_threshold does.
     """
     evidence = list_evidence(voc12_root, ids, cam_dir, num_workers, load, exif)
-    threshold = _parting(evidence, cam_dir)
+    threshold = _parting(evidence, ids, cam_dir, load)
     return threshold, *evidence.sure_thresholds(threshold)
 
 
-def _parting(evidence: Evidence, cam_dir: str | Path) -> float:
-    """Its threshold; raises InputError naming the folder where there is none."""
+def _parting(
+    evidence: Evidence,
+    ids: Sequence[str],
+    cam_dir: str | Path,
+    load: Callable[[Path], CamFile],
+) -> float:
+    """The threshold of choose_threshold; raises InputError naming the folder where there is
+    none.
+    """
     try:
-        return evidence.threshold()
+        chosen = evidence.threshold()
     except ValueError as error:
         raise InputError(f"{cam_dir}: {error}; has the network learnt anything?") from error
+    if CONSENSUS in load(find_seeds(cam_dir, ids)[0]).meta:
+        # such maps are made to have their threshold at MIDDLE, and auto is over the best on them
+        chosen = float(THRESHOLDS[np.abs(THRESHOLDS - (chosen + MIDDLE) / 2).argmin()])
+    return chosen
 
 
 def list_evidence(

@@ -10,7 +10,7 @@ from tool.errors import InputError
 from tool.file.cam_file import CamFile, load_cam, save_cam
 from tool.file.images import read_mask, read_mask_meta
 from voc12.lists import load_ids
-from voc12.threshold_choice import choose_threshold
+from voc12.threshold_choice import choose_sure_thresholds, choose_threshold
 
 
 def _make(root, cam_dir, out, *flags):
@@ -124,3 +124,6 @@ def test_the_threshold_of_agreed_maps_lies_between_autos_and_their_middle(
     agreed = choose_threshold(pets_root, ids, tmp_path / "agreed")
     assert agreed == pytest.approx((plain + 0.5) / 2, abs=0.0051)
     assert agreed in THRESHOLDS
+    around, sure, unsure = choose_sure_thresholds(pets_root, ids, tmp_path / "agreed")
+    assert around == agreed
+    assert unsure < agreed < sure
