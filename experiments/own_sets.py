@@ -11,7 +11,7 @@ in VOC layout. What is of no class of the set is background in the masks.
 import argparse
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from tool.errors import InputError, run_script
 from tool.file.atomic import atomic_write
 from tool.file.images import read_mask, write_mask
 from tool.mask_values import IGNORE_LABEL
-from tool.run.flags import non_negative_int
+from tool.run.flags import non_negative_int, positive_int
 from tool.run.progress import progress
 from voc12.constants import CLASS_LIST_FILE, CLASSES, IMAGE_DIR, LIST_DIR, MASK_DIR
 from voc12.data_flags import add_list_flag, add_root_flag
@@ -62,6 +62,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=non_negative_int,
         default=0,
         help="seed of the choice of photographs (default %(default)s)",
+    )
+    parser.add_argument(
+        "--count",
+        type=positive_int,
+        help="photographs that show a class of the set (default: the set's); those of a smaller "
+        "set are among those of a larger one",
     )
     parser.add_argument("--out", required=True, help="folder for the set")
     return parser.parse_args(argv)
@@ -165,6 +171,8 @@ def write_test(root: str, list_name: str, own: OwnSet, test: Path) -> int:
 def main(args: argparse.Namespace) -> None:
     """Write the set."""
     own, out = SETS[args.set], Path(args.out)
+    count = args.count or own.count
+    own = replace(own, count=count, negatives=round(own.negatives * count / own.count))
     count = write_set(args.voc12_root, args.list, own, args.draw, out)
     tests = write_test(args.voc12_root, args.test_list, own, out / "test")
     print(f"{out}: {count} photographs of {', '.join(own.classes)}, {tests} to test")

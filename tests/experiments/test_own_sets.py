@@ -38,10 +38,10 @@ def root(tmp_path):
     return folder
 
 
-def cut(root, tmp_path, monkeypatch, own):
+def cut(root, tmp_path, monkeypatch, own, *more):
     monkeypatch.setitem(own_sets.SETS, "three", own)
     flags = ["--voc12_root", str(root), "--list", "train", "--test_list", "val"]
-    flags += ["--set", "three", "--out", str(tmp_path / "set")]
+    flags += ["--set", "three", "--out", str(tmp_path / "set"), *more]
     own_sets.main(own_sets.parse_args(flags))
     with (tmp_path / "set/tags.csv").open() as file:
         return {row["image"]: row["tags"] for row in csv.DictReader(file)}
@@ -66,6 +66,16 @@ def test_negatives_show_none_of_its_classes(root, tmp_path, monkeypatch):
     assert sorted(tags.values()) == ["", "", "", "", "cat"]
     assert len(list((tmp_path / "set/test/JPEGImages").iterdir())) == len(SHOWS)
     assert read_mask(tmp_path / "set/test/SegmentationClassAug/p3.png").max() == 255
+
+
+def test_smaller_sets_are_among_larger_ones(root, tmp_path, monkeypatch):
+    own = own_sets.OwnSet(("dog", "cat", "horse"), 4, negatives=2)
+    sets = [
+        set(cut(root, tmp_path / str(count), monkeypatch, own, "--count", str(count)))
+        for count in (2, 4)
+    ]
+    assert [len(found) for found in sets] == [2 + 1, 4 + 2]
+    assert sets[0] < sets[1]
 
 
 def test_too_few_photographs(root, tmp_path, monkeypatch):
