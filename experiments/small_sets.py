@@ -91,20 +91,21 @@ def go_road(args: argparse.Namespace, folder: Path, number: int) -> Plan:
     return plan
 
 
-def score(folder: Path, plan: Plan, maps: str, num_workers: int) -> dict[str, float]:
-    """mIoU and threshold of a kind of maps, the best by the masks and that of auto."""
-    ids = load_ids(plan.data, "tagged")
-    cams = plan.made(maps)
+def score_maps(
+    data: Path, image_list: str, cams: Path, masks: Path, num_workers: int
+) -> dict[str, float]:
+    """mIoU and threshold of the CAM files of a list, the best by the masks and that of auto."""
+    ids = load_ids(data, image_list)
     evaluation = evaluate_cams(
         ids,
         cams,
-        gt_dir=folder / "masks",
-        classes=load_class_list(plan.data),
-        voc12_root=plan.data,
+        gt_dir=masks,
+        classes=load_class_list(data),
+        voc12_root=data,
         num_workers=num_workers,
     )
     miou = partial(np.take, evaluation.scores.miou_skip)
-    auto = choose_threshold(plan.data, ids, cams, num_workers)
+    auto = choose_threshold(data, ids, cams, num_workers)
     best = evaluation.best("skip")
     found = float(miou(evaluation.thresholds.index(auto)))
     return {
@@ -142,7 +143,12 @@ def main(args: argparse.Namespace) -> None:
         count = write_set(args.voc12_root, args.list, own, number, folder)
         plan = go_road(args, folder, number)
         row = {"set": number, "classes": own.classes, "photographs": count}
-        row |= {name: score(folder, plan, maps, args.num_workers) for maps, name in MAPS.items()}
+        row |= {
+            name: score_maps(
+                plan.data, "tagged", plan.made(maps), folder / "masks", args.num_workers
+            )
+            for maps, name in MAPS.items()
+        }
         rows.append(row)
         for name in MAPS.values():
             one = row[name]

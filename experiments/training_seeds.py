@@ -1,0 +1,174 @@
+"""How often a training fails, and whether it says so: many training seeds of each method, on a list
+in VOC layout or on a set of own photographs.
+
+    python -m experiments.training_seeds --voc12_root VOC2012 --set three --out OUT
+    python -m experiments.training_seeds --voc12_root VOC2012 --train_list animals_train_aug \\
+        --list animals_val --seeds 10 --flags="--preset small --max_iterations 300" --out OUT
+
+A run has failed when its refined maps (a plain CAM's by PCM as it starts) are MARGIN points under
+the median of its method. The verdict of train_cpn.py, which sees no masks, is set against that.
+What is done is kept; --out is for one choice of flags.
+"""
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from experiments.own_road import CAM
+from experiments.own_sets import SETS, write_set
+from experiments.small_sets import score_maps
+from tool.choices import METHODS
+from tool.errors import InputError, run_script
+from tool.file.atomic import write_json
+from tool.file.state_dict import read_training
+from tool.run.flags import positive_int, worker_count
+from tool.run.steps import execute
+from voc12.constants import MASK_DIR
+from voc12.data_flags import add_list_flag, add_root_flag
+
+MARGIN = 3.0  # points of mIoU under the median of the method's runs
+DRAW = 0  # of the photographs of a set
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The flags."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_root_flag(parser)
+    parser.add_argument(
+        "--set", choices=SETS, help="train on this set of own photographs cut from --train_list"
+    )
+    add_list_flag(parser, "--train_list", default="animals_train_aug")
+    add_list_flag(parser, "--list", default="animals_val")
+    parser.add_argument(
+        "--methods", nargs="+", choices=METHODS, default=list(METHODS), help="default: all"
+    )
+    parser.add_argument(
+        "--seeds", type=positive_int, default=10, help="of each method (default %(default)s)"
+    )
+    parser.add_argument(
+        "--flags",
+        default="--preset small",
+        help="of train_cpn.py (default %(default)s)",
+    )
+    parser.add_argument(
+        "--scales", nargs="+", default=["0.5", "0.75"], help="of the maps (default 0.5 0.75)"
+    )
+    parser.add_argument("--num_workers", type=worker_count, default=2)
+    parser.add_argument("--out", required=True, type=Path, help="folder for all")
+    return parser.parse_args(argv)
+
+
+def run(words: Sequence[object]) -> None:
+    """Run a command of this repository; raises InputError where it fails."""
+    words = [str(word) for word in words]
+    print(shlex.join(["python", *words]), flush=True)
+    if status := execute(words):
+        raise InputError(f"{words[0]} ended with {status}; its message stands above")
+
+
+def make_data(args: argparse.Namespace) -> tuple[Path, str, str, Path]:
+    """(data set, list to train on, list to score, its masks)."""
+    if args.set is None:
+        root = Path(args.voc12_root)
+        return root, args.train_list, args.list, root / MASK_DIR
+    folder, data = args.out / args.set, args.out / "data"
+    write_set(args.voc12_root, args.train_list, SETS[args.set], DRAW, folder)
+    words = ["-m", "voc12.own_photographs", "--images", folder / "photos"]
+    run([*words, "--tags", folder / "tags.csv", "--untagged", "background", "--out", data])
+    return data, "train", "tagged", folder / "masks"
+
+
+def train(args: argparse.Namespace, method: str, seed: int, data: Path, train_list: str) -> Path:
+    """The weights of a run."""
+    name = f"{method}_{seed}"
+    weights = args.out / "results" / name / f"{name}.pth"
+    if not weights.is_file():
+        words = ["train_cpn.py", "--data_root", data, "--train_list", train_list]
+        words += ["--val_list", "none", "--method", method, "--seed", seed]
+        words += ["--session_name", name, "--results", args.out / "results"]
+        run([*words, "--num_workers", args.num_workers, *shlex.split(args.flags)])
+    return weights
+
+
+def one_row(
+    args: argparse.Namespace, method: str, seed: int, place: tuple[Path, str, str, Path]
+) -> dict[str, object]:
+    """Train and score a run."""
+    data, train_list, score_list, masks = place
+    weights = train(args, method, seed, data, train_list)
+    cams = weights.parent / "cam"
+    words = ["infer_cam.py", "--data_root", data, "--infer_list", score_list, "--weights", weights]
+    words += ["--scales", *args.scales, "--cam", "refined", "--out_cam", cams]
+    words += ["--num_workers", args.num_workers]
+    run(words + (["--refinement", "pcm"] if method == CAM else []))
+    verdict = read_training(weights)["verdict"]
+    maps = score_maps(data, score_list, cams, masks, args.num_workers)
+    return {"method": method, "seed": seed, "maps": maps, "verdict": verdict}
+
+
+def failed_runs(rows: Sequence[dict]) -> list[bool]:
+    """Of each row whether it is MARGIN under the median of its method."""
+    return [
+        row["maps"]["best"]
+        < np.median([one["maps"]["best"] for one in rows if one["method"] == row["method"]])
+        - MARGIN
+        for row in rows
+    ]
+
+
+def summary(rows: Sequence[dict]) -> list[str]:
+    """Markdown: the runs of each method, and how often the verdict was right."""
+    failed = failed_runs(rows)
+    lines = [
+        f"| method | runs | median | lowest | highest | over {MARGIN:g} under the median | most "
+        "silent maps |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for method in dict.fromkeys(row["method"] for row in rows):
+        own = [row for row in rows if row["method"] == method]
+        miou = [row["maps"]["best"] for row in own]
+        count = sum(bad for row, bad in zip(rows, failed, strict=True) if row["method"] == method)
+        silent = max(row["verdict"]["silent"] for row in own)
+        lines.append(
+            f"| {method} | {len(own)} | {np.median(miou):.1f} | {min(miou):.1f} | "
+            f"{max(miou):.1f} | {count} | {silent:.0%} |"
+        )
+    named = [bool(row["verdict"]["failures"]) for row in rows]
+    pairs = list(zip(failed, named, strict=True))
+    lines += [
+        "",
+        "| runs | named by the verdict | not named |",
+        "|---|---|---|",
+        f"| failed | {pairs.count((True, True))} | {pairs.count((True, False))} |",
+        f"| others | {pairs.count((False, True))} | {pairs.count((False, False))} |",
+    ]
+    return lines
+
+
+def main(args: argparse.Namespace) -> None:
+    """Train and score every run, seed by seed, so that an early end has all methods."""
+    place = make_data(args)
+    rows = []
+    for seed in range(args.seeds):
+        for method in args.methods:
+            row = one_row(args, method, seed, place)
+            rows.append(row)
+            maps, verdict = row["maps"], row["verdict"]
+            print(
+                f"{method}, seed {seed}: best {maps['best']:.1f} @ {maps['best_threshold']:.2f}, "
+                f"auto {maps['auto']:.1f} @ {maps['auto_threshold']:.2f}, loss "
+                f"{verdict['loss']:.3f} of {verdict['prior']:.3f}, silent {verdict['silent']:.0%}"
+                f"{', FAILED by its own signs' if verdict['failures'] else ''}",
+                flush=True,
+            )
+            write_json(args.out / "training_seeds.json", {"flags": args.flags, "rows": rows})
+    print("\n".join(summary(rows)))
+
+
+if __name__ == "__main__":
+    run_script(main, parse_args)
