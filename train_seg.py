@@ -188,6 +188,16 @@ def check_masks(
     return read, median_side(headers)
 
 
+def second_masks(
+    args: argparse.Namespace, data: TrainingList
+) -> tuple[list[Path], MaskReader] | None:
+    """(--agree_dir's masks, what reads them); None without."""
+    if args.agree_dir is None:
+        return None
+    masks, _ = find_masks(args.agree_dir, data.ids, data.classes, "--agree_dir")
+    return masks, mask_reader(data.root, masks, data.classes, args.mask_values)
+
+
 def main(args: argparse.Namespace) -> None:
     """Train, and write results/<session_name>/<session_name>.pth."""
     # ============ settings ============
@@ -208,7 +218,7 @@ def main(args: argparse.Namespace) -> None:
 
     # ============ batches, validation ============
     transform = PairTransform(net.mean, net.std, args.crop_size, tuple(args.scale), JITTER)
-    num_labels, how = len(data.classes) + 1, (args.seed, args.exif, read)
+    num_labels, how = len(data.classes) + 1, (args.seed, args.exif, read, second_masks(args, data))
     train_set = SegTrainSet(data.root, data.ids, masks, num_labels, transform, *how)
     validation = make_validation(args, net, data, device)
 

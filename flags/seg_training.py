@@ -46,6 +46,11 @@ def parse_args(argv: list[str] | None = None, description: str | None = None) ->
         help="folder of training masks <id>.png; 255 is ignored (default %(default)s)",
     )
     data.add_argument(
+        "--agree_dir",
+        help="folder of second masks of the same images, e.g. those before the CRF; pixels where "
+        "the two differ are ignored (default: none)",
+    )
+    data.add_argument(
         "--val_list",
         default=DEFAULT_VAL_LIST,
         help="list with real masks, validated while training; none: not (default %(default)s, "

@@ -26,21 +26,24 @@ MASK_HELP = (
 )
 
 
+Read = Callable[[Path], np.ndarray]  # a mask, (H, W) uint8
+
+
 def find_masks(
-    mask_dir: str | Path, ids: Sequence[str], classes: Sequence[str]
+    mask_dir: str | Path, ids: Sequence[str], classes: Sequence[str], flag: str = "--mask_dir"
 ) -> tuple[list[Path], list[str]]:
     """(the mask of each id, the sorted stages that made them, by what they say of themselves).
 
     Raises InputError counting and naming the ids that have none, and for masks made for other
     classes.
     """
-    folder = require_dir(mask_dir, "--mask_dir", MASK_HELP)
+    folder = require_dir(mask_dir, flag, MASK_HELP)
     paths = [folder / f"{name}.png" for name in ids]
     missing = [path.stem for path in paths if not path.is_file()]
     if missing:
         cams = any(has_cam(folder, name) for name in missing)
         raise InputError(
-            f"{len(missing)} of {len(ids)} images have no mask in --mask_dir {folder}, first "
+            f"{len(missing)} of {len(ids)} images have no mask in {flag} {folder}, first "
             f"{missing[0]}; "
             + (
                 "it holds CAM files: make masks of them, make_masks.py or make_crf.py --out_mask"
@@ -61,12 +64,25 @@ def note_doubts(
     ids: Sequence[str],
     classes: Sequence[str],
     masks: Sequence[Path],
-    read: Callable[[Path], np.ndarray],
+    read: Read,
 ) -> None:
     """Say where masks show too little: a class of the labels in none, nearly all pixels 255."""
     named = class_counts(voc12_root, ids, classes)
     for line in mask_doubts(classes, named, count_pixels(masks, read, named)):
         note(f"note: {line}")
+
+
+def read_of_size(path: Path, read: Read, size: tuple[int, ...]) -> np.ndarray:
+    """The mask of an image of this size (height, width). Raises InputError naming one that is of
+    another.
+    """
+    label = read(path)
+    if label.shape != size:
+        raise InputError(
+            f"{path} is of size {label.shape}, its image {size} (height, width); is it another "
+            "image's?"
+        )
+    return label
 
 
 class SegTrainSet(Dataset):
@@ -85,12 +101,14 @@ class SegTrainSet(Dataset):
         transform: PairTransform,
         seed: int,
         exif: str = APPLY_EXIF,
-        read: Callable[[Path], np.ndarray] = read_mask,
+        read: Read = read_mask,
+        others: tuple[Sequence[Path], Read] | None = None,
     ) -> None:
-        """exif: how photographs are read; read: of a mask, (H, W) uint8, voc12.masks.mask_reader
-        for those of other tools.
+        """exif: how photographs are read; read: of a mask, voc12.masks.mask_reader for those of
+        other tools; others: (second masks of the same images, how they are read), where these
+        differ from the first there is no class to learn.
         """
-        self.exif, self.read = exif, read
+        self.exif, self.read, self.others = exif, read, others
         self.voc12_root, self.ids, self.masks = Path(voc12_root), list(ids), list(masks)
         self.num_labels, self.transform, self.seed = num_labels, transform, seed
 
@@ -103,12 +121,11 @@ class SegTrainSet(Dataset):
         rng = np.random.default_rng([self.seed, epoch, index])
         path = self.masks[index]
         image = read_image(image_path(self.voc12_root, self.ids[index]), self.exif)
-        label = self.read(path)
-        if label.shape != image.shape[:2]:
-            raise InputError(
-                f"{path} is of size {label.shape}, its image {image.shape[:2]} (height, width); is "
-                "it another image's?"
-            )
+        label = read_of_size(path, self.read, image.shape[:2])
+        if self.others is not None:
+            masks, read = self.others
+            other = read_of_size(masks[index], read, image.shape[:2])
+            label = np.where(label == other, label, np.uint8(IGNORE_LABEL))
         unknown = label[(label >= self.num_labels) & (label != IGNORE_LABEL)]
         if unknown.size:
             raise InputError(

@@ -279,6 +279,23 @@ def test_masks_that_show_too_little_are_noted(command, pets_root, tmp_path, caps
     assert said[2] == f"note: owl: in the labels of 2 images, {what}"
 
 
+def test_second_masks_teach_less(command, pets_root, tmp_path):
+    folder, name = _mask_folder(pets_root, tmp_path / "second")
+    for path in folder.iterdir():
+        write_mask(path, np.full_like(read_mask(path), 0))
+    flags = [*command, "--val_list", "none", "--agree_dir", str(folder)]
+    main(parse_args([*flags, "--results", str(tmp_path)]))
+    main(parse_args([*command, "--val_list", "none", "--results", str(tmp_path / "first")]))
+    taught, first = (
+        load_torch(place / "seg/seg.pth")["state_dict"] for place in (tmp_path, tmp_path / "first")
+    )
+    assert any(not torch.equal(taught[key], first[key]) for key in taught)
+
+    (folder / f"{name}.png").unlink()
+    with pytest.raises(InputError, match=r"1 of 5 images have no mask in --agree_dir .*second"):
+        main(parse_args([*flags, "--results", str(tmp_path / "missing")]))
+
+
 def _mask_folder(pets_root, folder):
     shutil.copytree(pets_root / MASK_DIR, folder)
     return folder, load_ids(pets_root, "train")[0]
