@@ -20,6 +20,7 @@ UNREADABLE = (
     UnidentifiedImageError,
     OSError,
     SyntaxError,
+    TypeError,
     ValueError,
     Image.DecompressionBombError,
 )

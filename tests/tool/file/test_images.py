@@ -2,13 +2,14 @@
 
 import io
 import json
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
 from tool.errors import InputError
@@ -107,6 +108,19 @@ def test_truncated_image_is_named_wherever_it_ends(tmp_path, format):
             read_image(path)
         assert str(error.value).startswith(f"cannot read image {path}: ")
         assert str(error.value).endswith("; replace the file or take it off the list")
+
+
+def test_tiff_whose_pixels_begin_at_a_fraction_is_named(tmp_path):
+    """Pillow raises a TypeError for it."""
+    data, path = bytearray(_encoded("TIFF")), tmp_path / "a.tif"
+    (place,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, place)
+    entries = [place + 2 + 12 * index for index in range(count)]
+    tags = {struct.unpack_from("<H", data, at)[0]: at for at in entries}
+    struct.pack_into("<HHIf", data, tags[TiffImagePlugin.STRIPOFFSETS], 273, 11, 1, 8.0)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=f"^cannot read image {path}: .*replace the file"):
+        read_image(path)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG"])
