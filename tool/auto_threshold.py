@@ -11,7 +11,9 @@ Refined CAMs follow edges: where information is highest, contrast is 1.2 and mor
 chooses too low there, since the map itself follows colours; contrast alone too high. The threshold
 with the highest information * (contrast - OFFSET) is taken, the product formed in each photograph
 and then added up: a contrast of all outlines together is that of a few photographs with long and
-strong ones.
+strong ones. But under a contrast of OUTLINE of all outlines together the map has flooded its
+photographs, whose colours (a meadow's) then tell as much as the object's would: it is not looked
+there.
 
 Plain CAMs, smooth discs, do not: contrast is about 1 there, and says nothing. Information chooses
 too low, Otsu's threshold of the scores too high; a third of the way from the one to the other is
@@ -35,6 +37,7 @@ MIDDLE = 0.5
 SIDE = 200  # pixels of the longer side that photographs and maps are reduced to
 COLOUR_BINS = 8  # a channel of Lab
 OFFSET = 0.3
+OUTLINE = 1.2  # of maps that mostly follow edges
 # contrast up to which a map does not follow edges, and from which on it does
 PLAIN, FOLLOWS_EDGES = (
     1.05,
@@ -93,13 +96,16 @@ class Evidence:
         if np.count_nonzero(self.scores) < 2:
             raise ValueError("all scores are alike, no threshold parts them")
         peak = highest(self.information)
-        of_edges = highest(self.agreement - OFFSET * self.information)
         # the middle of the last bin below
         otsu = threshold_otsu(hist=(self.scores, np.append(THRESHOLDS, 1) - 0.005))
         of_discs = peak + TOWARDS_OTSU * (int(otsu * 100) - peak)
         # a photograph's weight is what its colours tell
         contrast = self.agreement[peak] / max(self.information[peak], 1e-12)
         follows = np.interp(contrast, (PLAIN, FOLLOWS_EDGES), (0, 1))
+        outlined = smoothed(self.contrast()) >= OUTLINE
+        start = outlined.argmax() if follows >= 0.5 and outlined.any() else 0
+        agreement = smoothed(self.agreement - OFFSET * self.information)
+        of_edges = start + agreement[start:].argmax()
         return float(THRESHOLDS[round(float(follows * of_edges + (1 - follows) * of_discs))])
 
     def sure_thresholds(self, threshold: float) -> tuple[float, float]:
@@ -118,9 +124,14 @@ class Evidence:
         return float(max(high, threshold)), float(min(low, threshold))
 
 
+def smoothed(curve: np.ndarray) -> np.ndarray:
+    """Means of five neighbours, curves of few photographs being noisy."""
+    return np.convolve(curve, np.ones(5) / 5, mode="same")
+
+
 def highest(curve: np.ndarray) -> int:
-    """The index of its maximum; neighbours are averaged, curves of few photographs being noisy."""
-    return int(np.convolve(curve, np.ones(5) / 5, mode="same").argmax())
+    """The index of its maximum, smoothed."""
+    return int(smoothed(curve).argmax())
 
 
 def image_evidence(image: np.ndarray, cam: np.ndarray) -> Evidence:

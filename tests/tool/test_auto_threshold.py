@@ -68,6 +68,30 @@ def test_outline_against_loops(small):
         assert evidence.gradient[index] == pytest.approx(total)
 
 
+def _flooded(contrast):
+    """Evidence that flat information tells most of at 0.35, where the outline's contrast is 1; it
+    is 1.2 at 0.6 alone. contrast: of photographs weighed by their information
+    """
+    information = np.interp(THRESHOLDS, (0, 0.35, 0.6, 1), (0, 1.0, 0.9, 0))
+    return Evidence(
+        information=information,
+        agreement=information * contrast,
+        gradient=np.interp(THRESHOLDS, (0, 0.35, 0.6, 0.8, 1), (0.8, 1.0, 1.2, 1.4, 1.4)) * 100,
+        outline=np.full(len(THRESHOLDS), 100.0),
+        scores=np.full(len(THRESHOLDS) + 1, 10),
+        images=40,
+    )
+
+
+def test_a_map_that_follows_edges_is_not_parted_where_its_outline_does_not():
+    assert _flooded(1.3).threshold() == pytest.approx(0.6, abs=0.015)
+
+
+def test_a_map_of_discs_is_parted_where_its_colours_tell():
+    # a third of the way to Otsu's, the middle of even scores
+    assert _flooded(1.0).threshold() == pytest.approx(0.35 + (0.5 - 0.35) / 3, abs=0.021)
+
+
 def _scene(level, seed):
     """A disc of one colour on noise of another, and a map whose values are higher than level just
     inside it.
