@@ -507,7 +507,15 @@ def readers() -> dict[str, Reader]:
             _write_safetensors,
             2,
         ),
-        "trained weights": _weights(_read_trained, ".pth", _trained_values(), save_torch, 1),
+        "trained weights": _weights(
+            # without a backbone's name the network is the released one, ResNet38, of 500 MB
+            _read_trained,
+            ".pth",
+            _trained_values(),
+            save_torch,
+            1,
+            megabytes=800,
+        ),
         "checkpoint to go on from": _weights(_resume, ".pth", [_checkpoint()], save_torch, 2),
         "log of a training": Reader(_read_curves, ".jsonl", (LOG,), 1),
         "counts of photographs": Reader(
@@ -525,8 +533,9 @@ def _weights(
     values: Iterable[dict],
     write: Callable[[Path, Any], object],
     share: int,
+    megabytes: int = 400,
 ) -> Reader:
     """A reader whose seeds are the files of values."""
     values = tuple(values)
     seeds = tuple(_written(lambda path, v=v: write(path, v), f"a{suffix}") for v in values)
-    return Reader(read, suffix, seeds, share, values, write)
+    return Reader(read, suffix, seeds, share, values, write, megabytes)

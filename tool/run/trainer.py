@@ -240,7 +240,7 @@ class TrainingRun:
 
     def _require_same(self, saved: dict[str, Any]) -> None:
         saved = self.defaults | saved  # a flag that came later was at its default
-        for name in sorted(set(saved) | set(self.settings)):
+        for name in sorted(set(saved) | set(self.settings), key=str):
             before, now = saved.get(name), self.settings.get(name)
             if name not in self.free and not _is_same(before, now):
                 raise InputError(

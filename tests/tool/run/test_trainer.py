@@ -449,8 +449,9 @@ def test_two_processes_do_not_train_one_session(tmp_path):
         ({"net": {"0.weight": 3}}, "does not fit the network"),
         ({"optimizer": {"state": 3, "param_groups": 4}}, "does not fit the network"),
         ({"settings": {"seed": torch.zeros(2)}}, "was started with --seed"),
+        ({"settings": {7: 1}}, "was started with --7 1, now it is None"),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_values_that_nobody_wrote_are_refused(tmp_path, entries, message):
     run = _run(tmp_path)
