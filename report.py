@@ -240,8 +240,9 @@ def require_stage(
 
 
 def training_curves(session: Path) -> dict[str, list[tuple[float, float]]]:
-    """name -> (iteration, value) of every loss in the log; where a stopped run did iterations
-    again, the later ones count.
+    """name -> (iteration, value) of every loss in the log, once where two are the same, as the
+    classification loss is of a plain CAM's; where a stopped run did iterations again, the later
+    ones count.
     """
     log = session / "log.jsonl"
     if not log.is_file():
@@ -254,7 +255,12 @@ def training_curves(session: Path) -> dict[str, list[tuple[float, float]]]:
         for name, value in entry.items():
             if name.startswith("loss") and type(value) in (int, float):
                 curves.setdefault(name, {})[step] = value
-    return {name: sorted(points.items()) for name, points in curves.items()}
+    found = {name: sorted(points.items()) for name, points in sorted(curves.items())}
+    return {
+        name: points
+        for index, (name, points) in enumerate(found.items())
+        if points not in list(found.values())[:index]
+    }
 
 
 # ============ pictures ============

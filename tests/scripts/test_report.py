@@ -247,6 +247,12 @@ def test_later_iterations_count(run):
     }
 
 
+def test_a_loss_that_is_the_whole_is_drawn_once(tmp_path):
+    line = {"kind": "train", "step": 1, "loss_cls": 0.5, "loss": 0.5, "loss_tcp": 0.25}
+    (tmp_path / "log.jsonl").write_text(json.dumps(line))
+    assert training_curves(tmp_path) == {"loss": [(1, 0.5)], "loss_tcp": [(1, 0.25)]}
+
+
 def test_lines_of_a_log_that_nobody_wrote_are_left_out(tmp_path):
     lines = [
         {"kind": "train", "step": 1, "loss": 0.5},
