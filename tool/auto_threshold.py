@@ -11,9 +11,9 @@ Refined CAMs follow edges: where information is highest, contrast is 1.2 and mor
 chooses too low there, since the map itself follows colours; contrast alone too high. The threshold
 with the highest information * (contrast - OFFSET) is taken, the product formed in each photograph
 and then added up: a contrast of all outlines together is that of a few photographs with long and
-strong ones. But under a contrast of OUTLINE of all outlines together the map has flooded its
-photographs, whose colours (a meadow's) then tell as much as the object's would: it is not looked
-there.
+strong ones. But where all outlines together have a lower contrast than those of maps that follow
+edges, the map floods its photographs, whose colours (a meadow's) then tell as much as the object's
+would: no threshold is taken from there.
 
 Plain CAMs, smooth discs, do not: contrast is about 1 there, and says nothing. Information chooses
 too low, Otsu's threshold of the scores too high; a third of the way from the one to the other is
@@ -37,7 +37,6 @@ MIDDLE = 0.5
 SIDE = 200  # pixels of the longer side that photographs and maps are reduced to
 COLOUR_BINS = 8  # a channel of Lab
 OFFSET = 0.3
-OUTLINE = 1.2  # of maps that mostly follow edges
 # contrast up to which a map does not follow edges, and from which on it does
 PLAIN, FOLLOWS_EDGES = (
     1.05,
@@ -102,7 +101,7 @@ class Evidence:
         # a photograph's weight is what its colours tell
         contrast = self.agreement[peak] / max(self.information[peak], 1e-12)
         follows = np.interp(contrast, (PLAIN, FOLLOWS_EDGES), (0, 1))
-        outlined = smoothed(self.contrast()) >= OUTLINE
+        outlined = smoothed(self.contrast()) >= FOLLOWS_EDGES
         start = outlined.argmax() if follows >= 0.5 and outlined.any() else 0
         agreement = smoothed(self.agreement - OFFSET * self.information)
         of_edges = start + agreement[start:].argmax()

@@ -70,7 +70,7 @@ def test_outline_against_loops(small):
 
 def _flooded(contrast):
     """Evidence that flat information tells most of at 0.35, where the outline's contrast is 1; it
-    is 1.2 at 0.6 alone. contrast: of photographs weighed by their information
+    is 1.25 from 0.65 on. contrast: of photographs weighed by their information
     """
     information = np.interp(THRESHOLDS, (0, 0.35, 0.6, 1), (0, 1.0, 0.9, 0))
     return Evidence(
@@ -84,7 +84,7 @@ def _flooded(contrast):
 
 
 def test_a_map_that_follows_edges_is_not_parted_where_its_outline_does_not():
-    assert _flooded(1.3).threshold() == pytest.approx(0.6, abs=0.015)
+    assert _flooded(1.3).threshold() == pytest.approx(0.65, abs=0.015)
 
 
 def test_a_map_of_discs_is_parted_where_its_colours_tell():
