@@ -16,6 +16,16 @@ from typing import Any
 
 import numpy as np
 
+from experiments.presets import (
+    AGREED_CRF,
+    CAM_RATES,
+    SEG_ARCH,
+    SEG_HEAD,
+    SEG_RATE,
+    SEG_SCALE,
+    SEG_TEST_SCALES,
+    UNTRAINED_PCM,
+)
 from tool.errors import InputError
 from tool.file.atomic import write_json
 from tool.file.digests import digest
@@ -61,9 +71,6 @@ class Settings:
 CAM, CPN, PCM = "cam", "cpn", "pcm"  # methods of train_cpn.py, and what refines a plain CAM
 SECONDS_PER_IMAGE = {CAM: 0.07, "seam": 0.14, CPN: 0.2}  # of a training, on two cores
 LEAST = 200  # iterations
-# A plain CAM's own: a head that finds its place early, and a backbone that hardly moves, learn in
-# half the iterations of the preset's rates (docs/log/2026-11-27.md).
-CAM_RATES = ("--lr", 0.0001, "--new_layer_factor", 100)
 SMALL_SET = 40  # photographs with labels, under which the model learns less and in less time
 
 
@@ -85,7 +92,7 @@ def choose_settings(labelled: int, gpus: int, given: dict[str, Any]) -> Settings
         "seg_iterations": min(most, max(seg_least, 6 * labelled // batch)),
         "rounds": 0,
         "scales": (0.5, 0.75, 1.0),
-        "seg_scales": (0.75, 1.0),
+        "seg_scales": SEG_TEST_SCALES,
         "nproc": max(1, gpus),
     }
     return Settings(**own | {name: value for name, value in given.items() if value is not None})
@@ -213,7 +220,7 @@ class Plan:
         long_side = own.crop_size * 23 // 20, own.crop_size * 9 // 5
         flags += ["--crop_size", own.crop_size, "--resize_long", *long_side]
         if own.method == CAM:
-            flags += CAM_RATES
+            flags += CAM_RATES.split()
         if own.method == CPN:
             flags += ["--grid_sizes", own.crop_size // 4, own.crop_size // 2]
         flags += ["--batch_size", own.batch_size, "--max_iterations", own.iterations]
@@ -231,7 +238,7 @@ class Plan:
         flags = [*data, "--infer_list", "tagged", "--weights", self.classifier]
         flags += ["--scales", *own.scales, "--out_cam", made("cam")]
         if own.method == CAM:
-            flags += ["--cam", "refined", "--refinement", PCM]
+            flags += UNTRAINED_PCM.split()
         self._add("infer_cam.py", flags, "where it looks", 6 + 0.6 * self.labelled)
         flags = [*data, "--train_list", "tagged", "--infer_list", "tagged"]
         flags += ["--weights", self.classifier, "--cam_dir", made("cam")]
@@ -244,8 +251,8 @@ class Plan:
         flags = [*data, "--scores", made("scores.json"), "--out_labels", made("labels.npy")]
         flags += ["--json", made("classifier.json"), "--held", "held" if self.held else "none"]
         self._add("-m voc12.class_scores", flags, "how right it is", 4, machine=())
-        flags = [*data, "--infer_list", "tagged", "--cam_dir", made("agreed"), "--crf", "irn"]
-        flags += ["--crf_threshold", "auto", "--out_cam", made("crf"), "--out_mask", made("seeds")]
+        flags = [*data, "--infer_list", "tagged", "--cam_dir", made("agreed"), *AGREED_CRF.split()]
+        flags += ["--out_cam", made("crf"), "--out_mask", made("seeds")]
         about = "first masks: a threshold chosen without masks, outlines by a dense CRF"
         cost = 8 + 0.2 * self.labelled
         self._add("make_crf.py", flags, about, cost, machine=["num_workers"])
@@ -256,10 +263,10 @@ class Plan:
         for number in range(own.rounds + 1):
             last = number == own.rounds
             flags = [*data, "--train_list", "tagged", "--val_list", "none", "--mask_dir", masks]
-            flags += ["--arch", "deeplabv3plus", "--backbone", own.backbone]
+            flags += [*SEG_ARCH.split(), "--backbone", own.backbone]
             flags += ["--weights", self.classifier]  # knows the classes already
-            flags += ["--output_stride", 32, "--head_channels", 128, "--lr", 0.002]
-            flags += ["--crop_size", own.seg_crop_size, "--scale", 0.4, 1.0]
+            flags += [*SEG_HEAD.split(), *SEG_RATE.split()]
+            flags += ["--crop_size", own.seg_crop_size, *SEG_SCALE.split()]
             flags += ["--batch_size", own.seg_batch_size, "--max_iterations", own.seg_iterations]
             flags += ["--val_every", own.seg_iterations, "--seed", self.seed]
             weights, flags = self._session(f"model_{number + 1}", flags)

@@ -1,9 +1,23 @@
-"""Settings of the tables by data set: what the commands of every stage get."""
+"""Settings of the tables by data set: what the commands of every stage get. What they share with
+the road of own photographs (experiments/own_road.py) has its home here too.
+"""
 
 from dataclasses import dataclass, replace
 
 from voc12.constants import VOC12_ROOT
 from voc12.sample import recipe
+
+# A plain CAM's own rates for AdamW: a head that finds its place early, and a backbone that hardly
+# moves, learn in half the iterations of --preset small's rates (docs/log/2026-11-27.md).
+CAM_RATES = "--lr 0.0001 --new_layer_factor 100"
+UNTRAINED_PCM = "--cam refined --refinement pcm"  # what refines a plain CAM, of infer_cam.py
+AGREED_CRF = "--crf irn --crf_threshold auto"  # of make_crf.py, for maps after consensus_cam.py
+# A light DeepLab, its rate, how small it sees photographs in training, and in its test.
+SEG_ARCH = "--arch deeplabv3plus"
+SEG_HEAD = "--output_stride 32 --head_channels 128"
+SEG_RATE = "--lr 0.002"
+SEG_SCALE = "--scale 0.4 1.0"
+SEG_TEST_SCALES = (0.75, 1.0)
 
 
 @dataclass(frozen=True)
@@ -16,6 +30,8 @@ class Preset:
     splits:     name -> list with masks; ablations look at ablation_split
     train, irn, aff, seg: flags of the trainers; scales: flags of CAM inference; aff_walk: of
     infer_aff.py
+    consensus_cam, consensus_seg, consensus_test: flags that the table consensus has over these: of
+    its plain CAM over train, of its segmentation models over seg, of their infer_seg.py
     cells:      sets of cell sides that the table of patches tries, pixels; superpixels: counts
     backbones:  NAME or NAME:OUTPUT_STRIDE
     absent:     what a class does that occurs nowhere, as in evaluation_cam.py
@@ -39,6 +55,9 @@ class Preset:
     about: str
     published: str = "voc12"
     aff_walk: str = ""
+    consensus_cam: str = ""
+    consensus_seg: str = ""
+    consensus_test: str = ""
 
 
 PRESETS = {
@@ -58,6 +77,9 @@ PRESETS = {
         cells=((8,), (16,), (32,), (64,), (32, 64), (8, 16, 32, 64)),
         backbones=("efficientnet_lite0", "efficientnet_lite0:8"),
         absent="skip",
+        consensus_cam=CAM_RATES,
+        consensus_seg=recipe.SEG,
+        consensus_test=recipe.SEG_INFERENCE,
         about="the embedded sample data set, settings of demo.py, but each method from ImageNet "
         "weights",
     ),
@@ -78,12 +100,15 @@ PRESETS = {
         aff="--backbone efficientnet_lite0 --crop_size 224 --batch_size 8 --max_epoches 4 "
         "--low_alpha 0.6 --high_alpha 3.4",
         aff_walk="--alpha 0.85",
-        seg="--arch deeplabv3plus --backbone efficientnet_lite0 --output_stride 32 --head_channels "
-        "128 --crop_size 224 --batch_size 8 --lr 0.002 --max_iterations 300",
+        seg=f"{SEG_ARCH} --backbone efficientnet_lite0 {SEG_HEAD} --crop_size 224 --batch_size 8 "
+        f"{SEG_RATE} --max_iterations 300",
         superpixels=(50, 100, 200, 300),
         cells=((14,), (28,), (56,), (112,), (56, 112), (14, 28, 56), (14, 28, 56, 112)),
         backbones=("efficientnet_lite0", "efficientnet_lite0:8"),
         absent="skip",
+        consensus_cam=f"--preset small {CAM_RATES}",
+        consensus_seg=SEG_SCALE,
+        consensus_test=f"--scales {' '.join(map(str, SEG_TEST_SCALES))}",
         about="VOC 2012 photographs of six animal classes (790 train, 200 val)",
     ),
     "voc12": Preset(
