@@ -13,7 +13,8 @@ and the same command continues after a stop. The table is written after every ev
 intervals over the photographs, and differences of rows photograph by photograph.
 
 Tables: seeds (CAM, SEAM and CPN, with and without CRF), losses, patches, prcm, backbones, pseudo
-(CRF, AffinityNet, IRN), segmentation.
+(CRF, AffinityNet, IRN), segmentation, consensus (what all photographs agree on, masks made of it,
+a segmentation model taught by these; the road of masks_from_tags.py).
 """
 
 import argparse
@@ -201,7 +202,8 @@ def write_table(args: argparse.Namespace, preset: Preset, plan: Sequence[Plan]) 
             "nothing else where they refine, trains nothing."
         )
     notes += [f"Unfinished: {done} of {wanted} evaluations are there."] if done < wanted else []
-    notes += [table.note, LEGEND + PUBLISHED_NOTES[preset.published]]
+    notes += [note for note in (table.note, table.note_on(preset)) if note]
+    notes += [LEGEND + PUBLISHED_NOTES[preset.published]]
     text = markdown(table.title, notes, rows, differences)
     for ending, content in (
         (".md", text),
@@ -222,6 +224,7 @@ def main(args: argparse.Namespace) -> None:
         preset,
         voc12_root=args.voc12_root or preset.voc12_root,
         train=f"{preset.train} {args.train_flags}",
+        consensus_cam=f"{preset.consensus_cam} {args.train_flags}",
     )
     if args.score_images is not None:
         preset = replace(

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from experiments.presets import Preset
+from experiments.presets import AGREED_CRF, Preset
 from flags import aff_training, cpn_training, irn_training, seg_training
 from tool.file.digests import digest
 from tool.run.steps import Step
@@ -159,17 +160,16 @@ class Road:
         parse: Callable,
         own: str,
         walk: Sequence[str],
-        flags: Sequence[str],
+        seeds: Callable[[str], Step],
         image_list: str,
         seed: int,
     ) -> Step:
         """The files that infer_irn.py or infer_aff.py leaves: IRN's maps after the walk,
         AffinityNet's masks.
+
+        seeds: image list -> CAM files
         """
-        weights = self.train(flags, seed)
-        cams = [
-            self.cams(weights, name) for name in dict.fromkeys((self.preset.train_list, image_list))
-        ]
+        cams = [seeds(name) for name in dict.fromkeys((self.preset.train_list, image_list))]
         own_flags = [
             "--voc12_root",
             self.preset.voc12_root,
@@ -182,7 +182,7 @@ class Road:
             parse,
             f"{method}_seed{seed}",
             own_flags,
-            made_from=f"{weights.folder.name}/{cams[0].output.name}",
+            made_from=f"{cams[0].folder.name}/{cams[0].output.name}",
         )
         cam_dir = ["--cam_dir", str(cams[0].output)]
         trained = self._trainer(f"train_{method}.py", [*own_flags, *cam_dir], folder, cams[0])
@@ -210,8 +210,9 @@ class Road:
 
     def irn_walk(self, flags: Sequence[str], image_list: str, seed: int) -> Step:
         """CAM files of CPN's seeds after IRN's walk."""
+        seeds = partial(self.cams, self.train(flags, seed))
         return self._expansion(
-            "irn", irn_training.parse_args, self.preset.irn, (), flags, image_list, seed
+            "irn", irn_training.parse_args, self.preset.irn, (), seeds, image_list, seed
         )
 
     def irn_masks(self, flags: Sequence[str], image_list: str, seed: int) -> Step:
@@ -245,9 +246,10 @@ class Road:
 
     def aff_masks(self, flags: Sequence[str], image_list: str, seed: int) -> Step:
         """Pseudo masks of AffinityNet."""
+        seeds = partial(self.cams, self.train(flags, seed))
         walk = self.preset.aff_walk.split()
         return self._expansion(
-            "aff", aff_training.parse_args, self.preset.aff, walk, flags, image_list, seed
+            "aff", aff_training.parse_args, self.preset.aff, walk, seeds, image_list, seed
         )
 
     def aff_numbers(self, flags: Sequence[str], split: str, seed: int) -> Step:
@@ -262,8 +264,22 @@ class Road:
 
         infer: flags of infer_seg.py over its defaults
         """
+        masks = make((), self.preset.train_list, seed) if make else None
+        return self._segmentation(masks, self.preset.seg.split(), seed, infer)
+
+    def _segmentation(
+        self,
+        masks: Step | None,
+        own: Sequence[str],
+        seed: int,
+        infer: Sequence[str],
+        start: Step | None = None,
+    ) -> Step:
+        """Numbers on val of DeepLab trained on masks, or on the real ones (None).
+
+        own: flags of train_seg.py; start: the CAM network that its backbone is taken from
+        """
         preset = self.preset
-        masks = make((), preset.train_list, seed) if make else None
         flags = [
             "--voc12_root",
             preset.voc12_root,
@@ -271,18 +287,17 @@ class Road:
             preset.train_list,
             "--val_list",
             "none",
-            *preset.seg.split(),
+            *own,
         ]
         flags += ["--seed", str(seed)]
         made_from = f"{masks.folder.name}/{masks.output.name}" if masks else MASK_DIR
+        if start:
+            made_from += f", from {start.folder.name}"
         folder = self._session(seg_training.parse_args, f"seg_seed{seed}", flags, made_from)
         mask_dir = masks.output if masks else Path(preset.voc12_root) / MASK_DIR
-        trained = self._trainer(
-            "train_seg.py",
-            [*flags, "--mask_dir", str(mask_dir)],
-            folder,
-            *([masks] if masks else self._data()),
-        )
+        files = ["--mask_dir", str(mask_dir), *(["--weights", str(start.output)] if start else [])]
+        needs = [step for step in (masks, start) if step]
+        trained = self._trainer("train_seg.py", [*flags, *files], folder, *(needs or self._data()))
         output = folder / f"mask_{digest({'flags': infer})}"
         infer_flags = [
             "--voc12_root",
@@ -296,3 +311,80 @@ class Road:
         return self.evaluate(
             self._step("infer_seg.py", infer_flags, output, folder, trained), "val", "--type", "png"
         )
+
+    # ============ what all photographs agree on; infer is always as of seed ============
+    def agreed(
+        self, flags: Sequence[str], image_list: str, seed: int, infer: Sequence[str] = ()
+    ) -> Step:
+        """CAM files of a list brought to what all photographs of the training list agree on; all
+        lists of a session share a folder.
+        """
+        weights = self.train(flags, seed)
+        teachers, seeds = (
+            self.cams(weights, name, *infer) for name in (self.preset.train_list, image_list)
+        )
+        output = weights.folder / f"agreed_{seeds.output.name}"
+        own_flags = ["--voc12_root", self.preset.voc12_root]
+        own_flags += ["--train_list", self.preset.train_list, "--infer_list", image_list]
+        own_flags += ["--weights", str(weights.output), "--cam_dir", str(seeds.output)]
+        own_flags += ["--out_cam", str(output), "--device", self.device]
+        needs = dict.fromkeys((teachers, seeds))
+        return self._step("consensus_cam.py", own_flags, output, weights.folder, *needs)
+
+    def agreed_numbers(
+        self, flags: Sequence[str], split: str, seed: int, infer: Sequence[str] = ()
+    ) -> Step:
+        """Numbers of agreed CAM files, at the best threshold and at the one chosen without
+        masks.
+        """
+        agreed = self.agreed(flags, self.preset.splits[split], seed, infer)
+        return self.evaluate(agreed, split, "--t", "auto")
+
+    def agreed_masks(
+        self, flags: Sequence[str], image_list: str, seed: int, infer: Sequence[str] = ()
+    ) -> Step:
+        """Masks of agreed CAM files after a dense CRF, at the threshold that the list's photographs
+        have without masks: so each list has a folder.
+        """
+        agreed = self.agreed(flags, image_list, seed, infer)
+        name = f"{agreed.output.name}_{image_list.replace(':', '_')}"
+        output = agreed.folder / f"mask_{name}"
+        own_flags = ["--voc12_root", self.preset.voc12_root, "--infer_list", image_list]
+        own_flags += ["--cam_dir", str(agreed.output), *AGREED_CRF.split()]
+        own_flags += ["--out_cam", str(agreed.folder / f"crf_{name}"), "--out_mask", str(output)]
+        return self._step("make_crf.py", own_flags, output, agreed.folder, agreed)
+
+    def agreed_mask_numbers(
+        self, flags: Sequence[str], split: str, seed: int, infer: Sequence[str] = ()
+    ) -> Step:
+        """Numbers of agreed_masks."""
+        masks = self.agreed_masks(flags, self.preset.splits[split], seed, infer)
+        return self.evaluate(masks, split, "--type", "png")
+
+    def agreed_irn_numbers(
+        self, flags: Sequence[str], split: str, seed: int, infer: Sequence[str] = ()
+    ) -> Step:
+        """Numbers of IRN's maps on agreed CAM files, as irn_numbers; it is sure of labels by
+        thresholds without masks.
+        """
+
+        def agreed(image_list: str) -> Step:
+            return self.agreed(flags, image_list, seed, infer)
+
+        own = f"{self.preset.irn} --fg_threshold auto --bg_threshold auto"
+        image_list = self.preset.splits[split]
+        walk = self._expansion("irn", irn_training.parse_args, own, (), agreed, image_list, seed)
+        seeds = agreed(image_list)
+        return self.evaluate(walk, split, "--t", "auto", "--seed_dir", str(seeds.output))
+
+    def agreed_segmentation(
+        self, flags: Sequence[str], seed: int, infer: Sequence[str] = (), real: bool = False
+    ) -> Step:
+        """Numbers on val of DeepLab that starts from the CAM network and learns from its
+        agreed_masks, or from the real ones.
+        """
+        preset, weights = self.preset, self.train(flags, seed)
+        masks = None if real else self.agreed_masks(flags, preset.train_list, seed, infer)
+        train = cpn_training.parse_args([*preset.train.split(), *flags])
+        own = [*preset.seg.split(), *preset.consensus_seg.split(), "--backbone", train.backbone]
+        return self._segmentation(masks, own, seed, preset.consensus_test.split(), weights)

@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from experiments.presets import UNTRAINED_PCM, Preset
 from experiments.road import Road
 from tool.run.steps import Step
 
+CEILING = "real masks (ceiling)"  # the setting of a segmentation model that these taught
 # Data set -> (setting, stage, split) -> mIoU, one seed each. VOC 2012: section 8 of the papers'
 # numbers (CPN table 1 and its references), ResNet38; the plain CAM's is AffinityNet's. The ablation
 # tables are not at hand; they stay empty.
@@ -18,7 +20,7 @@ VOC12_NUMBERS = {
     ("CPN", "seed", "train"): 57.41,
     ("CPN", "seed", "val"): 57.59,
     ("CPN, IRN masks", "segmentation + CRF", "val"): 67.8,
-    ("real masks (ceiling)", "segmentation + CRF", "val"): 78.1,
+    (CEILING, "segmentation + CRF", "val"): 78.1,
 }
 # COCO 2014: neither method's own paper has it. SEAM's is a baseline of CONTA's authors, IRN's of
 # RIB's; CPN has none in print.
@@ -61,14 +63,15 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """The title, a note on what the rows are, the rows of a data set, and settings that tell the
-    rows apart, so that no flag for all trainings may change them.
+    """The title, a note on what the rows are, the rows of a data set, settings that tell the rows
+    apart, so that no flag for all trainings may change them, and what the note says of a data set.
     """
 
     title: str
     note: str
     lines: Callable[[Road, argparse.Namespace], list[Line]]
     varied: tuple[str, ...] = ()
+    note_on: Callable[[Preset], str] = lambda _preset: ""
 
 
 def row_name(setting: str, stage: str, split: str) -> str:
@@ -190,9 +193,7 @@ def prcm_lines(road: Road, _args: argparse.Namespace) -> list[Line]:
                 )
             )
     untrained = ("--refinement_factor", "0")
-    on_plain = partial(
-        road.seed, ("--method", "cam"), split, infer=("--cam", "refined", "--refinement", "pcm")
-    )
+    on_plain = partial(road.seed, ("--method", "cam"), split, infer=tuple(UNTRAINED_PCM.split()))
     against = (row_name(whole, "seed", split),)
     lines.append(Line("plain CAM, PCM untrained", "seed", split, on_plain, None, against))
     lines += _seed_lines(road, {"SEAM, PCM untrained": ["--method", "seam", *untrained]}, whole)
@@ -254,7 +255,7 @@ def segmentation_lines(road: Road, _args: argparse.Namespace) -> list[Line]:
     sources = {name: make for name, make in others.items() if name in in_print} | {
         "CPN, AffinityNet masks": road.aff_masks,
         "CPN, IRN masks": road.irn_masks,
-        "real masks (ceiling)": None,
+        CEILING: None,
     }
     before: list[str] = []
     for name, make in sources.items():
@@ -272,6 +273,55 @@ def segmentation_lines(road: Road, _args: argparse.Namespace) -> list[Line]:
             )
         before.append(name)
     return lines
+
+
+def consensus_lines(road: Road, _args: argparse.Namespace) -> list[Line]:
+    """What each step from seeds to a segmentation model wins, where all photographs agree on the
+    seeds: three methods, the plain CAM refined by an untrained PCM.
+    """
+    cam = ("--method", "cam", *road.preset.consensus_cam.split())
+    pcm = tuple(UNTRAINED_PCM.split())
+    methods = {
+        "CAM, PCM untrained": (cam, pcm),
+        "SEAM": (("--method", "seam"), ()),
+        "CPN": (("--method", "cpn"), ()),
+    }
+    seeds, agreed, masks = "seed", "seed + consensus", "seed + consensus + CRF"
+    # what makes a stage, and the stages that it is set against
+    stages = {
+        seeds: (road.seed, ()),
+        agreed: (road.agreed_numbers, (seeds,)),
+        masks: (road.agreed_mask_numbers, (agreed,)),
+        "seed + consensus + IRN": (road.agreed_irn_numbers, (agreed, masks)),
+    }
+    model = "segmentation + CRF"
+    lines, before = [], []
+    for name, (flags, infer) in methods.items():
+        for split in road.preset.splits:
+            for stage, (make, stages_before) in stages.items():
+                others = [row_name(name, other, split) for other in stages_before]
+                others += [row_name(other, stage, split) for other in before]
+                numbers = partial(make, flags, split, infer=infer)
+                lines.append(Line(name, stage, split, numbers, against=tuple(others)))
+        others = [row_name(other, model, "val") for other in before]
+        own = row_name(name, masks, "val")
+        numbers = partial(road.agreed_segmentation, flags, infer=infer)
+        lines.append(Line(name, model, "val", numbers, against=(own, *others)))
+        before.append(name)
+    others = [row_name(other, model, "val") for other in before]
+    ceiling = partial(road.agreed_segmentation, cam, real=True)
+    return [*lines, Line(CEILING, model, "val", ceiling, against=tuple(others))]
+
+
+def consensus_settings(preset: Preset) -> str:
+    """The flags that the table has over those of the other tables."""
+    own = {
+        "the plain CAM": preset.consensus_cam,
+        "train_seg.py": preset.consensus_seg,
+        "infer_seg.py": preset.consensus_test,
+    }
+    said = [f"{what}: {' '.join(flags.split())}" for what, flags in own.items() if flags.split()]
+    return f"Over the settings of the other tables, {'; '.join(said)}." if said else ""
 
 
 TABLES = {
@@ -316,4 +366,15 @@ TABLES = {
         ("method",),
     ),
     "pseudo": Table("From seeds to pseudo masks", PSEUDO_NOTE, pseudo_lines, ("method",)),
+    "consensus": Table(
+        "From seeds to masks by what all photographs agree on",
+        "Not in print. + consensus: consensus_cam.py, taught by the seeds of the training list "
+        "alone; + CRF: masks, at the threshold chosen without masks; + IRN: trained on the maps "
+        "after consensus, sure by thresholds chosen without masks. Segmentation: DeepLab from the "
+        "weights of the row's CAM network, taught by the masks after the CRF; it sees no image "
+        "labels. The ceiling starts from the plain CAM's weights.",
+        consensus_lines,
+        ("method",),
+        consensus_settings,
+    ),
 }

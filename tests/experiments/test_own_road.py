@@ -1,12 +1,21 @@
 """The plan of a road: settings, names that follow from what came before, what is done again."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import make_crf
 from experiments.own_road import Plan, Progress, choose_settings
+from experiments.presets import PRESETS
+from experiments.road import Road
+from experiments.tables import consensus_lines
+from flags import cam_inference, consensus, cpn_training, seg_inference, seg_training
 from tool.errors import InputError
+
+CAM_SETTINGS = ("optimizer", "lr", "new_layer_factor", "wt_dec", "warmup", "clip_norm", "method")
+SEG_SETTINGS = ("arch", "backbone", "output_stride", "head_channels", "lr", "scale", "crop_size")
 
 
 def plan(state="a", seed=0, out=Path("out"), workers=1, **given):
@@ -37,6 +46,25 @@ def test_a_plain_cam_is_refined_and_cpn_as_it_was_trained():
     assert plain[1].words[-8:-4] == ("--cam", "refined", "--refinement", "pcm")
     assert "--grid_sizes" in own[0].words
     assert "--refinement" not in own[1].words
+
+
+def test_the_table_of_consensus_has_the_settings_of_the_road():
+    # reversed, as infer_cam.py comes a second time, for its scores
+    parts = {part.words[0]: part.words[1:] for part in reversed(plan().parts)}
+    preset = replace(PRESETS["photos"], voc12_root="photos")
+    lines = consensus_lines(Road(preset, Path("results"), 0, "cpu"), None)
+    (model,) = (line for line in lines if line.name.startswith("CAM") and "segm" in line.stage)
+    steps = {step.script: step.flags for step in model.evaluate(0).chain()}
+    for script, parse, names in (
+        ("train_cpn.py", cpn_training.parse_args, CAM_SETTINGS),
+        ("infer_cam.py", cam_inference.parse_args, ("cam", "refinement", "scales")),
+        ("consensus_cam.py", consensus.parse_args, ("scale", "seed")),
+        ("make_crf.py", make_crf.parse_args, ("crf", "crf_on", "crf_threshold", "crf_set")),
+        ("train_seg.py", seg_training.parse_args, SEG_SETTINGS),
+        ("infer_seg.py", seg_inference.parse_args, ("scales", "flip", "crf", "crf_set")),
+    ):
+        road, table = (vars(parse(list(words[script]))) for words in (parts, steps))
+        assert {name: road[name] for name in names} == {name: table[name] for name in names}
 
 
 def test_the_model_starts_from_the_classifier():

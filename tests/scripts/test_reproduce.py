@@ -5,6 +5,7 @@ stands beside ours.
 import csv
 import importlib
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +14,16 @@ import pytest
 import reproduce
 from experiments.presets import PRESETS
 from experiments.road import Road, changed_settings
-from experiments.tables import backbones_lines, seeds_lines, segmentation_lines
-from flags import cpn_training
+from experiments.tables import (
+    CEILING,
+    backbones_lines,
+    consensus_lines,
+    seeds_lines,
+    segmentation_lines,
+)
+from flags import cpn_training, seg_training
 from tool.errors import InputError
-from tool.file.atomic import write_json
+from tool.file.atomic import read_json_lines, write_json
 from tool.run.steps import RECORD
 
 NETWORK = "--backbone resnet10t --weights none --device cpu"
@@ -80,10 +87,10 @@ class Machine:
             )
         else:
             folders = [getattr(args, name, None) for name in ("out", "out_cam", "out_mask")]
-            folder = Path(next(filter(None, folders)))
-            folder.mkdir(exist_ok=True)
+            for folder in filter(None, folders):
+                Path(folder).mkdir(exist_ok=True)
             if hasattr(args, "out"):
-                _write_lists(folder)
+                _write_lists(args.out)
 
 
 @pytest.fixture
@@ -107,6 +114,9 @@ def machine(request, sample, monkeypatch):
         "--crop_size 64 --batch_size 2 --max_iterations 1",
         aff=f"{NETWORK.removesuffix(' --device cpu')} --crop_size 64 --batch_size 4 --max_epoches "
         "1",
+        consensus_cam="--lr 0.001",
+        consensus_seg="--scale 0.6 1.0 --max_iterations 2",
+        consensus_test="--scales 1.0 --crf irn",
     )
     monkeypatch.setitem(PRESETS, "sample", tiny)
     machine = Machine(request.param)
@@ -272,6 +282,116 @@ def test_segmentation_table(machine, tmp_path):
     published = {row["setting"]: row["published"] for row in rows if row["published"]}
     assert published == {"CPN, IRN masks": "67.8", "real masks (ceiling)": "78.1"}
     assert all(row["split"] == "val" and row["images"] == "2" for row in rows)
+
+
+CONSENSUS = ("seed", "seed + consensus", "seed + consensus + CRF", "seed + consensus + IRN")
+
+
+@pytest.mark.parametrize("machine", [False], indirect=True, ids=["real"])
+def test_consensus_table(machine, tmp_path, capsys):
+    rows = _make(tmp_path, "consensus", "--seeds", "3", "--rows", "^(CAM|real masks)")
+    done = [row for row in rows if row["miou"]]
+    cam, model = "CAM, PCM untrained", ("segmentation + CRF", "val")
+    assert [(row["setting"], row["stage"], row["split"]) for row in done] == [
+        *((cam, stage, split) for split in ("train", "val") for stage in CONSENSUS),
+        (cam, *model),
+        ("real masks (ceiling)", *model),
+    ]
+    # masks have no threshold left
+    assert [bool(row["threshold_by_seed"]) for row in done] == 2 * [True, True, False, True] + [
+        False,
+        False,
+    ]
+    assert [machine.ran.count(f"train_{name}") for name in ("cpn", "irn", "seg")] == [1, 1, 2]
+    # those that teach, and those of train and val
+    assert machine.ran.count("consensus_cam") == machine.ran.count("make_crf") == 3
+    (session,) = (tmp_path / "results").glob("cam_seed3_*/")
+    assert len(list(session.glob("agreed_cam_*/*.npz"))) == 4 + 2
+    assert {path.name.rpartition("_")[2] for path in session.glob("mask_agreed_*/")} == {
+        "aug",
+        "train",
+        "val",
+    }
+    learnt = [
+        seg_training.parse_args(shlex.split(read_json_lines(path)[0]["command"])[2:])
+        for path in (tmp_path / "results").glob(f"seg_seed3_*/{RECORD}")
+    ]
+    assert {args.weights for args in learnt} == {str(session / f"{session.name}.pth")}
+    assert {tuple(args.scale) for args in learnt} == {(0.6, 1.0)}
+    folders = sorted(Path(args.mask_dir).name for args in learnt)
+    assert folders[0] == "SegmentationClassAug"
+    assert folders[1].startswith("mask_agreed_cam_")
+    assert folders[1].endswith("_train_aug")
+    with (tmp_path / "tables" / "consensus_sample_differences.csv").open() as file:
+        differences = [(line["row"], line["less"]) for line in csv.DictReader(file)]
+    _, agreed, masks, irn = (f"{cam}, {stage}, val" for stage in CONSENSUS)
+    assert differences[4:] == [
+        (agreed, f"{cam}, seed, val"),
+        (masks, agreed),
+        (irn, agreed),
+        (irn, masks),
+        (f"{cam}, segmentation + CRF, val", masks),
+        ("real masks (ceiling), segmentation + CRF, val", f"{cam}, segmentation + CRF, val"),
+    ]
+    said = capsys.readouterr().out
+    assert "Over the settings of the other tables, the plain CAM: --lr 0.001; train_seg.py" in said
+
+
+def test_consensus_takes_the_networks_of_other_tables(machine, tmp_path):
+    _make(tmp_path, "seeds", "--seeds", "0")
+    machine.ran.clear()
+    rows = _make(tmp_path, "consensus", "--seeds", "0")
+    assert all(row["miou"] for row in rows)
+    assert len(rows) == 3 * (2 * len(CONSENSUS) + 1) + 1
+    assert machine.ran.count("train_cpn") == 1  # the plain CAM, at rates of its own
+    assert machine.ran.count("train_irn") == 3
+    assert machine.ran.count("train_seg") == 4
+    published = {
+        (row["setting"], row["split"]): row["published"] for row in rows if row["published"]
+    }
+    assert published == {
+        ("SEAM", "train"): "55.41",
+        ("CPN", "train"): "57.41",
+        ("CPN", "val"): "57.59",
+    }
+
+
+def test_consensus_at_the_papers_setting_trains_nothing_in_another_way(tmp_path):
+    road = Road(PRESETS["voc12"], tmp_path, 0, "cpu")
+    lines = {line.name: line for line in consensus_lines(road, None)}
+    assert {other for line in lines.values() for other in line.against} <= set(lines)
+    chain = list(lines["CAM, PCM untrained, segmentation + CRF, val"].evaluate(0).chain())
+    assert chain[0] == road.train(("--method", "cam"), 0)
+    assert [step.script for step in chain] == [
+        "train_cpn.py",
+        "infer_cam.py",
+        "consensus_cam.py",
+        "make_crf.py",
+        "train_seg.py",
+        "infer_seg.py",
+        "evaluation_cam.py",
+    ]
+    args = seg_training.parse_args(list(chain[4].flags))
+    assert (args.arch, args.backbone, args.crop_size) == ("deeplabv1", "resnet38", 448)
+    assert args.weights == str(chain[0].output)
+    assert road.segmentation(None, 0).needs[0].output not in [
+        step.output for step in lines[f"{CEILING}, segmentation + CRF, val"].evaluate(0).chain()
+    ]
+
+
+def test_flags_for_all_trainings_win_over_those_of_the_plain_cam(machine, tmp_path):
+    words = ["--seeds", "0", "--rows", "^CAM.*seed, val$", "--train_flags=--lr 3"]
+    _make(tmp_path, "consensus", *words)
+    (path,) = (tmp_path / "results").glob("cam_seed0_*/settings.json")
+    assert json.loads(path.read_text())["lr"] == 3
+
+
+def test_the_model_has_the_backbone_that_it_starts_from(tmp_path):
+    preset = PRESETS["photos"]
+    preset = replace(preset, voc12_root="photos", train=f"{preset.train} --backbone resnet50")
+    road = Road(preset, tmp_path, 0, "cpu")
+    trained = road.agreed_segmentation((), 0).needs[0].needs[0]
+    assert seg_training.parse_args(list(trained.flags)).backbone == "resnet50"
 
 
 def test_dry_run_writes_nothing(machine, tmp_path, capsys):
