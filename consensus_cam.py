@@ -56,7 +56,7 @@ from tool.run.device import KEEP_SMALL, autocast, choose_device
 from tool.run.notes import note, note_finished
 from tool.run.progress import progress
 from tool.run.shards import shard, share_note
-from voc12.cam_folder import CamFolder, open_cam_folder
+from voc12.cam_folder import CamFolder, open_cam_folder, require_same_photographs
 from voc12.class_list import load_class_list
 from voc12.constants import CLASSES
 from voc12.dataset import InferenceSet
@@ -88,6 +88,7 @@ def open_seeds(
     ids = load_ids(root, image_list)
     find_seeds(cam_dir, ids)
     cams = open_cam_folder(cam_dir, args.cam_format, root, ids, classes, args.exif)
+    require_same_photographs(cam_dir, root, ids)
     return Seeds(root, ids, cam_dir, cams, classes)
 
 

@@ -37,7 +37,7 @@ from tool.run.flags import (
 from tool.run.notes import note_finished
 from tool.run.progress import progress
 from tool.run.shards import share_note
-from voc12.cam_folder import CamFolder, open_cam_folder
+from voc12.cam_folder import CamFolder, open_cam_folder, require_same_photographs
 from voc12.class_list import load_class_list
 from voc12.expansion_data import SeedSet
 from voc12.inference_list import InferenceList, inference_loader, load_inference_list
@@ -88,6 +88,7 @@ def main(args: argparse.Namespace) -> None:
     cams = open_cam_folder(
         args.cam_dir, args.cam_format, images.root, images.every, classes, args.exif
     )
+    require_same_photographs(args.cam_dir, images.root, images.every)
     choose_alpha(args, images, cams)
     walk = chosen_walk(args, config["preset"])
     meta = {

@@ -42,6 +42,7 @@ from tool.file.atomic import write_json
 from tool.file.cam_file import (
     EXACT,
     OWN_FORMATS,
+    PHOTOGRAPH,
     CamFile,
     find_cam,
     is_packed,
@@ -74,8 +75,6 @@ from voc12.inference_list import (
 )
 from voc12.labels import load_labels
 from voc12.lists import image_path
-
-PHOTOGRAPH = "photograph"  # the digest of the file, in the meta of a CAM file
 
 
 def is_finished(out_cam: Path, name: str, keys: np.ndarray, meta: dict, file_format: str) -> bool:

@@ -51,7 +51,7 @@ from tool.run.pool import pool_map
 from tool.run.progress import progress
 from tool.run.shards import share_note, world_size
 from tool.show.irn_pictures import boundary_picture, displacement_picture
-from voc12.cam_folder import CamFolder, open_cam_folder
+from voc12.cam_folder import CamFolder, open_cam_folder, require_same_photographs
 from voc12.class_list import load_class_list
 from voc12.expansion_data import SeedSet
 from voc12.inference_list import (
@@ -184,6 +184,7 @@ def main(args: argparse.Namespace) -> None:
     cams = open_cam_folder(
         args.cam_dir, args.cam_format, images.root, images.every, classes, args.exif
     )
+    require_same_photographs(args.cam_dir, images.root, images.every)
     score = background_score(args, images, cams)
     is_chosen = score == AUTO  # when all maps are there
     out_cam = args.out_cam or (f"{args.out_mask}_walked" if is_chosen else None)

@@ -42,7 +42,7 @@ from tool.run.machine_flags import add_overwrite_flag, add_workers_flag
 from tool.run.notes import note_finished
 from tool.run.pool import pool_map
 from tool.run.shards import shard, share_note
-from voc12.cam_folder import CamFolder, open_cam_folder
+from voc12.cam_folder import CamFolder, open_cam_folder, require_same_photographs
 from voc12.class_list import load_class_list
 from voc12.data_flags import add_cam_dir_flag, add_list_flag, add_root_flag
 from voc12.lists import image_path, load_ids, require_root
@@ -138,6 +138,7 @@ def main(args: argparse.Namespace) -> None:
             "again"
         )
     cams = open_cam_folder(args.cam_dir, args.cam_format, root, ids, classes, args.exif)
+    require_same_photographs(args.cam_dir, root, ids)
     background = BG_THRESHOLD
     if args.crf_threshold == AUTO:
         background = choose_threshold(

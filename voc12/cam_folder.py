@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from tool.errors import InputError
-from tool.file.cam_file import CamFile, find_cam, has_cam, load_cam
+from tool.file.cam_file import PHOTOGRAPH, CamFile, find_cam, has_cam, load_cam, load_cam_header
+from tool.file.digests import file_digest
 from tool.file.foreign_cam import (
     AUTO_FORMAT,
     CAM_FORMATS,
@@ -22,6 +23,7 @@ from tool.file.foreign_cam import (
 from tool.file.images import APPLY_EXIF, EXIF_KEY
 from tool.run.notes import note
 from voc12.labels import label_source, load_labels
+from voc12.lists import image_path
 from voc12.orientation import SizedFile, cam_file, require_orientation, turned_photographs
 
 # What load_cam tells apart by itself: files made from these say nothing of how they were read.
@@ -89,6 +91,38 @@ def open_cam_folder(
 
     require_orientation(turned_photographs(voc12_root, ids), file_of, exif, "CAM files")
     return cams
+
+
+def require_same_photographs(
+    folder: str | Path, voc12_root: str | Path, ids: Sequence[str]
+) -> None:
+    """Raise InputError counting and naming the photographs of ids that are no longer the files that
+    the CAM files in folder were made of, as these say; those of other codes, and our own before
+    2026-11-26, say nothing.
+    """
+    changed = [
+        path
+        for path, made_of in (
+            (image_path(voc12_root, name), _made_of(find_cam(folder, name)))
+            for name in ids
+            if has_cam(folder, name)
+        )
+        if made_of is not None and made_of != file_digest(path)
+    ]
+    if changed:
+        raise InputError(
+            f"{len(changed)} of {len(ids)} photographs have been replaced since the CAM files in "
+            f"{folder} were made, first {changed[0]}; run infer_cam.py again, it makes theirs anew"
+        )
+
+
+def _made_of(path: Path) -> str | None:
+    """The digest of the photograph that a CAM file was made of, at whatever stage."""
+    header = load_cam_header(path)
+    meta = {} if header is None else header[1]
+    while PHOTOGRAPH not in meta and isinstance(meta.get("cam"), dict):
+        meta = meta["cam"]
+    return meta.get(PHOTOGRAPH)
 
 
 def _read_as(

@@ -38,7 +38,14 @@ from tool.run.distributed import barrier
 from tool.run.pool import pool_map
 from tool.run.session import session_folder
 from tool.run.shards import shard
-from voc12.cam_folder import CamFolder, exif_of, loader_of, open_cam_folder, read_meta
+from voc12.cam_folder import (
+    CamFolder,
+    exif_of,
+    loader_of,
+    open_cam_folder,
+    read_meta,
+    require_same_photographs,
+)
 from voc12.lists import image_path
 from voc12.training_list import TrainingList
 
@@ -218,8 +225,11 @@ def label_settings(args: argparse.Namespace, data: TrainingList, cams: CamFolder
 
 
 def open_seeds(args: argparse.Namespace, data: TrainingList) -> CamFolder:
-    """How the CAM files of a training list are read. Raises InputError naming ids without one."""
+    """How the CAM files of a training list are read. Raises InputError naming ids without one,
+    and photographs that have been replaced since.
+    """
     find_seeds(args.cam_dir, data.ids)
+    require_same_photographs(args.cam_dir, data.root, data.ids)
     return open_cam_folder(
         args.cam_dir, args.cam_format, data.root, data.ids, data.classes, args.exif
     )

@@ -1,7 +1,12 @@
 """Seeds of other codes go through every later stage with the numbers of our own files."""
 
+import argparse
 import json
+import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,12 +18,20 @@ import report
 from tests.seeds import seed_of, write_seeds
 from tool.errors import InputError
 from tool.expand.crf import named_settings
-from tool.file.images import read_mask, read_mask_meta
-from voc12.cam_folder import open_cam_folder
+from tool.file.cam_file import PHOTOGRAPH, load_cam, save_cam
+from tool.file.digests import file_digest
+from tool.file.images import read_image, read_mask, read_mask_meta, write_image
+from voc12.cam_folder import open_cam_folder, require_same_photographs
 from voc12.class_list import load_class_list
 from voc12.expansion_data import SeedSet
-from voc12.expansion_labels import AffinityScores, ConfidentLabels, load_scores, make_labels
-from voc12.lists import load_ids
+from voc12.expansion_labels import (
+    AffinityScores,
+    ConfidentLabels,
+    load_scores,
+    make_labels,
+    open_seeds,
+)
+from voc12.lists import image_path, load_ids
 from voc12.threshold_choice import choose_threshold
 
 LAYOUTS = {
@@ -158,3 +171,54 @@ def test_a_mask_folder_has_no_cam_format(pets_root):
     words = ["--voc12_root", str(pets_root), "--type", "png", "--cam_format", "unit"]
     with pytest.raises(InputError, match="--cam_format is for CAM files"):
         evaluation_cam.main(evaluation_cam.parse_args(words))
+
+
+@pytest.fixture
+def dated(pets_root, tmp_path):
+    """(root, its CAM files, which say what photograph they are of, an id whose photograph has been
+    replaced since).
+    """
+    root = shutil.copytree(pets_root, tmp_path / "pets")
+    ids = load_ids(root, "train")
+    for name in ids:
+        seed = seed_of(root, name)
+        of = {PHOTOGRAPH: file_digest(image_path(root, name))}
+        save_cam(tmp_path / "cam", replace(seed, meta=seed.meta | of))
+    path = image_path(root, ids[2])
+    write_image(path.with_suffix(".png"), 255 - read_image(path))
+    os.replace(path.with_suffix(".png"), path)
+    return root, tmp_path / "cam", ids[2]
+
+
+def test_replaced_photographs_are_counted_and_named(dated, tmp_path):
+    root, folder, name = dated
+    ids = load_ids(root, "train")
+    text = rf"1 of 5 photographs have been replaced since .*{folder} were made, first .*{name}\.jpg"
+    with pytest.raises(InputError, match=text):
+        require_same_photographs(folder, root, ids)
+    require_same_photographs(folder, root, [one for one in ids if one != name])
+    for one in ids:  # of a later stage, whose seeds say it
+        seed = load_cam(folder / f"{one}.npz")
+        save_cam(tmp_path / "later", replace(seed, meta={"stage": "cam", "cam": seed.meta}))
+    with pytest.raises(InputError, match="1 of 5 photographs"):
+        require_same_photographs(tmp_path / "later", root, ids)
+
+
+def test_files_that_do_not_say_their_photograph_are_taken(dated, own, foreign):
+    root, _, _ = dated
+    ids = load_ids(root, "train")
+    require_same_photographs(own, root, ids)
+    require_same_photographs(foreign, root, ids)
+    require_same_photographs("nowhere", root, ids)
+
+
+def test_stages_that_read_photographs_refuse_replaced_ones(dated, tmp_path):
+    root, folder, _ = dated
+    words = ["--voc12_root", str(root), "--infer_list", "train", "--cam_dir", str(folder)]
+    with pytest.raises(InputError, match="1 of 5 photographs have been replaced"):
+        make_crf.main(make_crf.parse_args([*words, "--out_cam", str(tmp_path / "crf")]))
+    args = argparse.Namespace(cam_dir=str(folder), cam_format="auto", exif="apply")
+    args.voc12_root = str(root)
+    data = SimpleNamespace(root=root, ids=load_ids(root, "train"), classes=load_class_list(root))
+    with pytest.raises(InputError, match="1 of 5 photographs have been replaced"):
+        open_seeds(args, data)

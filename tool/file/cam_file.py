@@ -55,6 +55,7 @@ CAM_SUFFIXES = (".npz", ".npy")  # the first is taken where both are there
 ZIP_MAGIC = b"PK\x03\x04"
 IRN_STRIDE = 4
 MAX_VALUE = 1 + 1e-5  # rounding of someone else's normalisation
+PHOTOGRAPH = "photograph"  # in the meta: the digest of the photograph's file
 
 
 @dataclass(frozen=True, eq=False)
