@@ -66,6 +66,12 @@ EQUIVALENT = {
         )
         for index in (1, -1)
     },
+    **{
+        "tool/losses.py _full_precision: device = maps.device if isinstance(maps, Tensor) else "
+        "maps[0].device -> device = maps.device if isinstance(maps, Tensor) else "
+        f"maps[{index}].device": ONE_KIND
+        for index in (1, -1)
+    },
     "tool/losses.py hardest_mean: if flat.shape[1] > count: -> if flat.shape[1] >= count:": (
         "the largest `count` of `count` are all"
     ),
