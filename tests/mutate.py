@@ -67,9 +67,10 @@ EQUIVALENT = {
         for index in (1, -1)
     },
     **{
-        "tool/losses.py _full_precision: device = maps.device if isinstance(maps, Tensor) else "
+        f"tool/losses.py {name}: device = maps.device if isinstance(maps, Tensor) else "
         "maps[0].device -> device = maps.device if isinstance(maps, Tensor) else "
         f"maps[{index}].device": ONE_KIND
+        for name in ("_full_precision", "run")  # the function in it
         for index in (1, -1)
     },
     "tool/losses.py hardest_mean: if flat.shape[1] > count: -> if flat.shape[1] >= count:": (

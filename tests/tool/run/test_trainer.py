@@ -53,11 +53,12 @@ def _run(folder, **changed) -> TrainingRun:
         "device": torch.device("cpu"),
         "folder": folder,
         "settings": {"seed": 0, "lr": 0.1, "num_workers": 0},
-        "log": RunLog(folder),
         "epochs": EPOCHS,
         "steps_per_epoch": STEPS,
         "log_every": 1,
     }
+    if "log" not in changed:  # whose TensorBoard starts a thread
+        given["log"] = RunLog(folder)
     return TrainingRun(**(given | changed))
 
 
