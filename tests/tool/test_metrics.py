@@ -269,6 +269,26 @@ def test_as_many_classes_as_a_mask_can_hold():
     assert sweep.confusion().sum() == 7
 
 
+@pytest.mark.parametrize("keys", [[], [3], [4, 1, 2]])
+def test_update_returns_the_image_cell_by_cell(keys):
+    rng = np.random.default_rng(len(keys))
+    target = rng.choice([0, 1, 2, 5, 255], size=(6, 7)).astype(np.uint8)
+    cam = rng.random((len(keys), 6, 7), dtype=np.float32)
+    expected = {}
+    for row, column in np.ndindex(target.shape):
+        if target[row, column] == 255:
+            continue
+        scores = {key: cam[place, row, column] for place, key in enumerate(keys)}
+        best = max(scores, key=scores.get, default=None)
+        exceeded = 0 if best is None else sum(scores[best] > limit for limit in (0.25, 0.5))
+        value = 0 if best is None else best + 1
+        cell = (exceeded * 6 + int(target[row, column])) * 6 + value
+        expected[cell] = expected.get(cell, 0) + 1
+    cells, pixels = ThresholdSweep([0.25, 0.5], 6).update(cam, np.array(keys, dtype=int), target)
+    assert cells.dtype.kind == "i"
+    assert dict(zip(cells.tolist(), pixels.tolist(), strict=True)) == expected
+
+
 def test_parts_add_up_in_any_order():
     generator = np.random.default_rng(2)
     images = [_random_image(generator, 4, n=2) for _ in range(5)]
