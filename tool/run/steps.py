@@ -13,13 +13,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tool.errors import InputError
 from tool.file.atomic import append_json_line, hold, read_json_lines
+from tool.run.parent import end_with_parent
 from tool.run.run_log import git_commit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,20 +68,36 @@ def execute(words: Sequence[str]) -> int:
     output goes to the terminal.
 
     PASSED_ON go on to the command, so that a training saves its checkpoint. It has a process group
-    of its own: Ctrl-C, which a terminal sends to a whole group, reaches it once.
+    of its own: Ctrl-C, which a terminal sends to a whole group, reaches it once. Where this process
+    is killed, it is told to end.
     """
     script, *flags = words
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, script if script == "-m" else str(ROOT / script), *flags]
-    child = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, process_group=0)
+    children: list[subprocess.Popen] = []
     asked: list[int] = []
+    waiting: deque[int] = deque()  # of asked, what the command has not got
 
-    def pass_on(number: int, _frame: Any) -> None:
+    def pass_on() -> None:
+        while children and waiting:
+            children[0].send_signal(waiting.popleft())
+
+    def ask(number: int, _frame: Any) -> None:
         asked.append(number)
-        child.send_signal(number)
+        waiting.append(number)
+        pass_on()
 
-    previous = {number: signal.signal(number, pass_on) for number in PASSED_ON}
+    # before the command begins: a signal that ended this process then would leave it at work
+    previous = {number: signal.signal(number, ask) for number in PASSED_ON}
     try:
+        child = subprocess.Popen(
+            command,
+            env=os.environ | {"PYTHONPATH": path},
+            process_group=0,
+            preexec_fn=partial(end_with_parent, os.getpid()),
+        )
+        children.append(child)
+        pass_on()
         status = child.wait()
     finally:
         for number, handler in previous.items():

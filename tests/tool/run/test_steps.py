@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -165,6 +166,52 @@ def test_ctrl_c_reaches_the_command_once(tmp_path):
     os.killpg(parent.pid, signal.SIGINT)
     assert parent.wait(timeout=30) == 128 + signal.SIGINT
     assert (tmp_path / "log").read_text() == "x"
+
+
+def test_a_signal_while_the_command_is_started_is_passed_on(monkeypatch):
+    """Else it ends this process alone."""
+    started = []
+
+    def start(*words, **how):
+        started.append(subprocess.Popen(*words, **how))
+        os.kill(os.getpid(), signal.SIGTERM)
+        return started[0]
+
+    monkeypatch.setattr(steps, "subprocess", SimpleNamespace(Popen=start))
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a failure is not to end the tests
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            execute(["-m", "timeit", "-n1", "-r1", "import time; time.sleep(10)"])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert started[0].returncode == -signal.SIGTERM
+
+
+def test_a_command_ends_where_who_started_it_is_killed(tmp_path):
+    (tmp_path / "work.py").write_text(
+        "import os, time; print(os.getpid(), flush=True)\ntime.sleep(10)"
+    )
+    program = f"from tool.run.steps import execute; execute([{str(tmp_path / 'work.py')!r}])"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    command = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    end = time.monotonic() + 30
+    while _is_there(command):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    parent.stdout.close()
+
+
+def _is_there(pid: int) -> bool:
+    """Whether a process of this number is at work."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def test_a_clock_that_is_set_back_gives_no_negative_seconds(tmp_path, monkeypatch):
