@@ -13,9 +13,11 @@ import signal
 from collections.abc import Callable
 
 from tool.errors import run_script
+from tool.parent import end_with_parent
 
 # Passive waiting by the standard's name. The others are runtimes' own, for the same thing.
 WAIT_POLICY = "OMP_WAIT_POLICY"
+TORCHRUN = "TORCHELASTIC_RUN_ID"  # in the environment of what torchrun starts
 WAIT_SETTINGS = (WAIT_POLICY, "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 
@@ -30,7 +32,10 @@ def answer_flags(parse_args: Callable) -> None:
 
     Until run_script is called with the work, Ctrl-C ends the process at once, as the shell expects
     of a program that has done nothing yet: the imports that come next would end in a traceback.
+    Where torchrun is killed, the ranks that it has started are told to end.
     """
+    if TORCHRUN in os.environ:
+        end_with_parent()
     run_script(lambda _: None, parse_args)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

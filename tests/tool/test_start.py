@@ -12,8 +12,9 @@ import pytest
 from network.cam_steps import STEPS
 from network.expansion_inference import WALKS
 from network.seg import HEADS
+from tests.processes import wait_until_gone
 from tool import choices
-from tool.start import WAIT_SETTINGS
+from tool.start import TORCHRUN, WAIT_SETTINGS
 
 ROOT = Path(__file__).parents[2]
 GOMP = "libgomp.so.1"
@@ -86,3 +87,28 @@ def test_ctrl_c_while_a_script_imports_says_nothing(importing, handler, status, 
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stderr) == (status, said)
+
+
+RANK = """
+import os, time
+from tool.start import answer_flags
+answer_flags(lambda: None)
+print(os.getpid(), flush=True)
+time.sleep(40)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells")
+def test_a_rank_ends_where_torchrun_is_killed():
+    words = [
+        sys.executable,
+        "-c",
+        f"import subprocess; subprocess.run({[sys.executable, '-c', RANK]})",
+    ]
+    environment = os.environ | {TORCHRUN: "none"}
+    agent = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    rank = int(agent.stdout.readline())
+    agent.kill()
+    agent.wait()
+    with agent.stdout:
+        assert wait_until_gone(rank)

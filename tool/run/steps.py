@@ -22,7 +22,7 @@ from typing import Any
 
 from tool.errors import InputError
 from tool.file.atomic import append_json_line, hold, read_json_lines
-from tool.run.parent import end_with_parent
+from tool.parent import end_with_parent
 from tool.run.run_log import git_commit
 
 ROOT = Path(__file__).resolve().parents[2]

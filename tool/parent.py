@@ -1,4 +1,4 @@
-"""Processes that end where the one that started them does."""
+"""A process that ends where the one that started it does."""
 
 import ctypes
 import os
