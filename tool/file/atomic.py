@@ -63,7 +63,8 @@ def atomic_write(path: str | Path, mode: str = "wb", sync: bool = True) -> Itera
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     text = {} if "b" in mode else TEXT
-    handle, temporary = _open_temporary(path)
+    with naming(path):
+        handle, temporary = _open_temporary(path)
     with naming(path), os.fdopen(handle, mode, **text) as file:
         try:
             yield file

@@ -135,6 +135,18 @@ def test_a_device_stays_a_device_and_a_full_one_is_named(tmp_path):
     assert Path("/dev/null").is_char_device()
 
 
+def test_a_disk_without_room_for_another_file_names_the_file(tmp_path, monkeypatch):
+    """And not the temporary one, which no one knows."""
+
+    def full(path, *_, **_how):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(atomic.os, "open", full)
+    with pytest.raises(OSError, match="No space left") as error, atomic_write(tmp_path / "a.json"):
+        pytest.fail("there is no file to write to")
+    assert error.value.filename == str(tmp_path / "a.json")
+
+
 def test_a_pipe_gets_the_content_once_it_is_whole(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     command = [sys.executable, "-c", "import sys; sys.stdout.write(open(sys.argv[1]).read())"]
