@@ -81,6 +81,11 @@ def exact_padding(side: Any, kernel_size: int, stride: int, dilation: int) -> An
     return padding if least >= 0 else torch.sym_max(padding, 0)
 
 
+def example(*shape: int) -> Tensor:
+    """A batch to trace with, always the same: the .pt2 holds it."""
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
 def trace(
     net: Portable, size: tuple[int, int] | None = None, step: int = SIZE_STEP
 ) -> ExportedProgram:
@@ -90,7 +95,7 @@ def trace(
     batch = Dim("batch", min=1, max=1024)
     if size is not None:
         shapes = {"image": {0: batch}}
-        return torch.export.export(net, (torch.rand(2, 3, *size),), dynamic_shapes=shapes)
+        return torch.export.export(net, (example(2, 3, *size),), dynamic_shapes=shapes)
     few, many = (SIZE_STEP * steps // step for steps in SIZE_STEPS)
     height, width = (Dim(name, min=few, max=many) for name in ("rows", "columns"))
     if step > 1:
@@ -98,7 +103,7 @@ def trace(
     with patch.object(timm.layers.padding, "get_same_padding", exact_padding):
         return torch.export.export(
             net,
-            (torch.rand(TRACED_SIZES[step]),),
+            (example(*TRACED_SIZES[step]),),
             dynamic_shapes={"image": {0: batch, 2: height, 3: width}},
             # else sides are refused of which maps of two levels do not halve alike
             prefer_deferred_runtime_asserts_over_guards=step == 1,

@@ -211,3 +211,10 @@ def test_padding_is_timms(side, kernel, stride, dilation):
     assert exact_padding(side, kernel, stride, dilation) == timm.layers.padding.get_same_padding(
         side, kernel, stride, dilation
     )
+
+
+def test_the_same_weights_give_the_same_bytes():
+    torch.manual_seed(0)
+    net = Portable(build_seg("deeplabv3", "test_resnet", 3, head_channels=8)).eval()
+    one, two = (to_torch(trace(net, (64, 64)), {})[0] for _ in range(2))
+    assert one == two
