@@ -18,9 +18,15 @@ if __name__ == "__main__":
 
 import argparse
 import base64
+import contextlib
 import os
+import shutil
+import signal
 import socket
+import sys
 import tempfile
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -35,6 +41,7 @@ from network.seg_weights import load_seg
 from network.trial import Trial, try_photograph
 from network.weights import load_network
 from tool.errors import InputError, naming_file, run_script
+from tool.file.atomic import hold
 from tool.file.images import mask_png, read_image, read_mask
 from tool.file.model_folder import CORRECTIONS, ModelFolder, correct_tags, read_model_folder
 from tool.file.photographs import PHOTOGRAPH_SUFFIXES
@@ -55,6 +62,9 @@ MODEL, CAM = "model", "cam"  # masks that can be saved
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PAGE = 12  # worst masks at a time
 SEEN_FROM = 0.5  # a class without a cut-off
+UPLOADS = "try_the_model_"  # how the folders of photographs that browsers send begin
+LOCK = ".lock"
+YOUNG = 60  # seconds in which such a folder may be without its lock
 # Whatever a name or a library smuggles in, the page loads nothing from elsewhere.
 POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; "
@@ -496,6 +506,34 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
+@contextlib.contextmanager
+def upload_folder() -> Iterator[str]:
+    """A temporary folder for the photographs that browsers send. It goes at the end, and those that
+    killed processes of this user have left go now.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{UPLOADS}*"):
+        with contextlib.suppress(OSError):  # BlockingIOError: it is in use
+            found = left.lstat()
+            if found.st_uid == os.getuid() and time.time() - found.st_mtime > YOUNG:
+                with hold(left / LOCK):
+                    shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=UPLOADS) as folder, hold(Path(folder) / LOCK):
+        yield folder
+
+
+def exit_at_signals() -> None:
+    """Have SIGTERM end this process as Ctrl-C does, after it has cleared up, and SIGHUP do what
+    SIGTERM does. The web server takes SIGTERM while it serves, and sends it to itself afterwards.
+    """
+    answers = {
+        signal.SIGTERM: lambda number, _: sys.exit(128 + number),
+        signal.SIGHUP: lambda *_: signal.raise_signal(signal.SIGTERM),
+    }
+    for number, answer in answers.items():
+        if signal.getsignal(number) is signal.SIG_DFL:  # else nohup, say, wants it ignored
+            signal.signal(number, answer)
+
+
 def main(args: argparse.Namespace) -> None:
     """Show the page until the user stops it."""
     folder = read_model_folder(args.model)
@@ -504,10 +542,8 @@ def main(args: argparse.Namespace) -> None:
 
     device = choose_device(args.device, KEEP_SMALL)
     networks = load_networks(folder, device)
-    with (
-        tempfile.TemporaryDirectory(prefix="try_the_model_") as uploads,
-        listen(args.host, args.port) as bound,
-    ):
+    exit_at_signals()
+    with upload_folder() as uploads, listen(args.host, args.port) as bound:
         os.environ["GRADIO_TEMP_DIR"] = uploads
         app = web_app(gr, Page(gr, networks), args.host)
         port = bound.getsockname()[1]

@@ -236,3 +236,48 @@ def test_networks_of_other_classes_are_refused(model):
     other = type(folder)(**{**vars(folder), "classes": ("cat", "dog", "cow")})
     with pytest.raises(InputError, match=r"classifier\.pth knows cat, dog, owl .*cat, dog, cow"):
         app.load_networks(other, torch.device("cpu"))
+
+
+# ============ photographs that browsers send ============
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    monkeypatch.setattr(app.tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_what_killed_pages_left_goes_and_what_others_use_stays(temporary):
+    names = ("left", "used", "young")
+    left, used, young = (temporary / f"{app.UPLOADS}{name}" for name in names)
+    for folder in (left, used, young):
+        folder.mkdir()
+        write_image(folder / "photograph.png", np.zeros((2, 2, 3), np.uint8))
+    program = (
+        "import sys; from pathlib import Path; from tool.file.atomic import hold\n"
+        "held = hold(Path(sys.argv[1])); print(flush=True); sys.stdin.read()"
+    )
+    words = [sys.executable, "-c", program, str(used / app.LOCK)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(words, cwd=ROOT, **pipes) as other:
+        other.stdout.readline()
+        for folder in (left, used):
+            os.utime(folder, (0, 0))
+        with app.upload_folder() as own:
+            assert set(temporary.iterdir()) == {used, young, Path(own)}
+        assert set(temporary.iterdir()) == {used, young}
+        other.stdin.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_leave_no_photographs(temporary, number):
+    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)}
+    for one in before:
+        signal.signal(one, signal.SIG_DFL)
+    app.exit_at_signals()
+    try:
+        with pytest.raises(SystemExit) as ended, app.upload_folder():
+            os.kill(os.getpid(), number)
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert not list(temporary.iterdir())
