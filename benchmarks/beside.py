@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from benchmarks.common import add_photographs_flag, photographs, section
+from benchmarks.common import add_road_flags, photographs, section
 from tool.run.flags import positive_int
 from tool.start import WAIT_SETTINGS
 
@@ -34,19 +34,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_photographs_flag(parser)
-    parser.add_argument(
-        "--images",
-        type=positive_int,
-        default=40,
-        help="photographs of the list (default %(default)s)",
-    )
-    parser.add_argument(
-        "--iterations",
-        type=positive_int,
-        default=20,
-        help="steps of a training (default %(default)s)",
-    )
+    add_road_flags(parser)
     parser.add_argument(
         "--rounds", type=positive_int, default=3, help="runs of each (default %(default)s)"
     )

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from tool.run.flags import positive_int
 from tool.run.run_log import provenance
 from voc12.lists import load_ids
 from voc12.sample.make import make_sample
@@ -98,6 +99,23 @@ def section(
     lines += [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
     lines += [f"| {' | '.join(str(cell) for cell in row)} |" for row in rows]
     return "\n".join([*lines, "", words, ""])
+
+
+def add_road_flags(parser: argparse.ArgumentParser) -> None:
+    """--voc12_root, --list, --images and --iterations, of commands run as users run them."""
+    add_photographs_flag(parser)
+    parser.add_argument(
+        "--images",
+        type=positive_int,
+        default=40,
+        help="photographs of the list (default %(default)s)",
+    )
+    parser.add_argument(
+        "--iterations",
+        type=positive_int,
+        default=20,
+        help="steps of a training (default %(default)s)",
+    )
 
 
 def add_photographs_flag(parser: argparse.ArgumentParser) -> None:

@@ -18,8 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.common import add_photographs_flag, photographs, section
-from tool.run.flags import positive_int, worker_count
+from benchmarks.common import add_road_flags, photographs, section
+from tool.run.flags import worker_count
 
 BACKBONE = "efficientnet_lite0"
 
@@ -29,19 +29,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_photographs_flag(parser)
-    parser.add_argument(
-        "--images",
-        type=positive_int,
-        default=40,
-        help="photographs of the list (default %(default)s)",
-    )
-    parser.add_argument(
-        "--iterations",
-        type=positive_int,
-        default=20,
-        help="steps of a training (default %(default)s)",
-    )
+    add_road_flags(parser)
     parser.add_argument(
         "--num_workers", type=worker_count, default=2, help="of every stage (default %(default)s)"
     )

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-import evaluation_cam
 from infer_aff import chosen_walk, main, parse_args
 from network.aff import build_affinity_net
 from network.expansion_inference import WALKS as PRESETS
@@ -14,11 +13,17 @@ from network.expansion_inference import Walk, image_affinity, image_mask
 from network.expansion_weights import load_affinity_net
 from network.weights import save_network
 from tests.conftest import PETS
+from tests.expansions import (
+    assert_background,
+    assert_half_precision_masks,
+    evaluated,
+    expand_flags,
+    write_empty_seed,
+)
 from tests.reference import load_arrays
 from tests.seeds import seed_of, write_seeds
 from tool.errors import InputError
 from tool.expand.crf import threshold_alpha
-from tool.file.cam_file import CamFile, save_cam
 from tool.file.images import read_image, read_mask, read_mask_meta
 from tool.transforms import normalise, to_tensor
 from voc12.lists import image_path, load_ids
@@ -46,19 +51,7 @@ def cam_dir(pets_root, tmp_path_factory):
 
 
 def _infer(root, weights, cam_dir, out, *flags):
-    arguments = [
-        "--voc12_root",
-        root,
-        "--weights",
-        weights,
-        "--cam_dir",
-        cam_dir,
-        "--out_mask",
-        out,
-        "--device",
-        "cpu",
-    ]
-    main(parse_args([str(value) for value in [*arguments, "--num_workers", 0, *flags]]))
+    main(parse_args(expand_flags(root, weights, cam_dir, out, *flags)))
     return out
 
 
@@ -130,39 +123,19 @@ def test_alpha_of_a_threshold_chosen_without_masks(pets_root, weights, cam_dir, 
 
 def test_image_without_classes_is_background(pets_root, weights, tmp_path):
     folder = write_seeds(pets_root, tmp_path / "cam", "released")
-    name = load_ids(pets_root, "train")[0]
-    size = seed_of(pets_root, name).size
-    nothing = CamFile(
-        name, np.zeros(0, dtype=np.int64), np.zeros((0, *size), dtype=np.float32), size, {}
-    )
-    save_cam(folder, nothing, "released")
-    mask = read_mask(_infer(pets_root, weights, folder, tmp_path / "mask") / f"{name}.png")
-    assert mask.shape == size
-    assert not mask.any()
+    name, size = write_empty_seed(pets_root, folder)
+    masks = _infer(pets_root, weights, folder, tmp_path / "mask")
+    assert_background(masks / f"{name}.png", size)
 
 
 def test_half_precision_gives_nearly_the_same_masks(masks, pets_root, weights, cam_dir, tmp_path):
     folder = _infer(pets_root, weights, cam_dir, tmp_path, "--precision", "bf16")
-    same = [(read_mask(path) == read_mask(masks / path.name)).mean() for path in folder.iterdir()]
-    assert min(same) > 0.98
-    assert all(read_mask_meta(path)["precision"] == "bf16" for path in folder.iterdir())
+    assert_half_precision_masks(folder, masks)
 
 
 def test_evaluation_reads_the_masks(masks, pets_root, capsys):
-    arguments = [
-        "--voc12_root",
-        pets_root,
-        "--predict_dir",
-        masks,
-        "--type",
-        "png",
-        "--num_workers",
-        1,
-        "--list",
-        "train",
-    ]
-    evaluation_cam.main(evaluation_cam.parse_args([str(value) for value in arguments]))
-    assert capsys.readouterr().out.startswith("list train, 5 images, aff_mask\nno threshold\n")
+    said = evaluated(pets_root, masks, "train", capsys)
+    assert said.startswith("list train, 5 images, aff_mask\nno threshold\n")
 
 
 def test_weights_of_another_network_are_named(pets_root, cam_dir, tmp_path):

@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-import evaluation_cam
 import infer_seg
 from infer_seg import image_probabilities, main, parse_args, probability_mask
 from network.seg import build_seg
 from network.seg_weights import load_seg
 from network.weights import save_network
 from tests.conftest import PETS
+from tests.expansions import evaluated
 from tests.tool.file.test_films import write_film
 from tool.errors import InputError
 from tool.expand.crf import CRF_SETTINGS
@@ -190,20 +190,8 @@ def test_another_process_gives_the_same_masks(masks, weights, pets_root, tmp_pat
 
 
 def test_evaluation_reads_the_masks(masks, pets_root, capsys):
-    arguments = [
-        "--voc12_root",
-        pets_root,
-        "--predict_dir",
-        masks,
-        "--type",
-        "png",
-        "--num_workers",
-        1,
-        "--list",
-        "val",
-    ]
-    evaluation_cam.main(evaluation_cam.parse_args([str(value) for value in arguments]))
-    assert capsys.readouterr().out.startswith("list val, 2 images, seg_mask\nno threshold\n")
+    said = evaluated(pets_root, masks, "val", capsys)
+    assert said.startswith("list val, 2 images, seg_mask\nno threshold\n")
 
 
 def test_submission_is_what_the_server_takes(voc_root, tmp_path):

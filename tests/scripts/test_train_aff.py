@@ -7,6 +7,7 @@ import torch
 
 import train_aff
 from network.expansion_weights import load_affinity_net
+from tests.expansions import expansion_flags
 from tests.seeds import write_seeds
 from tests.sessions import (
     assert_half_precision_is_near,
@@ -27,32 +28,7 @@ from voc12.expansion_labels import load_scores
 def command(pets_root, tmp_path_factory):
     """The flags of a training of four iterations, on scores that the sessions share."""
     cam_dir = write_seeds(pets_root, tmp_path_factory.mktemp("seeds") / "cam")
-    flags = [
-        "--voc12_root",
-        pets_root,
-        "--train_list",
-        "train",
-        "--cam_dir",
-        cam_dir,
-        "--num_workers",
-        0,
-        "--crop_size",
-        72,
-    ]
-    flags += [
-        "--backbone",
-        "resnet10t",
-        "--weights",
-        "none",
-        "--batch_size",
-        2,
-        "--max_epoches",
-        2,
-        "--device",
-        "cpu",
-    ]
-    flags += ["--log_every", 1, "--label_dir", tmp_path_factory.mktemp("labels")]
-    return [str(flag) for flag in flags]
+    return expansion_flags(pets_root, cam_dir, tmp_path_factory.mktemp("labels"), 72)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import torchvision
 
 import train_irn
 from network.expansion_weights import build_irn, load_irn
+from tests.expansions import expansion_flags
 from tests.seeds import seed_of, write_seeds
 from tests.sessions import (
     assert_half_precision_is_near,
@@ -36,32 +37,7 @@ def cam_dir(pets_root, tmp_path_factory):
 @pytest.fixture(scope="module")
 def command(pets_root, cam_dir, tmp_path_factory):
     """The flags of a training of four iterations, on labels that the sessions share."""
-    flags = [
-        "--voc12_root",
-        pets_root,
-        "--train_list",
-        "train",
-        "--cam_dir",
-        cam_dir,
-        "--num_workers",
-        0,
-        "--crop_size",
-        80,
-    ]
-    flags += [
-        "--backbone",
-        "resnet10t",
-        "--weights",
-        "none",
-        "--batch_size",
-        2,
-        "--max_epoches",
-        2,
-        "--device",
-        "cpu",
-    ]
-    flags += ["--log_every", 1, "--label_dir", tmp_path_factory.mktemp("labels")]
-    return [str(flag) for flag in flags]
+    return expansion_flags(pets_root, cam_dir, tmp_path_factory.mktemp("labels"), 80)
 
 
 @pytest.fixture(scope="module")

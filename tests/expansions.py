@@ -1,0 +1,60 @@
+"""What tests of several stages say of their masks and trainings on the tiny data sets."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import evaluation_cam
+from tests.seeds import seed_of
+from tool.file.cam_file import CamFile, save_cam
+from tool.file.images import read_mask, read_mask_meta
+from voc12.lists import load_ids
+
+
+def expansion_flags(root: Path, cam_dir: Path, label_dir: Path, crop_size: int) -> list[str]:
+    """The flags of a training of four iterations of train_irn.py or train_aff.py."""
+    return [
+        *("--voc12_root", str(root), "--train_list", "train", "--cam_dir", str(cam_dir)),
+        *("--num_workers", "0", "--crop_size", str(crop_size), "--backbone", "resnet10t"),
+        *("--weights", "none", "--batch_size", "2", "--max_epoches", "2", "--device", "cpu"),
+        *("--log_every", "1", "--label_dir", str(label_dir)),
+    ]
+
+
+def expand_flags(root: Path, weights: Path, cam_dir: Path, out: Path, *more: object) -> list[str]:
+    """The flags of infer_irn.py or infer_aff.py, in one process."""
+    words = ["--voc12_root", root, "--weights", weights, "--cam_dir", cam_dir, "--out_mask", out]
+    return [str(word) for word in [*words, "--device", "cpu", "--num_workers", 0, *more]]
+
+
+def write_empty_seed(root: Path, folder: Path) -> tuple[str, tuple[int, int]]:
+    """Make the seed of the first training image one without classes; its id and size."""
+    name = load_ids(root, "train")[0]
+    size = seed_of(root, name).size
+    nothing = np.zeros((0, *size), dtype=np.float32)
+    save_cam(folder, CamFile(name, np.zeros(0, dtype=np.int64), nothing, size, {}), "released")
+    return name, size
+
+
+def assert_background(path: Path, size: tuple[int, int]) -> None:
+    """A mask has that size and no class."""
+    mask = read_mask(path)
+    assert mask.shape == size
+    assert not mask.any()
+
+
+def assert_half_precision_masks(folder: Path, full: Path) -> None:
+    """Masks in half precision say so, and are those of full precision but for a few pixels."""
+    same = [(read_mask(path) == read_mask(full / path.name)).mean() for path in folder.iterdir()]
+    assert min(same) > 0.98
+    assert all(read_mask_meta(path)["precision"] == "bf16" for path in folder.iterdir())
+
+
+def evaluated(root: Path, folder: Path, list_name: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """What evaluation_cam.py prints of a folder of masks."""
+    words = ["--voc12_root", root, "--predict_dir", folder, "--type", "png", "--list", list_name]
+    evaluation_cam.main(
+        evaluation_cam.parse_args([str(word) for word in [*words, "--num_workers", 1]])
+    )
+    return capsys.readouterr().out
