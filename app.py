@@ -18,15 +18,7 @@ if __name__ == "__main__":
 
 import argparse
 import base64
-import contextlib
 import os
-import shutil
-import signal
-import socket
-import sys
-import tempfile
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -41,12 +33,12 @@ from network.seg_weights import load_seg
 from network.trial import Trial, try_photograph
 from network.weights import load_network
 from tool.errors import InputError, naming_file, run_script
-from tool.file.atomic import hold
 from tool.file.images import mask_png, read_image, read_mask
 from tool.file.model_folder import CORRECTIONS, ModelFolder, correct_tags, read_model_folder
 from tool.file.photographs import PHOTOGRAPH_SUFFIXES
 from tool.mask_values import BACKGROUND
 from tool.run.device import KEEP_SMALL, choose_device
+from tool.run.web_server import exit_at_signals, import_gradio, listen, upload_folder, web_app
 from tool.show.overlay import mask_overlay
 from tool.show.page import escape
 from tool.show.trial_page import (
@@ -59,18 +51,8 @@ from tool.show.trial_page import (
 )
 
 MODEL, CAM = "model", "cam"  # masks that can be saved
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PAGE = 12  # worst masks at a time
 SEEN_FROM = 0.5  # a class without a cut-off
-UPLOADS = "try_the_model_"  # how the folders of photographs that browsers send begin
-LOCK = ".lock"
-YOUNG = 60  # seconds in which such a folder may be without its lock
-# Whatever a name or a library smuggles in, the page loads nothing from elsewhere.
-POLICY = (
-    "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; "
-    "frame-ancestors 'self'"
-)
-OFFLINE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
 FIRST = (
     "Drop a photograph above, or choose one of the run's in the second tab. You see which classes "
     "the model finds in it, and where."
@@ -238,18 +220,6 @@ def mask_uri(networks: Networks, shown: Shown, keys: list[int], threshold: float
 
 
 # ============ the page ============
-def import_gradio() -> ModuleType:
-    """gradio, told to ask nothing of the network. Raises InputError where it is not installed."""
-    os.environ.update(OFFLINE)
-    try:
-        import gradio
-    except ImportError as error:
-        raise InputError(
-            f"app.py needs gradio ({error}); run pip install -r requirements-app.txt"
-        ) from error
-    return gradio
-
-
 class Page:
     """The page of a model folder; its methods are what happens on it."""
 
@@ -456,84 +426,6 @@ class Page:
         return place, worst_masks(self.folder, place)
 
 
-def web_app(gr: ModuleType, page: Page, host: str) -> Any:
-    """The page as an application that any browser of this machine may ask, and that has a browser
-    load nothing from elsewhere.
-    """
-    from fastapi import FastAPI
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
-
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    if host in LOOPBACK:  # else a page elsewhere could name this machine as its own
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"])
-    fonts = ["system-ui", "sans-serif"]
-    gr.mount_gradio_app(
-        app,
-        page.blocks,
-        path="/",
-        footer_links=[],
-        run_history=False,
-        max_file_size="256mb",
-        ssr_mode=False,
-        enable_monitoring=False,
-        pwa=False,
-        show_error=True,
-        css=STYLE,
-        theme=gr.themes.Default(font=fonts, font_mono=["ui-monospace", "monospace"]),
-    )
-
-    async def guarded(scope: dict, receive: Any, send: Any) -> None:
-        async def with_policy(message: dict) -> None:
-            if message["type"] == "http.response.start":
-                policy = (b"content-security-policy", POLICY.encode())
-                message["headers"] = [*message.get("headers", []), policy]
-            await send(message)
-
-        await app(scope, receive, with_policy)
-
-    return guarded
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there. Raises InputError where it cannot."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise InputError(
-            f"cannot listen on {host} port {port}: {error.strerror or error}; give another --port "
-            "(0: any) or --host"
-        ) from error
-
-
-@contextlib.contextmanager
-def upload_folder() -> Iterator[str]:
-    """A temporary folder for the photographs that browsers send. It goes at the end, and those that
-    killed processes of this user have left go now.
-    """
-    for left in Path(tempfile.gettempdir()).glob(f"{UPLOADS}*"):
-        with contextlib.suppress(OSError):  # BlockingIOError: it is in use
-            found = left.lstat()
-            if found.st_uid == os.getuid() and time.time() - found.st_mtime > YOUNG:
-                with hold(left / LOCK):
-                    shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(prefix=UPLOADS) as folder, hold(Path(folder) / LOCK):
-        yield folder
-
-
-def exit_at_signals() -> None:
-    """Have SIGTERM end this process as Ctrl-C does, after it has cleared up, and SIGHUP do what
-    SIGTERM does. The web server takes SIGTERM while it serves, and sends it to itself afterwards.
-    """
-    answers = {
-        signal.SIGTERM: lambda number, _: sys.exit(128 + number),
-        signal.SIGHUP: lambda *_: signal.raise_signal(signal.SIGTERM),
-    }
-    for number, answer in answers.items():
-        if signal.getsignal(number) is signal.SIG_DFL:  # else nohup, say, wants it ignored
-            signal.signal(number, answer)
-
-
 def main(args: argparse.Namespace) -> None:
     """Show the page until the user stops it."""
     folder = read_model_folder(args.model)
@@ -545,7 +437,7 @@ def main(args: argparse.Namespace) -> None:
     exit_at_signals()
     with upload_folder() as uploads, listen(args.host, args.port) as bound:
         os.environ["GRADIO_TEMP_DIR"] = uploads
-        app = web_app(gr, Page(gr, networks), args.host)
+        app = web_app(gr, Page(gr, networks).blocks, STYLE, args.host)
         port = bound.getsockname()[1]
         print(f"open http://{args.host}:{port} in a browser; Ctrl-C ends it", flush=True)
         uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[bound])

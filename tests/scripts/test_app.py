@@ -27,6 +27,7 @@ from tests.conftest import PETS
 from tool.errors import InputError
 from tool.file.images import read_image, read_mask, write_image, write_mask
 from tool.file.model_folder import read_model_folder
+from tool.run import web_server
 from voc12.label_files import labels_from_file
 
 ROOT = Path(__file__).parents[2]
@@ -218,17 +219,10 @@ def test_nothing_else_is_served(address, model):
 def test_what_is_no_model_folder_is_one_line(model, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"has no road\.json; give the folder that masks_from"):
         app.main(app.parse_args(["--model", str(tmp_path)]))
-    monkeypatch.setattr(app, "OFFLINE", {})  # not for the tests that follow
+    monkeypatch.setattr(web_server, "OFFLINE", {})  # not for the tests that follow
     monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(InputError, match=r"needs gradio .*; run pip install -r requirements-app"):
         app.main(app.parse_args(["--model", str(model)]))
-
-
-def test_a_port_that_is_taken_is_one_line():
-    with app.listen("127.0.0.1", 0) as bound:
-        port = bound.getsockname()[1]
-        with pytest.raises(InputError, match=rf"cannot listen on 127\.0\.0\.1 port {port}: "):
-            app.listen("127.0.0.1", port)
 
 
 def test_networks_of_other_classes_are_refused(model):
@@ -236,48 +230,3 @@ def test_networks_of_other_classes_are_refused(model):
     other = type(folder)(**{**vars(folder), "classes": ("cat", "dog", "cow")})
     with pytest.raises(InputError, match=r"classifier\.pth knows cat, dog, owl .*cat, dog, cow"):
         app.load_networks(other, torch.device("cpu"))
-
-
-# ============ photographs that browsers send ============
-@pytest.fixture
-def temporary(tmp_path, monkeypatch):
-    monkeypatch.setattr(app.tempfile, "tempdir", str(tmp_path))
-    return tmp_path
-
-
-def test_what_killed_pages_left_goes_and_what_others_use_stays(temporary):
-    names = ("left", "used", "young")
-    left, used, young = (temporary / f"{app.UPLOADS}{name}" for name in names)
-    for folder in (left, used, young):
-        folder.mkdir()
-        write_image(folder / "photograph.png", np.zeros((2, 2, 3), np.uint8))
-    program = (
-        "import sys; from pathlib import Path; from tool.file.atomic import hold\n"
-        "held = hold(Path(sys.argv[1])); print(flush=True); sys.stdin.read()"
-    )
-    words = [sys.executable, "-c", program, str(used / app.LOCK)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(words, cwd=ROOT, **pipes) as other:
-        other.stdout.readline()
-        for folder in (left, used):
-            os.utime(folder, (0, 0))
-        with app.upload_folder() as own:
-            assert set(temporary.iterdir()) == {used, young, Path(own)}
-        assert set(temporary.iterdir()) == {used, young}
-        other.stdin.close()
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_signals_leave_no_photographs(temporary, number):
-    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)}
-    for one in before:
-        signal.signal(one, signal.SIG_DFL)
-    app.exit_at_signals()
-    try:
-        with pytest.raises(SystemExit) as ended, app.upload_folder():
-            os.kill(os.getpid(), number)
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
-    assert ended.value.code == 128 + signal.SIGTERM
-    assert not list(temporary.iterdir())
