@@ -8,18 +8,16 @@ asks nothing of any other.
     python app.py --model results/mine
 """
 
-from functools import partial
-
-from flags.trial import parse_args
 from tool.start import answer_flags
 
 if __name__ == "__main__":
-    answer_flags(partial(parse_args, description=__doc__))  # before the imports, which take seconds
+    answer_flags("flags.trial", __doc__)  # before the imports, which take seconds
 
 import argparse
 import base64
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from flags.trial import parse_args
 from network.cpn import CPNHead
 from network.seg import SegNet
 from network.seg_weights import load_seg

@@ -15,17 +15,15 @@ same CAM files with the same settings are kept.
         --infer_cam_dir results/cpn/cam_train --out_cam results/cpn/agreed_train
 """
 
-from functools import partial
-
-from flags.consensus import MAX_IMAGES, parse_args
 from tool.start import answer_flags
 
 if __name__ == "__main__":
-    answer_flags(partial(parse_args, description=__doc__))  # before the imports, which take seconds
+    answer_flags("flags.consensus", __doc__)  # before the imports, which take seconds
 
 import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flags.consensus import MAX_IMAGES, parse_args
 from network.refiner import Refiner
 from network.weights import load_network
 from tool.auto_threshold import CONSENSUS, MIDDLE

@@ -10,6 +10,11 @@ learns from IRN's masks instead, which take minutes more.
     python demo.py
 """
 
+from tool.start import end_at_ctrl_c
+
+if __name__ == "__main__":
+    end_at_ctrl_c()  # while it imports
+
 import argparse
 import os
 import shlex

@@ -12,6 +12,11 @@ CAM files of any format (tool/file/cam_file.py) are read as unit maps, so thresh
 1; the released code works on halved maps, where the same threshold has half the value.
 """
 
+from tool.start import end_at_ctrl_c
+
+if __name__ == "__main__":
+    end_at_ctrl_c()  # while it imports
+
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -10,6 +10,11 @@ Class names are those that the masks carry, else those of the data set that the 
         --out results/seg/masks.json
 """
 
+from tool.start import end_at_ctrl_c
+
+if __name__ == "__main__":
+    end_at_ctrl_c()  # while it imports
+
 import argparse
 import csv
 import json

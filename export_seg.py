@@ -12,18 +12,16 @@ low_resolution, from which infer_seg.py --onnx makes the masks that the network 
     python export_seg.py --weights results/seg/seg.pth
 """
 
-from functools import partial
-
-from flags.seg_export import SIZE_STEP, SUFFIXES, parse_args
 from tool.start import answer_flags
 
 if __name__ == "__main__":
-    answer_flags(partial(parse_args, description=__doc__))  # before the imports, which take seconds
+    answer_flags("flags.seg_export", __doc__)  # before the imports, which take seconds
 
 import argparse
 import io
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -36,6 +34,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from flags.seg_export import SIZE_STEP, SUFFIXES, parse_args
 from network.seg import SegNet
 from network.seg_onnx import FORMAT, INPUT, LOGITS, LOW
 from network.seg_weights import load_seg

@@ -10,19 +10,18 @@ the same weights and settings are kept.
     python evaluation_cam.py --type png --list train --predict_dir results/aff/mask_train
 """
 
-from functools import partial
-
-from flags.aff_inference import parse_args
 from tool.start import answer_flags
 
 if __name__ == "__main__":
-    answer_flags(partial(parse_args, description=__doc__))  # before the imports, which take seconds
+    answer_flags("flags.aff_inference", __doc__)  # before the imports, which take seconds
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from flags.aff_inference import parse_args
 from network.expansion_inference import WALKS, Walk, image_affinity, image_mask
 from network.expansion_weights import load_affinity_net
 from tool.errors import naming_file, run_script

@@ -13,17 +13,15 @@ the classifier itself sees; overlays, a mask and the scores of all classes are w
         --infer_list train --out_cam results/cpn/cam_train
 """
 
-from functools import partial
-
-from flags.cam_inference import BG_THRESHOLD, OUT_CAM, STAGES, parse_args
 from tool.start import answer_flags
 
 if __name__ == "__main__":
-    answer_flags(partial(parse_args, description=__doc__))  # before the imports, which take seconds
+    answer_flags("flags.cam_inference", __doc__)  # before the imports, which take seconds
 
 import argparse
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -32,6 +30,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from flags.cam_inference import BG_THRESHOLD, OUT_CAM, STAGES, parse_args
 from network.cam_inference import class_probabilities, image_cam, seen_classes
 from network.cpn import CPNHead
 from network.weights import load_network

@@ -10,16 +10,14 @@ masks, from all maps after the walk.
     python evaluation_cam.py --type png --list train --predict_dir results/irn/mask_train
 """
 
-from functools import partial
-
-from flags.irn_inference import RELEASED_BG_THRESHOLD, parse_args
 from tool.start import answer_flags
 
 if __name__ == "__main__":
-    answer_flags(partial(parse_args, description=__doc__))  # before the imports, which take seconds
+    answer_flags("flags.irn_inference", __doc__)  # before the imports, which take seconds
 
 import argparse
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flags.irn_inference import RELEASED_BG_THRESHOLD, parse_args
 from network.expansion_inference import image_boundary, walked_cam
 from network.expansion_weights import load_irn
 from network.irn import STRIDE

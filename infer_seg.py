@@ -13,17 +13,15 @@ classes, of each film an overlaid film and the scores.
     python infer_seg.py --weights results/seg/seg.pth --image photo.jpg
 """
 
-from functools import partial
-
-from flags.seg_inference import NO_CRF, OUT_MASK, parse_args
 from tool.start import answer_flags
 
 if __name__ == "__main__":
-    answer_flags(partial(parse_args, description=__doc__))  # before the imports, which take seconds
+    answer_flags("flags.seg_inference", __doc__)  # before the imports, which take seconds
 
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +30,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from flags.seg_inference import NO_CRF, OUT_MASK, parse_args
 from network.seg import SegNet, merged_logits
 from network.seg_onnx import OnnxSeg, load_onnx
 from network.seg_weights import load_seg

@@ -13,6 +13,11 @@ Settings (iterations; gaussian sxy, compat; bilateral sxy, srgb, compat): irn 10
 psa and seam 10; 3, 3; 80, 13, 10. deeplab 1; 3, 3; 32, 13, 10.
 """
 
+from tool.start import end_at_ctrl_c
+
+if __name__ == "__main__":
+    end_at_ctrl_c()  # while it imports
+
 import argparse
 from dataclasses import dataclass
 from functools import cached_property

@@ -8,6 +8,11 @@ palette. Finished masks made from the same CAM files at the same threshold are k
         --out_mask results/cpn/mask_train_aug
 """
 
+from tool.start import end_at_ctrl_c
+
+if __name__ == "__main__":
+    end_at_ctrl_c()  # while it imports
+
 import argparse
 from dataclasses import dataclass
 from pathlib import Path

@@ -20,6 +20,11 @@ Each step is a command of this repository. The same command skips what is finish
 where it was stopped. --masks, real masks of some photographs, teach nothing: they score the result.
 """
 
+from tool.start import end_at_ctrl_c
+
+if __name__ == "__main__":
+    end_at_ctrl_c()  # while it imports
+
 import argparse
 import contextlib
 import json

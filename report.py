@@ -14,6 +14,11 @@ of the list.
 Class scores, confusion and the order of the gallery are those of the last stage given.
 """
 
+from tool.start import end_at_ctrl_c
+
+if __name__ == "__main__":
+    end_at_ctrl_c()  # while it imports
+
 import argparse
 import json
 from collections.abc import Callable, Sequence

@@ -17,6 +17,11 @@ Tables: seeds (CAM, SEAM and CPN, with and without CRF), losses, patches, prcm, 
 a segmentation model taught by these; the road of masks_from_tags.py).
 """
 
+from tool.start import end_at_ctrl_c
+
+if __name__ == "__main__":
+    end_at_ctrl_c()  # while it imports
+
 import argparse
 import re
 from collections.abc import Mapping, Sequence

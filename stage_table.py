@@ -13,6 +13,11 @@ in unit scale; after the CRF it is what the CRF decided, which 0.50 stands for. 
 95 % interval over the photographs of the list.
 """
 
+from tool.start import end_at_ctrl_c
+
+if __name__ == "__main__":
+    end_at_ctrl_c()  # while it imports
+
 import argparse
 from collections.abc import Callable, Sequence
 from functools import partial

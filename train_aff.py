@@ -9,21 +9,20 @@ infer_aff.py understands by itself, a checkpoint to continue from, log.jsonl and
         --weights weights/ilsvrc-cls_rna-a1_cls1000_ep-0001.params --preset seam
 """
 
-from functools import partial
-
-from flags.aff_training import parse_args
 from tool.start import answer_flags
 
 if __name__ == "__main__":
-    answer_flags(partial(parse_args, description=__doc__))  # before the imports, which take seconds
+    answer_flags("flags.aff_training", __doc__)  # before the imports, which take seconds
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from flags.aff_training import parse_args
 from network.aff import AffinityNet, AffinityNetTimm, build_affinity_net
 from network.weights import (
     load_backbone_weights,

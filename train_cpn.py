@@ -12,16 +12,14 @@ The paper's setting, and a small one for a CPU:
         --crop_size 224 --resize_long 256 400 --batch_size 8 --preset best --session_name small
 """
 
-from functools import partial
-
-from flags.cpn_training import auto_iterations, parse_args
 from tool.start import answer_flags
 
 if __name__ == "__main__":
-    answer_flags(partial(parse_args, description=__doc__))  # before the imports, which take seconds
+    answer_flags("flags.cpn_training", __doc__)  # before the imports, which take seconds
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +31,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from flags.cpn_training import auto_iterations, parse_args
 from network import build_cpn
 from network.build import freeze_blocks
 from network.cam_steps import STEPS, compile_training, weigh_losses

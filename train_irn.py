@@ -9,21 +9,20 @@ log.jsonl and TensorBoard events.
     python train_irn.py --voc12_root data/VOCdevkit/VOC2012 --cam_dir results/cpn/cam_train_aug
 """
 
-from functools import partial
-
-from flags.irn_training import parse_args
 from tool.start import answer_flags
 
 if __name__ == "__main__":
-    answer_flags(partial(parse_args, description=__doc__))  # before the imports, which take seconds
+    answer_flags("flags.irn_training", __doc__)  # before the imports, which take seconds
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from flags.irn_training import parse_args
 from network.expansion_weights import build_irn
 from network.irn import IRN, STRIDE, mean_displacement
 from network.weights import save_network

@@ -11,22 +11,21 @@ TensorBoard events.
         --weights weights/ilsvrc-cls_rna-a1_cls1000_ep-0001.params
 """
 
-from functools import partial
-
-from flags.seg_training import parse_args
 from tool.start import answer_flags
 
 if __name__ == "__main__":
-    answer_flags(partial(parse_args, description=__doc__))  # before the imports, which take seconds
+    answer_flags("flags.seg_training", __doc__)  # before the imports, which take seconds
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from flags.seg_training import parse_args
 from network.build import freeze_blocks
 from network.seg import SegNet, build_seg, merged_logits
 from network.seg_weights import METHOD, load_seg_backbone

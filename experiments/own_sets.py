@@ -8,6 +8,11 @@ Writes <out>/photos, links to photographs, and <out>/tags.csv, all that masks_fr
 in VOC layout. What is of no class of the set is background in the masks.
 """
 
+from tool.start import end_at_ctrl_c
+
+if __name__ == "__main__":
+    end_at_ctrl_c()  # while it imports
+
 import argparse
 import csv
 from collections.abc import Sequence

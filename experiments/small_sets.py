@@ -9,6 +9,11 @@ the refined maps and those that all photographs agree on with the real masks. Th
 sets is for choosing settings by, the second half for testing them. What is done is kept.
 """
 
+from tool.start import end_at_ctrl_c
+
+if __name__ == "__main__":
+    end_at_ctrl_c()  # while it imports
+
 import argparse
 from functools import partial
 from pathlib import Path

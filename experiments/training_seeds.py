@@ -10,6 +10,11 @@ the median of its method. The verdict of train_cpn.py, which sees no masks, is s
 What is done is kept; --out is for one choice of flags.
 """
 
+from tool.start import end_at_ctrl_c
+
+if __name__ == "__main__":
+    end_at_ctrl_c()  # while it imports
+
 import argparse
 import shlex
 from collections.abc import Sequence

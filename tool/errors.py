@@ -88,7 +88,7 @@ def run_script(main: Callable, parse_args: Callable) -> None:
     output, it works on. Any other exception is a bug and keeps its traceback.
     """
     _open_missing_streams()
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # from tool.start.answer_flags
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # from tool.start.end_at_ctrl_c
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # the work is done where the interpreter ends: Ctrl-C has nothing left to stop
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)

@@ -1,5 +1,4 @@
-"""What a script does before it imports what takes seconds. Scripts that use torch import this
-first.
+"""What a script does before it imports what takes seconds. Scripts import this first.
 
 Threads of OpenMP, which computes torch's operations, spin at the end of each operation for the next
 one. Two commands on the same cores then spend their time on waiting for each other: together they
@@ -8,9 +7,10 @@ of the runtime's variables. The runtime reads them once, when torch loads it (li
 builds for Linux, libomp or Intel's elsewhere); processes that are started later inherit them.
 """
 
+import importlib
 import os
 import signal
-from collections.abc import Callable
+from functools import partial
 
 from tool.errors import run_script
 from tool.parent import end_with_parent
@@ -27,18 +27,25 @@ def let_threads_sleep() -> None:
         os.environ[WAIT_POLICY] = "PASSIVE"
 
 
-def answer_flags(parse_args: Callable) -> None:
-    """Answer --help and mistakes in the command line; returns where there are none.
-
-    Until run_script is called with the work, Ctrl-C ends the process at once, as the shell expects
-    of a program that has done nothing yet: the imports that come next would end in a traceback.
-    Where torchrun is killed, the ranks that it has started are told to end.
+def end_at_ctrl_c() -> None:
+    """Have Ctrl-C end the process at once until run_script is called with the work, as the shell
+    expects of a program that has done nothing yet: the imports would end in a traceback.
     """
-    if TORCHRUN in os.environ:
-        end_with_parent()
-    run_script(lambda _: None, parse_args)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def answer_flags(module: str, description: str | None) -> None:
+    """Answer --help and mistakes in the command line by a module's parse_args; returns where there
+    are none. Ctrl-C is as in end_at_ctrl_c. Where torchrun is killed, the ranks that it has started
+    are told to end.
+    """
+    end_at_ctrl_c()
+    parse_args = importlib.import_module(module).parse_args
+    if TORCHRUN in os.environ:
+        end_with_parent()
+    run_script(lambda _: None, partial(parse_args, description=description))
+    end_at_ctrl_c()
 
 
 let_threads_sleep()

@@ -10,6 +10,11 @@ them takes the cut-off of all classes together. Writes labels of --list: those t
 has, and for the other photographs the classes over their cut-offs.
 """
 
+from tool.start import end_at_ctrl_c
+
+if __name__ == "__main__":
+    end_at_ctrl_c()  # while it imports
+
 import argparse
 import json
 from collections.abc import Sequence

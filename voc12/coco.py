@@ -20,6 +20,11 @@ command with another JSON of the same classes adds to --out. A run that was cut 
 stopped; until it is through, all of it lies in <out>.part.
 """
 
+from tool.start import end_at_ctrl_c
+
+if __name__ == "__main__":
+    end_at_ctrl_c()  # while it imports
+
 import argparse
 import contextlib
 import json

@@ -9,6 +9,11 @@ the mean IoU, over its classes and those of its seed, of the two: where the segm
 contradicts what it was taught, one of them is wrong.
 """
 
+from tool.start import end_at_ctrl_c
+
+if __name__ == "__main__":
+    end_at_ctrl_c()  # while it imports
+
 import argparse
 import json
 import shutil

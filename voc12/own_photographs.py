@@ -15,6 +15,11 @@ Tags are in any of the forms of docs/data.md#image-labels. Their names are the c
 says what that means.
 """
 
+from tool.start import end_at_ctrl_c
+
+if __name__ == "__main__":
+    end_at_ctrl_c()  # while it imports
+
 import argparse
 import filecmp
 import re

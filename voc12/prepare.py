@@ -16,13 +16,10 @@ extracting) and writes into --voc12_root
 What is there already is kept, so a run that was cut off goes on where it stopped.
 """
 
-from functools import partial
-
 from tool.start import answer_flags
-from voc12.prepare_flags import SBD_TAR, VOC_TAR, parse_args
 
 if __name__ == "__main__":
-    answer_flags(partial(parse_args, description=__doc__))  # before the imports, which take seconds
+    answer_flags("voc12.prepare_flags", __doc__)  # before the imports, which take seconds
 
 import argparse
 import contextlib
@@ -35,6 +32,7 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -60,6 +58,7 @@ from voc12.constants import (
 )
 from voc12.labels import load_labels, save_labels
 from voc12.lists import TRAIN_AUG, derive_train_aug, image_path, load_ids, read_list
+from voc12.prepare_flags import SBD_TAR, VOC_TAR, parse_args
 
 VOC_ID = re.compile(r"\d{4}_\d{6}\.jpg", re.ASCII)
 EXTRACTING = ".extracting"  # stands in --voc12_root while the archive is only partly extracted

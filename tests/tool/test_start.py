@@ -1,5 +1,6 @@
 """How OpenMP threads wait, as the runtime that torch brings says; the names of tool.choices."""
 
+import ast
 import importlib.util
 import os
 import signal
@@ -65,7 +66,7 @@ import os, signal
 from tool.errors import run_script
 from tool.start import answer_flags
 signal.signal(signal.SIGINT, signal.{handler})
-answer_flags(lambda: None)
+answer_flags("voc12.prepare_flags", None)
 interrupt = lambda *_: os.kill(os.getpid(), signal.SIGINT)
 if {importing}:
     interrupt()
@@ -89,10 +90,26 @@ def test_ctrl_c_while_a_script_imports_says_nothing(importing, handler, status, 
     assert (done.returncode, done.stderr) == (status, said)
 
 
+def scripts() -> list[Path]:
+    """All that users run."""
+    folders = (ROOT, ROOT / "voc12", ROOT / "voc12" / "sample", ROOT / "experiments")
+    found = [path for folder in folders for path in sorted(folder.glob("*.py"))]
+    return [path for path in found if "    run_script(" in path.read_text()]
+
+
+@pytest.mark.parametrize("path", scripts(), ids=lambda path: path.stem)
+def test_scripts_can_be_interrupted_before_they_import(path):
+    _, first, then = ast.parse(path.read_text()).body[:3]
+    assert ast.unparse(first).startswith("from tool.start import ")
+    assert ast.unparse(then).startswith(
+        ("if __name__ == '__main__':\n    answer_flags(", "if __name__ == '__main__':\n    end_at")
+    )
+
+
 RANK = """
 import os, time
 from tool.start import answer_flags
-answer_flags(lambda: None)
+answer_flags("voc12.prepare_flags", None)
 print(os.getpid(), flush=True)
 time.sleep(40)
 """

@@ -33,6 +33,11 @@ Licence: the pictograms are Twemoji graphics, copyright Twitter, Inc and other c
 gives that credit.
 """
 
+from tool.start import end_at_ctrl_c
+
+if __name__ == "__main__":
+    end_at_ctrl_c()  # while it imports
+
 import argparse
 from pathlib import Path
 
