@@ -265,17 +265,13 @@ class Road:
         infer: flags of infer_seg.py over its defaults
         """
         masks = make((), self.preset.train_list, seed) if make else None
-        return self._segmentation(masks, self.preset.seg.split(), seed, infer)
+        trained = self._segmentation_network(masks, self.preset.seg.split(), seed)
+        return self._segmentation_numbers(trained, "val", infer)
 
-    def _segmentation(
-        self,
-        masks: Step | None,
-        own: Sequence[str],
-        seed: int,
-        infer: Sequence[str],
-        start: Step | None = None,
+    def _segmentation_network(
+        self, masks: Step | None, own: Sequence[str], seed: int, start: Step | None = None
     ) -> Step:
-        """Numbers on val of DeepLab trained on masks, or on the real ones (None).
+        """Weights of DeepLab trained on masks, or on the real ones (None).
 
         own: flags of train_seg.py; start: the CAM network that its backbone is taken from
         """
@@ -297,20 +293,18 @@ class Road:
         mask_dir = masks.output if masks else Path(preset.voc12_root) / MASK_DIR
         files = ["--mask_dir", str(mask_dir), *(["--weights", str(start.output)] if start else [])]
         needs = [step for step in (masks, start) if step]
-        trained = self._trainer("train_seg.py", [*flags, *files], folder, *(needs or self._data()))
-        output = folder / f"mask_{digest({'flags': infer})}"
-        infer_flags = [
-            "--voc12_root",
-            preset.voc12_root,
-            "--infer_list",
-            preset.splits["val"],
-            "--weights",
-            str(trained.output),
-        ]
-        infer_flags += [*infer, "--out_mask", str(output), "--device", self.device]
-        return self.evaluate(
-            self._step("infer_seg.py", infer_flags, output, folder, trained), "val", "--type", "png"
-        )
+        return self._trainer("train_seg.py", [*flags, *files], folder, *(needs or self._data()))
+
+    def _segmentation_numbers(self, trained: Step, split: str, infer: Sequence[str]) -> Step:
+        """Numbers of a segmentation network's masks, which share a folder; infer: flags of
+        infer_seg.py.
+        """
+        output = trained.folder / f"mask_{digest({'flags': infer})}"
+        flags = ["--voc12_root", self.preset.voc12_root]
+        flags += ["--infer_list", self.preset.splits[split], "--weights", str(trained.output)]
+        flags += [*infer, "--out_mask", str(output), "--device", self.device]
+        masks = self._step("infer_seg.py", flags, output, trained.folder, trained)
+        return self.evaluate(masks, split, "--type", "png")
 
     # ============ what all photographs agree on; infer is always as of seed ============
     def agreed(
@@ -378,13 +372,20 @@ class Road:
         return self.evaluate(walk, split, "--t", "auto", "--seed_dir", str(seeds.output))
 
     def agreed_segmentation(
-        self, flags: Sequence[str], seed: int, infer: Sequence[str] = (), real: bool = False
+        self,
+        flags: Sequence[str],
+        split: str,
+        seed: int,
+        infer: Sequence[str] = (),
+        real: bool = False,
+        test: Sequence[str] = (),
     ) -> Step:
-        """Numbers on val of DeepLab that starts from the CAM network and learns from its
-        agreed_masks, or from the real ones.
+        """Numbers of DeepLab that starts from the CAM network and learns from its agreed_masks, or
+        from the real ones; test: flags of infer_seg.py over the preset's.
         """
         preset, weights = self.preset, self.train(flags, seed)
         masks = None if real else self.agreed_masks(flags, preset.train_list, seed, infer)
         train = cpn_training.parse_args([*preset.train.split(), *flags])
         own = [*preset.seg.split(), *preset.consensus_seg.split(), "--backbone", train.backbone]
-        return self._segmentation(masks, own, seed, preset.consensus_test.split(), weights)
+        trained = self._segmentation_network(masks, own, seed, weights)
+        return self._segmentation_numbers(trained, split, (*preset.consensus_test.split(), *test))

@@ -294,7 +294,7 @@ def consensus_lines(road: Road, _args: argparse.Namespace) -> list[Line]:
         masks: (road.agreed_mask_numbers, (agreed,)),
         "seed + consensus + IRN": (road.agreed_irn_numbers, (agreed, masks)),
     }
-    model = "segmentation + CRF"
+    model, corrected = "segmentation + CRF", "segmentation within labels + CRF"
     lines, before = [], []
     for name, (flags, infer) in methods.items():
         for split in road.preset.splits:
@@ -303,13 +303,24 @@ def consensus_lines(road: Road, _args: argparse.Namespace) -> list[Line]:
                 others += [row_name(other, stage, split) for other in before]
                 numbers = partial(make, flags, split, infer=infer)
                 lines.append(Line(name, stage, split, numbers, against=tuple(others)))
+        for split in road.preset.splits:
+            numbers = partial(
+                road.agreed_segmentation,
+                flags,
+                split,
+                infer=infer,
+                test=("--within_labels", "auto"),
+            )
+            others = [row_name(name, masks, split)]
+            others += [row_name(other, corrected, split) for other in before]
+            lines.append(Line(name, corrected, split, numbers, against=tuple(others)))
         others = [row_name(other, model, "val") for other in before]
         own = row_name(name, masks, "val")
-        numbers = partial(road.agreed_segmentation, flags, infer=infer)
+        numbers = partial(road.agreed_segmentation, flags, "val", infer=infer)
         lines.append(Line(name, model, "val", numbers, against=(own, *others)))
         before.append(name)
     others = [row_name(other, model, "val") for other in before]
-    ceiling = partial(road.agreed_segmentation, cam, real=True)
+    ceiling = partial(road.agreed_segmentation, cam, "val", real=True)
     return [*lines, Line(CEILING, model, "val", ceiling, against=tuple(others))]
 
 
@@ -371,8 +382,9 @@ TABLES = {
         "Not in print. + consensus: consensus_cam.py, taught by the seeds of the training list "
         "alone; + CRF: masks, at the threshold chosen without masks; + IRN: trained on the maps "
         "after consensus, sure by thresholds chosen without masks. Segmentation: DeepLab from the "
-        "weights of the row's CAM network, taught by the masks after the CRF; it sees no image "
-        "labels. The ceiling starts from the plain CAM's weights.",
+        "weights of the row's CAM network, taught by the masks after the CRF; within labels: its "
+        "masks have the classes of the image label alone, which corrects those that taught it; "
+        "else it sees no image labels. The ceiling starts from the plain CAM's weights.",
         consensus_lines,
         ("method",),
         consensus_settings,

@@ -285,6 +285,7 @@ def test_segmentation_table(machine, tmp_path):
 
 
 CONSENSUS = ("seed", "seed + consensus", "seed + consensus + CRF", "seed + consensus + IRN")
+CORRECTED = "segmentation within labels + CRF"
 
 
 @pytest.mark.parametrize("machine", [False], indirect=True, ids=["real"])
@@ -294,14 +295,13 @@ def test_consensus_table(machine, tmp_path, capsys):
     cam, model = "CAM, PCM untrained", ("segmentation + CRF", "val")
     assert [(row["setting"], row["stage"], row["split"]) for row in done] == [
         *((cam, stage, split) for split in ("train", "val") for stage in CONSENSUS),
+        *((cam, CORRECTED, split) for split in ("train", "val")),
         (cam, *model),
         ("real masks (ceiling)", *model),
     ]
     # masks have no threshold left
-    assert [bool(row["threshold_by_seed"]) for row in done] == 2 * [True, True, False, True] + [
-        False,
-        False,
-    ]
+    chosen = [bool(row["threshold_by_seed"]) for row in done]
+    assert chosen == 2 * [True, True, False, True] + 4 * [False]
     assert [machine.ran.count(f"train_{name}") for name in ("cpn", "irn", "seg")] == [1, 1, 2]
     # those that teach, and those of train and val
     assert machine.ran.count("consensus_cam") == machine.ran.count("make_crf") == 3
@@ -330,6 +330,8 @@ def test_consensus_table(machine, tmp_path, capsys):
         (masks, agreed),
         (irn, agreed),
         (irn, masks),
+        (f"{cam}, {CORRECTED}, train", masks.replace("val", "train")),
+        (f"{cam}, {CORRECTED}, val", masks),
         (f"{cam}, segmentation + CRF, val", masks),
         ("real masks (ceiling), segmentation + CRF, val", f"{cam}, segmentation + CRF, val"),
     ]
@@ -342,7 +344,7 @@ def test_consensus_takes_the_networks_of_other_tables(machine, tmp_path):
     machine.ran.clear()
     rows = _make(tmp_path, "consensus", "--seeds", "0")
     assert all(row["miou"] for row in rows)
-    assert len(rows) == 3 * (2 * len(CONSENSUS) + 1) + 1
+    assert len(rows) == 3 * (2 * len(CONSENSUS) + 3) + 1
     assert machine.ran.count("train_cpn") == 1  # the plain CAM, at rates of its own
     assert machine.ran.count("train_irn") == 3
     assert machine.ran.count("train_seg") == 4
@@ -390,7 +392,7 @@ def test_the_model_has_the_backbone_that_it_starts_from(tmp_path):
     preset = PRESETS["photos"]
     preset = replace(preset, voc12_root="photos", train=f"{preset.train} --backbone resnet50")
     road = Road(preset, tmp_path, 0, "cpu")
-    trained = road.agreed_segmentation((), 0).needs[0].needs[0]
+    trained = road.agreed_segmentation((), "val", 0).needs[0].needs[0]
     assert seg_training.parse_args(list(trained.flags)).backbone == "resnet50"
 
 
