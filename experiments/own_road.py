@@ -227,7 +227,7 @@ class Plan:
         flags += ["--seed", self.seed]
         weights, flags = self._session(f"classifier_seed{self.seed}", flags)
         image_cost = SECONDS_PER_IMAGE[own.method] * (own.crop_size / 160) ** 2
-        cost = own.iterations * own.batch_size * image_cost
+        cost = 8 + own.iterations * own.batch_size * image_cost
         about = "a classifier learns from the tags"
         self._add("train_cpn.py", flags, about, cost, trains=True)
         return weights
