@@ -265,6 +265,21 @@ def test_masks_in_other_forms_give_their_classes(tmp_path):
     assert load_labels(tmp_path, ["a"], ["crack"], "mask").tolist() == [[1]]
 
 
+def test_the_table_of_classes_names_what_is_hardly_ever_alone():
+    labels = np.zeros((30, 3), dtype=np.float32)
+    labels[:20, 0], labels[6:20, 1], labels[20:, 2] = 1, 1, 1  # riders
+    labels[20, 1] = 1
+    expected = ["horse           20"]
+    expected += ["person          15  alone in 0: tags hardly tell it from horse"]
+    expected += ["owl             10"]
+    names = ("horse", "person", "owl")
+    assert class_table(labels, names).splitlines()[1:] == expected
+    labels[20, 2] = 0
+    assert "alone in 1: tags" in class_table(labels, names)
+    labels[19, 0] = 0
+    assert "alone" not in class_table(labels, names)
+
+
 def test_the_table_of_classes_names_what_cannot_be_learnt():
     labels = np.zeros((30, 4), dtype=np.float32)
     labels[:, 0], labels[:12, 1], labels[:3, 2] = 1, 1, 1
