@@ -38,7 +38,8 @@ from network.weights import load_network
 from tool.auto_threshold import CONSENSUS, MIDDLE
 from tool.cam import require_finite
 from tool.consensus import (
-    PIXELS,
+    BACKGROUND_PIXELS,
+    CLASS_PIXELS,
     PixelClassifier,
     agreed_cam,
     around_the_middle,
@@ -134,7 +135,10 @@ def teach(
             f"threshold {MIDDLE}"
         )
         return None
-    print(f"taught by {len(known)} pixels of {len(ids)} photographs, {PIXELS} of each label")
+    print(
+        f"taught by {len(known)} pixels of {len(ids)} photographs, {BACKGROUND_PIXELS} of the "
+        f"background and {CLASS_PIXELS} of each class that one is sure of"
+    )
     return fit_pixels(torch.cat(rows), known, len(seeds.classes) + 1, args.seed)
 
 

@@ -23,7 +23,12 @@ from tool.auto_threshold import MIDDLE
 from tool.expand.crf import marginals_to_cam
 
 UNSURE = -1
-PIXELS = 64  # that a photograph gives of each label, so that small objects count as large ones do
+# Pixels that a photograph gives of the background, and of each class, so that small objects count
+# as large ones do. Fewer of the classes: their seeds flood more than the background's.
+BACKGROUND_PIXELS, CLASS_PIXELS = 64, 32
+# By so much a class must lead all others of the image to be sure: where two show together, as horse
+# and rider, each class's map covers both.
+LEAD = 0.65
 # few steps: with more the classifier learns the seeds' faults by heart
 STEPS, BATCH, RATE, DECAY = 60, 4096, 0.01, 1e-4
 
@@ -53,24 +58,26 @@ class PixelClassifier:
 
 def sure_labels(cam: np.ndarray, keys: np.ndarray, fg: float, bg: float) -> np.ndarray:
     """(h, w) int64 of unit maps cam (n, h, w) of classes keys (n,): the best class + 1 where its
-    score is over fg, 0 where all are under bg, UNSURE elsewhere. An image of no class, n = 0, is
-    background throughout: its label says so.
+    score is over fg and that of every other class less by LEAD, 0 where all are under bg, UNSURE
+    elsewhere. An image of no class, n = 0, is background throughout: its label says so.
     """
     if not len(keys):
         return np.zeros(cam.shape[1:], dtype=np.int64)
-    best, score = cam.argmax(axis=0), cam.max(axis=0)
-    return np.where(score > fg, np.asarray(keys)[best] + 1, np.where(score < bg, 0, UNSURE))
+    *_, second, score = np.sort(np.concatenate([np.full_like(cam[:1], -np.inf), cam]), axis=0)
+    sure = (score > fg) & (score - second >= LEAD)
+    best = np.asarray(keys)[cam.argmax(axis=0)] + 1
+    return np.where(sure, best, np.where(score < bg, 0, UNSURE))
 
 
 def draw_pixels(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Numbers of PIXELS pixels of each label in labels (N,) but UNSURE, drawn with replacement
-    where there are fewer.
+    """Numbers of BACKGROUND_PIXELS pixels of label 0 in labels (N,) and of CLASS_PIXELS of each
+    other but UNSURE, drawn with replacement where there are fewer.
     """
-    drawn = [
-        rng.choice(places, PIXELS, replace=len(places) < PIXELS)
-        for label in np.unique(labels[labels != UNSURE])
-        for places in [np.flatnonzero(labels == label)]
-    ]
+    drawn = []
+    for label in np.unique(labels[labels != UNSURE]):
+        places = np.flatnonzero(labels == label)
+        count = CLASS_PIXELS if label else BACKGROUND_PIXELS
+        drawn.append(rng.choice(places, count, replace=len(places) < count))
     return np.concatenate(drawn) if drawn else np.zeros(0, dtype=np.int64)
 
 

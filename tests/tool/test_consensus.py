@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from tool.consensus import (
-    PIXELS,
+    BACKGROUND_PIXELS,
+    CLASS_PIXELS,
+    LEAD,
     UNSURE,
     PixelClassifier,
     agreed_cam,
@@ -22,13 +24,19 @@ from tool.consensus import (
 
 def test_sure_labels_against_a_loop():
     rng = np.random.default_rng(0)
-    cam, keys = rng.random((2, 6, 7)), np.array([4, 1])
+    cam, keys = rng.random((2, 12, 14)), np.array([4, 1])
     found = sure_labels(cam, keys, fg=0.7, bg=0.4)
-    for y, x in np.ndindex(6, 7):
+    for y, x in np.ndindex(12, 14):
         best = max((0, 1), key=lambda index: cam[index, y, x])
-        score = cam[best, y, x]
-        assert found[y, x] == (keys[best] + 1 if score > 0.7 else 0 if score < 0.4 else UNSURE)
+        score, other = cam[best, y, x], cam[1 - best, y, x]
+        sure = score > 0.7 and score - other >= LEAD
+        assert found[y, x] == (keys[best] + 1 if sure else 0 if score < 0.4 else UNSURE)
     assert set(np.unique(found)) == {UNSURE, 0, 2, 5}
+
+
+def test_a_single_class_leads_no_other():
+    cam = np.array([[[0.8, 0.5, 0.2]]])
+    assert sure_labels(cam, np.array([1]), 0.7, 0.4).tolist() == [[2, UNSURE, 0]]
 
 
 def test_an_image_without_classes_is_background_throughout():
@@ -36,15 +44,15 @@ def test_an_image_without_classes_is_background_throughout():
     assert found.shape == (3, 4)
     assert (found == 0).all()
     drawn = draw_pixels(found.ravel(), np.random.default_rng(0))
-    assert len(drawn) == PIXELS
+    assert len(drawn) == BACKGROUND_PIXELS
 
 
-def test_each_label_gives_the_same_number_of_pixels():
+def test_each_class_gives_the_same_number_of_pixels():
     labels = np.array([0] * 500 + [3] * 5 + [UNSURE] * 40 + [1] * 100)
     drawn = draw_pixels(labels, np.random.default_rng(0))
     counts = dict(zip(*np.unique(labels[drawn], return_counts=True), strict=True))
-    assert counts == {0: PIXELS, 1: PIXELS, 3: PIXELS}
-    assert len(set(drawn[labels[drawn] == 0])) == PIXELS  # enough of them: none twice
+    assert counts == {0: BACKGROUND_PIXELS, 1: CLASS_PIXELS, 3: CLASS_PIXELS}
+    assert len(set(drawn[labels[drawn] == 0])) == BACKGROUND_PIXELS  # enough of them: none twice
 
 
 def test_the_fit_learns_which_feature_tells_labels_apart():
