@@ -40,11 +40,12 @@ from tool.cam import require_finite
 from tool.consensus import (
     BACKGROUND_PIXELS,
     CLASS_PIXELS,
-    PixelClassifier,
+    Agreement,
+    DeepRows,
     agreed_cam,
     around_the_middle,
     draw_pixels,
-    fit_pixels,
+    fit_agreement,
     sure_labels,
 )
 from tool.errors import InputError, naming_file, run_script
@@ -93,18 +94,22 @@ def open_seeds(
 
 
 @torch.inference_mode()
-def early_maps(
+def network_maps(
     args: argparse.Namespace, net: Refiner, seeds: Seeds, ids: Sequence[str], device: torch.device
-) -> Iterator[tuple[str, CamFile, Tensor]]:
-    """(id, seed, features (D, h, w)) of each image: the network's two early maps at equal scale."""
+) -> Iterator[tuple[str, CamFile, Tensor, Tensor]]:
+    """(id, seed, early (D, h, w), deep (E, h, w)) of each image: the network's two early maps at
+    equal scale, and its deepest.
+    """
     paths = [image_path(seeds.root, name) for name in ids]
     data = InferenceSet(ids, paths, None, [args.scale], net.mean, net.std, args.exif)
     for sample in progress(inference_loader(data, args.num_workers), unit="img"):
         size = tuple(int(side) for side in sample["size"])
         with naming_file(sample["id"]), autocast(device, args.precision):
-            features = net.embedding(sample["scaled"][0][None].to(device))[0].float().cpu()
-            require_finite(features, "the network's early maps")
-        yield sample["id"], seeds.load(sample["id"], size), features
+            maps = net.early_and_deep(sample["scaled"][0][None].to(device))
+            early, deep = (map_[0].float().cpu() for map_ in maps)
+            require_finite(early, "the network's early maps")
+            require_finite(deep, "the network's deepest map")
+        yield sample["id"], seeds.load(sample["id"], size), early, deep
 
 
 def teach(
@@ -113,19 +118,21 @@ def teach(
     seeds: Seeds,
     sure: tuple[float, float],
     device: torch.device,
-) -> PixelClassifier | None:
-    """The classifier of the pixels of which the seeds are sure, over and under the scores `sure`;
-    None, and a note, where one label alone has any.
+) -> Agreement | None:
+    """What the pixels teach of which the seeds are sure, over and under the scores `sure`; None,
+    and a note, where one label alone has any.
     """
     rng = np.random.default_rng(args.seed)
-    ids = seeds.ids[:: -(-len(seeds.ids) // MAX_IMAGES)]
-    rows, labels = [], []
-    for _, seed, features in early_maps(args, net, seeds, ids, device):
-        small = [resize_map(map_, features.shape[1:]) for map_ in seed.cam]
-        cam = np.stack(small) if small else np.zeros((0, *features.shape[1:]), np.float32)
+    # in any order: the first ones choose the directions of the deepest map
+    ids = rng.permutation(seeds.ids[:: -(-len(seeds.ids) // MAX_IMAGES)]).tolist()
+    rows, deep_rows, labels = [], DeepRows(), []
+    for _, seed, early, deep in network_maps(args, net, seeds, ids, device):
+        small = [resize_map(map_, early.shape[1:]) for map_ in seed.cam]
+        cam = np.stack(small) if small else np.zeros((0, *early.shape[1:]), np.float32)
         label = sure_labels(cam, seed.keys, *sure).ravel()
         drawn = draw_pixels(label, rng)
-        rows.append(features.flatten(1).T[drawn].half())
+        rows.append(early.flatten(1).T[drawn].half())
+        deep_rows.add(deep.flatten(1).T[drawn])
         labels.append(torch.from_numpy(label[drawn]))
     known = torch.cat(labels)
     if len(known.unique()) < 2:
@@ -139,7 +146,7 @@ def teach(
         f"taught by {len(known)} pixels of {len(ids)} photographs, {BACKGROUND_PIXELS} of the "
         f"background and {CLASS_PIXELS} of each class that one is sure of"
     )
-    return fit_pixels(torch.cat(rows), known, len(seeds.classes) + 1, args.seed)
+    return fit_agreement(torch.cat(rows), deep_rows, known, len(seeds.classes) + 1, args.seed)
 
 
 def resize_map(map_: np.ndarray, size: Sequence[int]) -> np.ndarray:
@@ -163,10 +170,18 @@ def cam_meta(
     classes: Sequence[str],
     threshold: float,
     sure: tuple[float, float],
-    taught: PixelClassifier | None,
+    taught: Agreement | None,
 ) -> dict[str, Any]:
     """What an agreed CAM file says of itself, but for its seed."""
-    parts = (taught.mean, taught.scale, taught.weight, taught.bias) if taught else ()
+    parts = (
+        [
+            part
+            for its in (taught.background, taught.classes, taught.directions)
+            for part in vars(its).values()
+        ]
+        if taught
+        else []
+    )
     how = {
         "weights": file_digest(args.weights),
         "scale": args.scale,
@@ -182,7 +197,7 @@ def write_agreed(
     args: argparse.Namespace,
     net: Refiner,
     seeds: Seeds,
-    taught: PixelClassifier | None,
+    taught: Agreement | None,
     meta: dict[str, Any],
     device: torch.device,
 ) -> None:
@@ -196,12 +211,12 @@ def write_agreed(
         if args.overwrite or not cam_is_finished(out / f"{name}.npz", meta, paths[name])
     ]
     note_finished(len(ids) - len(todo), len(ids), "CAM files")
-    for name, seed, features in early_maps(args, net, seeds, todo, device):
+    for name, seed, early, deep in network_maps(args, net, seeds, todo, device):
         cam, threshold = seed.cam, meta[CONSENSUS]["threshold"]
         if taught is None:
             cam = around_the_middle(cam, threshold)
         elif len(seed.keys):
-            probabilities = taught.probabilities(features, mask_values(seed.keys))
+            probabilities = taught.probabilities(early, deep, mask_values(seed.keys))
             cam = agreed_cam(cam, threshold, probabilities)
         made = made_from(meta, paths[name], seed)
         save_cam(out, CamFile(name, seed.keys, cam, seed.size, made), PACKED)

@@ -76,10 +76,14 @@ class Refiner(nn.Module):
         if not self.raw:
             _, features = self.net.cam_and_features(x)
             return self.net.f9(self.net.feature(x, features))
+        return self.early_and_deep(x)[0]
+
+    def early_and_deep(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """conv4 and conv5 at equal scale, (B, D, h, w), and conv6, (B, E, h, w)."""
         features = self.net.forward_features(x)
-        size = features["conv6"].shape[2:]
+        deep = features["conv6"]
         early = [unit_scale(features[name]) for name in ("conv4", "conv5")]
-        return torch.cat([_resized(level, size) for level in early], dim=1)
+        return torch.cat([_resized(level, deep.shape[2:]) for level in early], dim=1), deep
 
 
 def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -4,8 +4,10 @@ A CAM is scaled to the maximum of its own photograph, so one background threshol
 around a small boat and cuts a large cow in two. What is alike in all photographs is not scaled:
 grass is background in most of them, fur is not. So a linear classifier of a trained CAM network's
 early maps learns background and classes from the pixels of which the seeds of many photographs are
-sure, and says of each pixel what the others make of it. Within the classes of the image's label,
-its probability and the seed's score, their geometric mean, are the new map.
+sure, and says of each pixel what the others make of it. Where an image shows several classes, a
+second one, which sees the main directions of the deepest map too, says which of them; of the
+background it knows less. Within the classes of the image's label, their probability and the seed's
+score, their geometric mean, are the new map.
 
 The idea of a second network on balanced pixels of all photographs within the image's label is that
 of "Threshold Matters in WSSS" (Lee et al., CVPR 2022); here it is a linear layer and takes seconds.
@@ -29,6 +31,8 @@ BACKGROUND_PIXELS, CLASS_PIXELS = 64, 32
 # By so much a class must lead all others of the image to be sure: where two show together, as horse
 # and rider, each class's map covers both.
 LEAD = 0.65
+DIRECTIONS = 32  # of the deepest map; more of them know single photographs by heart
+ENOUGH = 100  # photographs whose pixels say which directions are the main ones
 # few steps: with more the classifier learns the seeds' faults by heart
 STEPS, BATCH, RATE, DECAY = 60, 4096, 0.01, 1e-4
 
@@ -100,6 +104,95 @@ def fit_pixels(features: Tensor, labels: Tensor, num_labels: int, seed: int) -> 
         optimizer.param_groups[0]["lr"] = RATE * (1 - step / STEPS)
         optimizer.step()
     return PixelClassifier(mean, scale, weight.detach(), bias.detach())
+
+
+@dataclass(frozen=True, eq=False)
+class Directions:
+    """Features as their main directions: (x - mean) / scale @ basis.
+
+    mean, scale: (D,); basis: (D, q), the most varied direction first
+    """
+
+    mean: Tensor
+    scale: Tensor
+    basis: Tensor
+
+    def reduce(self, rows: Tensor) -> Tensor:
+        """(M, q) of features (M, D)."""
+        return (rows.float() - self.mean) / self.scale @ self.basis
+
+
+def main_directions(rows: Tensor) -> Directions:
+    """The DIRECTIONS directions, or fewer where there are no more, in which features (M, D), each
+    of variance 1, vary most.
+    """
+    rows = rows.float()
+    mean, scale = rows.mean(dim=0), rows.std(dim=0) + 1e-3
+    rows = (rows - mean) / scale
+    _, vectors = torch.linalg.eigh(rows.T @ rows)  # ascending
+    return Directions(mean, scale, vectors[:, -DIRECTIONS:].flip(1))
+
+
+class DeepRows:
+    """Features of the deepest map, which would not fit into memory, as they come, photograph by
+    photograph; kept in the main directions of the first ENOUGH photographs' own.
+    """
+
+    def __init__(self) -> None:
+        self.directions: Directions | None = None
+        self._waiting: list[Tensor] = []
+        self._reduced: list[Tensor] = []
+
+    def add(self, rows: Tensor) -> None:
+        """Take the features (m, D) of a photograph's pixels, of which there may be none."""
+        if len(rows):
+            self._waiting.append(rows)
+        if len(self._waiting) == ENOUGH:
+            self._reduce()
+
+    def _reduce(self) -> None:
+        rows = torch.cat(self._waiting)
+        self._waiting.clear()
+        self.directions = self.directions or main_directions(rows)
+        self._reduced.append(self.directions.reduce(rows))
+
+    def finish(self) -> tuple[Directions, Tensor]:
+        """(the directions, all rows (M, q) in them)."""
+        if self._waiting:
+            self._reduce()
+        return self.directions, torch.cat(self._reduced)
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """What photographs agree on: a classifier of early maps, and one of early maps and directions
+    of the deepest.
+    """
+
+    background: PixelClassifier
+    classes: PixelClassifier
+    directions: Directions
+
+    def probabilities(self, early: Tensor, deep: Tensor, values: np.ndarray) -> np.ndarray:
+        """(n, h, w) float32 of maps early (D, h, w) and deep (E, h, w): of the labels values (n,),
+        0 first, as if there were no others.
+        """
+        found = self.background.probabilities(early, values)
+        if len(values) < 3:
+            return found
+        main = self.directions.reduce(deep.flatten(1).T).T.reshape(-1, *deep.shape[1:])
+        split = self.classes.probabilities(torch.cat([early.float(), main]), values[1:])
+        return np.concatenate([found[:1], (1 - found[:1]) * split])
+
+
+def fit_agreement(
+    early: Tensor, deep: DeepRows, labels: Tensor, num_labels: int, seed: int
+) -> Agreement:
+    """What pixels with early features (M, D), deep ones and labels (M,) teach; see fit_pixels."""
+    directions, main = deep.finish()
+    background = fit_pixels(early, labels, num_labels, seed)
+    classes = fit_pixels(torch.cat([early.float(), main], dim=1), labels, num_labels, seed)
+    return Agreement(background, classes, directions)
 
 
 def around_the_middle(score: np.ndarray, threshold: float) -> np.ndarray:

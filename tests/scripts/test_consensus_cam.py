@@ -13,7 +13,14 @@ from network.refiner import Refiner
 from network.weights import load_network, save_network
 from tests.conftest import PETS
 from tests.seeds import seed_of, write_seeds
-from tool.consensus import agreed_cam, around_the_middle, draw_pixels, fit_pixels, sure_labels
+from tool.consensus import (
+    DeepRows,
+    agreed_cam,
+    around_the_middle,
+    draw_pixels,
+    fit_agreement,
+    sure_labels,
+)
 from tool.errors import InputError
 from tool.file.cam_file import load_cam
 from tool.file.images import read_image
@@ -58,10 +65,11 @@ def agreed(pets_root, weights, cam_dir, tmp_path_factory):
 
 
 @torch.inference_mode()
-def _features(net, root, name):
+def _maps(net, root, name):
     image = read_image(image_path(root, name))
     small = resize(image, *(round(SCALE * side) for side in image.shape[:2]))
-    return Refiner(net).embedding(to_tensor(normalise(small, net.mean, net.std))[None])[0]
+    maps = Refiner(net).early_and_deep(to_tensor(normalise(small, net.mean, net.std))[None])
+    return [map_[0] for map_ in maps]
 
 
 def test_files_are_the_agreed_maps_of_what_the_training_seeds_teach(
@@ -70,20 +78,21 @@ def test_files_are_the_agreed_maps_of_what_the_training_seeds_teach(
     net, _, _ = load_network(weights)
     ids = load_ids(pets_root, "train")
     threshold, fg, bg = choose_sure_thresholds(pets_root, ids, cam_dir)
-    rng, rows, labels = np.random.default_rng(0), [], []
-    for name in ids:
-        seed, features = seed_of(pets_root, name), _features(net, pets_root, name)
-        size = features.shape[:0:-1]
+    rng, rows, deep_rows, labels = np.random.default_rng(0), [], DeepRows(), []
+    for name in rng.permutation(ids).tolist():
+        seed, (early, deep) = seed_of(pets_root, name), _maps(net, pets_root, name)
+        size = early.shape[:0:-1]
         cam = [cv2.resize(map_, size, interpolation=cv2.INTER_AREA) for map_ in seed.cam]
         label = sure_labels(np.stack(cam), seed.keys, fg, bg).ravel()
         drawn = draw_pixels(label, rng)
-        rows.append(features.flatten(1).T[drawn].half())
+        rows.append(early.flatten(1).T[drawn].half())
+        deep_rows.add(deep.flatten(1).T[drawn])
         labels.append(torch.from_numpy(label[drawn]))
-    taught = fit_pixels(torch.cat(rows), torch.cat(labels), 4, seed=0)
+    taught = fit_agreement(torch.cat(rows), deep_rows, torch.cat(labels), 4, seed=0)
     for name in load_ids(pets_root, "val"):
         seed, found = seed_of(pets_root, name), load_cam(agreed / f"{name}.npz")
-        features = _features(net, pets_root, name)
-        probabilities = taught.probabilities(features, np.array([0, *(seed.keys + 1)]))
+        early, deep = _maps(net, pets_root, name)
+        probabilities = taught.probabilities(early, deep, np.array([0, *(seed.keys + 1)]))
         expected = agreed_cam(seed.cam, threshold, probabilities)
         assert found.keys.tolist() == seed.keys.tolist()
         assert found.size == seed.size

@@ -11,13 +11,18 @@ import torch
 from tool.consensus import (
     BACKGROUND_PIXELS,
     CLASS_PIXELS,
+    DIRECTIONS,
+    ENOUGH,
     LEAD,
     UNSURE,
+    DeepRows,
     PixelClassifier,
     agreed_cam,
     around_the_middle,
     draw_pixels,
+    fit_agreement,
     fit_pixels,
+    main_directions,
     sure_labels,
 )
 
@@ -140,3 +145,51 @@ def test_a_flooded_map_is_put_right_by_other_photographs():
     assert ((cam[0] > 0.5) != truth).mean() > 0.8
     agreed = agreed_cam(cam, 0.5, taught.probabilities(features, np.array([0, 1])))
     assert ((agreed[0] > 0.5) == truth).mean() > 0.95
+
+
+def test_main_directions_are_those_of_a_singular_value_decomposition():
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(300, 50, generator=generator) @ torch.randn(50, 50, generator=generator)
+    found = main_directions(rows)
+    z = (rows - rows.mean(dim=0)) / (rows.std(dim=0) + 1e-3)
+    _, _, directions = torch.linalg.svd(z, full_matrices=False)
+    assert found.basis.shape == (50, DIRECTIONS)
+    turned = (found.basis * directions[:DIRECTIONS].T).sum(dim=0).abs()  # signs are free
+    torch.testing.assert_close(turned, torch.ones(DIRECTIONS), atol=1e-3, rtol=0)
+    torch.testing.assert_close(found.reduce(rows), z @ found.basis, atol=1e-4, rtol=1e-4)
+    assert main_directions(rows[:, :5]).basis.shape == (5, 5)
+
+
+def test_deep_rows_are_in_the_directions_of_the_first_photographs():
+    generator = torch.Generator().manual_seed(0)
+    photographs = [torch.randn(3, 40, generator=generator) for _ in range(2 * ENOUGH + 5)]
+    rows = DeepRows()
+    for number, photograph in enumerate(photographs):
+        rows.add(photograph)
+        if number == 7:
+            rows.add(torch.zeros(0, 40))  # of which no seed is sure
+    directions, found = rows.finish()
+    expected = main_directions(torch.cat(photographs[:ENOUGH]))
+    assert torch.equal(directions.basis, expected.basis)
+    torch.testing.assert_close(found, expected.reduce(torch.cat(photographs)))
+
+
+def test_the_deepest_map_tells_classes_apart_and_leaves_the_background():
+    """Early maps that know background, deep ones that know classes and take all for an object."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(3).repeat(200)
+    early = 0.1 * torch.randn(600, 2, generator=generator) + (labels > 0)[:, None]
+    deep = 0.1 * torch.randn(600, 10, generator=generator)
+    deep[:, 3] += 5 * (labels == 1)
+    deep[:, 9] += 5 * (labels == 2)
+    rows = DeepRows()
+    rows.add(deep)
+    taught = fit_agreement(early, rows, labels, 3, seed=0)
+    maps = early.T[:, None], deep.T[:, None]
+    said = taught.probabilities(*maps, np.array([0, 1, 2]))
+    assert (said.argmax(axis=0)[0] == labels.numpy()).mean() > 0.98
+    np.testing.assert_allclose(said.sum(axis=0), 1, atol=1e-5)
+    known = taught.background.probabilities(maps[0], np.array([0, 1, 2]))
+    np.testing.assert_array_equal(said[0], known[0])
+    one = taught.probabilities(*maps, np.array([0, 2]))  # nothing to tell apart
+    np.testing.assert_array_equal(one, taught.background.probabilities(maps[0], np.array([0, 2])))
