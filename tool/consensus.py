@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
+from scipy.linalg import eigh
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -129,8 +130,11 @@ def main_directions(rows: Tensor) -> Directions:
     rows = rows.float()
     mean, scale = rows.mean(dim=0), rows.std(dim=0) + 1e-3
     rows = (rows - mean) / scale
-    _, vectors = torch.linalg.eigh(rows.T @ rows)  # ascending
-    return Directions(mean, scale, vectors[:, -DIRECTIONS:].flip(1))
+    depth = rows.shape[1]
+    largest = max(0, depth - DIRECTIONS), depth - 1  # of ascending eigenvalues
+    # in float64 and not torch's: many are equal, of features that are never lit
+    _, vectors = eigh((rows.T @ rows).double().numpy(), subset_by_index=largest)
+    return Directions(mean, scale, torch.from_numpy(vectors[:, ::-1].copy()).float())
 
 
 class DeepRows:

@@ -160,6 +160,17 @@ def test_main_directions_are_those_of_a_singular_value_decomposition():
     assert main_directions(rows[:, :5]).basis.shape == (5, 5)
 
 
+def test_main_directions_of_features_that_are_never_lit():
+    """torch.linalg.eigh does not converge on some of these."""
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(60, 1280, generator=generator).relu()
+    rows[:, 100:] = 0
+    rows[30:] = rows[:30]
+    found = main_directions(rows)
+    identity = torch.eye(DIRECTIONS)
+    torch.testing.assert_close(found.basis.T @ found.basis, identity, atol=1e-4, rtol=0)
+
+
 def test_deep_rows_are_in_the_directions_of_the_first_photographs():
     generator = torch.Generator().manual_seed(0)
     photographs = [torch.randn(3, 40, generator=generator) for _ in range(2 * ENOUGH + 5)]
