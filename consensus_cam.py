@@ -41,12 +41,10 @@ from tool.consensus import (
     BACKGROUND_PIXELS,
     CLASS_PIXELS,
     Agreement,
-    DeepRows,
+    Lessons,
     agreed_cam,
     around_the_middle,
-    draw_pixels,
     fit_agreement,
-    sure_labels,
 )
 from tool.errors import InputError, naming_file, run_script
 from tool.expand.crf import mask_values
@@ -125,16 +123,12 @@ def teach(
     rng = np.random.default_rng(args.seed)
     # in any order: the first ones choose the directions of the deepest map
     ids = rng.permutation(seeds.ids[:: -(-len(seeds.ids) // MAX_IMAGES)]).tolist()
-    rows, deep_rows, labels = [], DeepRows(), []
+    lessons = Lessons(sure, rng)
     for _, seed, early, deep in network_maps(args, net, seeds, ids, device):
         small = [resize_map(map_, early.shape[1:]) for map_ in seed.cam]
         cam = np.stack(small) if small else np.zeros((0, *early.shape[1:]), np.float32)
-        label = sure_labels(cam, seed.keys, *sure).ravel()
-        drawn = draw_pixels(label, rng)
-        rows.append(early.flatten(1).T[drawn].half())
-        deep_rows.add(deep.flatten(1).T[drawn])
-        labels.append(torch.from_numpy(label[drawn]))
-    known = torch.cat(labels)
+        lessons.add(cam, seed.keys, early, deep)
+    rows, deep_rows, known = lessons.finish()
     if len(known.unique()) < 2:
         note(
             f"note: nothing to agree on: the {len(ids)} seeds in {seeds.cam_dir} are sure of "
@@ -146,7 +140,7 @@ def teach(
         f"taught by {len(known)} pixels of {len(ids)} photographs, {BACKGROUND_PIXELS} of the "
         f"background and {CLASS_PIXELS} of each class that one is sure of"
     )
-    return fit_agreement(torch.cat(rows), deep_rows, known, len(seeds.classes) + 1, args.seed)
+    return fit_agreement(rows, deep_rows, known, len(seeds.classes) + 1, args.seed)
 
 
 def resize_map(map_: np.ndarray, size: Sequence[int]) -> np.ndarray:

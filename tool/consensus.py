@@ -13,6 +13,7 @@ The idea of a second network on balanced pixels of all photographs within the im
 of "Threshold Matters in WSSS" (Lee et al., CVPR 2022); here it is a linear layer and takes seconds.
 """
 
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 import cv2
@@ -32,6 +33,9 @@ BACKGROUND_PIXELS, CLASS_PIXELS = 64, 32
 # By so much a class must lead all others of the image to be sure: where two show together, as horse
 # and rider, each class's map covers both.
 LEAD = 0.65
+# A class that leads in fewer photographs than this learns from others too, of which so many are
+# kept: of 40 photographs with 11 persons, all with an animal, persons led in none.
+FEW, SPARE = 5, 20
 DIRECTIONS = 32  # of the deepest map; more of them know single photographs by heart
 ENOUGH = 100  # photographs whose pixels say which directions are the main ones
 # few steps: with more the classifier learns the seeds' faults by heart
@@ -61,15 +65,17 @@ class PixelClassifier:
         return logits.softmax(dim=1).T.reshape(-1, height, width).numpy()
 
 
-def sure_labels(cam: np.ndarray, keys: np.ndarray, fg: float, bg: float) -> np.ndarray:
+def sure_labels(
+    cam: np.ndarray, keys: np.ndarray, fg: float, bg: float, lead: float = LEAD
+) -> np.ndarray:
     """(h, w) int64 of unit maps cam (n, h, w) of classes keys (n,): the best class + 1 where its
-    score is over fg and that of every other class less by LEAD, 0 where all are under bg, UNSURE
+    score is over fg and that of every other class less by lead, 0 where all are under bg, UNSURE
     elsewhere. An image of no class, n = 0, is background throughout: its label says so.
     """
     if not len(keys):
         return np.zeros(cam.shape[1:], dtype=np.int64)
     *_, second, score = np.sort(np.concatenate([np.full_like(cam[:1], -np.inf), cam]), axis=0)
-    sure = (score > fg) & (score - second >= LEAD)
+    sure = (score > fg) & (score - second >= lead)
     best = np.asarray(keys)[cam.argmax(axis=0)] + 1
     return np.where(sure, best, np.where(score < bg, 0, UNSURE))
 
@@ -187,6 +193,47 @@ class Agreement:
         main = self.directions.reduce(deep.flatten(1).T).T.reshape(-1, *deep.shape[1:])
         split = self.classes.probabilities(torch.cat([early.float(), main]), values[1:])
         return np.concatenate([found[:1], (1 - found[:1]) * split])
+
+
+class Lessons:
+    """The pixels that teach, gathered photograph by photograph.
+
+    sure: scores over which a class is sure, and under which the background is
+    """
+
+    def __init__(self, sure: tuple[float, float], rng: np.random.Generator) -> None:
+        self.sure, self.rng = sure, rng
+        self.deep, self.early, self.labels = DeepRows(), [], []
+        self._led: Counter[int] = Counter()
+        self._spare: dict[int, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+
+    def add(self, cam: np.ndarray, keys: np.ndarray, early: Tensor, deep: Tensor) -> None:
+        """Take a photograph: unit maps cam (n, h, w) of classes keys (n,), network maps (D, h, w)
+        and (E, h, w).
+        """
+        rows = early.flatten(1).T, deep.flatten(1).T
+        label = sure_labels(cam, keys, *self.sure).ravel()
+        drawn = draw_pixels(label, self.rng)
+        self._take(*(its[drawn] for its in rows), torch.from_numpy(label[drawn]))
+        loose = sure_labels(cam, keys, *self.sure, lead=0).ravel()
+        for value in np.unique(loose[loose > 0]).tolist():
+            if (label == value).any():
+                self._led[value] += 1
+            elif len(self._spare[value]) < SPARE:
+                drawn = draw_pixels(np.where(loose == value, value, UNSURE), self.rng)
+                self._spare[value].append((rows[0][drawn], rows[1][drawn]))
+
+    def _take(self, early: Tensor, deep: Tensor, labels: Tensor) -> None:
+        self.early.append(early.half())
+        self.deep.add(deep)
+        self.labels.append(labels)
+
+    def finish(self) -> tuple[Tensor, DeepRows, Tensor]:
+        """(early features (M, D), deep ones, labels (M,)) of all pixels that teach."""
+        for value, photographs in self._spare.items():
+            for early, deep in photographs if self._led[value] < FEW else ():
+                self._take(early, deep, torch.full((len(early),), value))
+        return torch.cat(self.early), self.deep, torch.cat(self.labels)
 
 
 def fit_agreement(

@@ -14,12 +14,10 @@ from network.weights import load_network, save_network
 from tests.conftest import PETS
 from tests.seeds import seed_of, write_seeds
 from tool.consensus import (
-    DeepRows,
+    Lessons,
     agreed_cam,
     around_the_middle,
-    draw_pixels,
     fit_agreement,
-    sure_labels,
 )
 from tool.errors import InputError
 from tool.file.cam_file import load_cam
@@ -78,17 +76,14 @@ def test_files_are_the_agreed_maps_of_what_the_training_seeds_teach(
     net, _, _ = load_network(weights)
     ids = load_ids(pets_root, "train")
     threshold, fg, bg = choose_sure_thresholds(pets_root, ids, cam_dir)
-    rng, rows, deep_rows, labels = np.random.default_rng(0), [], DeepRows(), []
+    rng = np.random.default_rng(0)
+    lessons = Lessons((fg, bg), rng)
     for name in rng.permutation(ids).tolist():
         seed, (early, deep) = seed_of(pets_root, name), _maps(net, pets_root, name)
         size = early.shape[:0:-1]
         cam = [cv2.resize(map_, size, interpolation=cv2.INTER_AREA) for map_ in seed.cam]
-        label = sure_labels(np.stack(cam), seed.keys, fg, bg).ravel()
-        drawn = draw_pixels(label, rng)
-        rows.append(early.flatten(1).T[drawn].half())
-        deep_rows.add(deep.flatten(1).T[drawn])
-        labels.append(torch.from_numpy(label[drawn]))
-    taught = fit_agreement(torch.cat(rows), deep_rows, torch.cat(labels), 4, seed=0)
+        lessons.add(np.stack(cam), seed.keys, early, deep)
+    taught = fit_agreement(*lessons.finish(), 4, seed=0)
     for name in load_ids(pets_root, "val"):
         seed, found = seed_of(pets_root, name), load_cam(agreed / f"{name}.npz")
         early, deep = _maps(net, pets_root, name)

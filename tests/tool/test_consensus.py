@@ -13,9 +13,11 @@ from tool.consensus import (
     CLASS_PIXELS,
     DIRECTIONS,
     ENOUGH,
+    FEW,
     LEAD,
     UNSURE,
     DeepRows,
+    Lessons,
     PixelClassifier,
     agreed_cam,
     around_the_middle,
@@ -204,3 +206,28 @@ def test_the_deepest_map_tells_classes_apart_and_leaves_the_background():
     np.testing.assert_array_equal(said[0], known[0])
     one = taught.probabilities(*maps, np.array([0, 2]))  # nothing to tell apart
     np.testing.assert_array_equal(one, taught.background.probabilities(maps[0], np.array([0, 2])))
+
+
+def _lessons(riders: int, walkers: int) -> dict[int, int]:
+    """How many pixels teach each label: horses with riders whose maps are theirs, and walkers."""
+    lessons = Lessons((0.6, 0.3), np.random.default_rng(0))
+    early, deep = torch.zeros(2, 4, 5), torch.zeros(3, 4, 5)
+    both = np.zeros((2, 4, 5))
+    both[0, 0], both[1, 0] = 0.8, 0.9  # the rider's map is over the horse too
+    both[0, 2] = 0.9  # where the horse leads
+    for _ in range(riders):
+        lessons.add(both, np.array([0, 1]), early, deep)
+    for _ in range(walkers):
+        lessons.add(both[1:], np.array([1]), early, deep)
+    rows, deep_rows, labels = lessons.finish()
+    assert len(rows) == len(labels) == len(deep_rows.finish()[1])
+    return dict(zip(*np.unique(labels.numpy(), return_counts=True), strict=True))
+
+
+def test_a_class_that_hardly_leads_learns_from_what_it_has():
+    both = {0: BACKGROUND_PIXELS, 1: CLASS_PIXELS, 2: CLASS_PIXELS}
+    assert _lessons(1, 0) == both
+    few = _lessons(3, FEW - 1)
+    assert few[2] == (FEW - 1 + 3) * CLASS_PIXELS
+    assert _lessons(3, FEW)[2] == FEW * CLASS_PIXELS
+    assert _lessons(3, FEW)[1] == 3 * CLASS_PIXELS
