@@ -2,10 +2,10 @@
 taught by the sure pixels of their own seeds, says where a photograph's map floods its background or
 cuts its object (tool/consensus.py).
 
-Reads a trained CAM network, whose early maps are the features, photographs and the CAM files of
-infer_cam.py; writes CAM files of the same stage, whose background threshold is near 0.5, into
-<out_cam>. No masks enter, and no labels but those in the CAM files. Finished files made from the
-same CAM files with the same settings are kept.
+Reads a trained CAM network, whose early maps are the features (and its deepest, where a photograph
+shows several classes), photographs and the CAM files of infer_cam.py; writes CAM files of the same
+stage, whose background threshold is near 0.5, into <out_cam>. No masks enter, and no labels but
+those in the CAM files. Finished files made from the same CAM files with the same settings are kept.
 
     python consensus_cam.py --voc12_root data/VOCdevkit/VOC2012 --train_list train_aug \\
         --cam_dir results/cpn/cam_train_aug --weights results/cpn/cpn.pth \\
@@ -167,15 +167,8 @@ def cam_meta(
     taught: Agreement | None,
 ) -> dict[str, Any]:
     """What an agreed CAM file says of itself, but for its seed."""
-    parts = (
-        [
-            part
-            for its in (taught.background, taught.classes, taught.directions)
-            for part in vars(its).values()
-        ]
-        if taught
-        else []
-    )
+    learnt = (taught.background, taught.classes, taught.directions) if taught else ()
+    parts = [part for its in learnt for part in vars(its).values()]
     how = {
         "weights": file_digest(args.weights),
         "scale": args.scale,

@@ -296,8 +296,8 @@ class Road:
         return self._trainer("train_seg.py", [*flags, *files], folder, *(needs or self._data()))
 
     def _segmentation_numbers(self, trained: Step, split: str, infer: Sequence[str]) -> Step:
-        """Numbers of a segmentation network's masks, which share a folder; infer: flags of
-        infer_seg.py.
+        """Numbers of a segmentation network's masks of a split; infer: flags of infer_seg.py. The
+        masks of all splits share a folder.
         """
         output = trained.folder / f"mask_{digest({'flags': infer})}"
         flags = ["--voc12_root", self.preset.voc12_root]

@@ -92,12 +92,17 @@ def draw_pixels(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.concatenate(drawn) if drawn else np.zeros(0, dtype=np.int64)
 
 
+def mean_and_scale(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """(mean, deviation, over 0) of features (M, D), (D,) each."""
+    return rows.mean(dim=0), rows.std(dim=0) + 1e-3
+
+
 def fit_pixels(features: Tensor, labels: Tensor, num_labels: int, seed: int) -> PixelClassifier:
     """The classifier of features (M, D) with labels (M,), 0..num_labels - 1: cross entropy, Adam
     with decoupled weight decay over STEPS batches, rate falling to 0.
     """
     features = features.float()
-    mean, scale = features.mean(dim=0), features.std(dim=0) + 1e-3
+    mean, scale = mean_and_scale(features)
     weight = torch.zeros(num_labels, features.shape[1], requires_grad=True)
     bias = torch.zeros(num_labels, requires_grad=True)
     optimizer = torch.optim.AdamW([weight, bias], lr=RATE, weight_decay=DECAY)
@@ -134,7 +139,7 @@ def main_directions(rows: Tensor) -> Directions:
     of variance 1, vary most.
     """
     rows = rows.float()
-    mean, scale = rows.mean(dim=0), rows.std(dim=0) + 1e-3
+    mean, scale = mean_and_scale(rows)
     rows = (rows - mean) / scale
     depth = rows.shape[1]
     largest = max(0, depth - DIRECTIONS), depth - 1  # of ascending eigenvalues

@@ -104,9 +104,10 @@ def class_table(labels: np.ndarray, classes: Sequence[str]) -> str:
 
 def _shown_with(shows: np.ndarray, place: int) -> tuple[int, float]:
     """(another class, correlation) that shows most where the class at place shows; shows (N, C)."""
-    away = shows - shows.mean(axis=0)
-    norm = np.sqrt((away**2).sum(axis=0))
-    correlation = away.T @ away[:, place] / np.maximum(norm * norm[place], 1e-9)
+    with np.errstate(
+        invalid="ignore", divide="ignore"
+    ):  # of a class that is nowhere, or everywhere
+        correlation = np.nan_to_num(np.corrcoef(shows, rowvar=False)[place])
     correlation[place] = 0
     return int(correlation.argmax()), float(correlation.max())
 

@@ -61,6 +61,9 @@ def test_another_networks_features_refine_at_its_own_stride(small_net, backbone)
         cam_prior(cam), (8, 12), mode="bilinear", align_corners=True
     )
     embedding = torch.cat([maps["conv4"], maps["conv5"]], dim=1)
+    early, deep = Refiner(backbone).early_and_deep(x)
+    torch.testing.assert_close(early, embedding, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(deep, maps["conv6"])
     torch.testing.assert_close(refined, pixel_correlation(prior, embedding), rtol=1e-3, atol=1e-4)
 
 

@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -99,11 +100,20 @@ def scripts() -> list[Path]:
 
 @pytest.mark.parametrize("path", scripts(), ids=lambda path: path.stem)
 def test_scripts_can_be_interrupted_before_they_import(path):
-    _, first, then = ast.parse(path.read_text()).body[:3]
-    assert ast.unparse(first).startswith("from tool.start import ")
-    assert ast.unparse(then).startswith(
-        ("if __name__ == '__main__':\n    answer_flags(", "if __name__ == '__main__':\n    end_at")
+    tree = ast.parse(path.read_text()).body
+    _, first, then = map(ast.unparse, tree[:3])
+    assert first.startswith("from tool.start import ")
+    flags = re.match(
+        r"if __name__ == '__main__':\n    (?:end_at_ctrl_c\(|answer_flags\('(.*)', )", then
     )
+    assert flags, then
+    if flags[1]:  # the flags that are answered are those that the script has
+        parsers = [
+            node.module
+            for node in tree
+            if isinstance(node, ast.ImportFrom) and "parse_args" in {its.name for its in node.names}
+        ]
+        assert parsers == [flags[1]]
 
 
 RANK = """
