@@ -185,6 +185,7 @@ MODULES = (
     "voc12.class_scores",
     "voc12.sample.__main__",
     "experiments.own_sets",
+    "experiments.cut_lists",
 )
 NO_NUMBER = {bool_flag, file_name, named_number, Path, str, None}
 BY_THEMSELVES = {"reproduce --rows", "train_cpn --network"}  # read by a function of the script
