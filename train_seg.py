@@ -17,7 +17,7 @@ if __name__ == "__main__":
     answer_flags("flags.seg_training", __doc__)  # before the imports, which take seconds
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -28,13 +28,13 @@ from tqdm import tqdm
 from flags.seg_training import parse_args
 from network.build import freeze_blocks
 from network.seg import SegNet, build_seg, merged_logits
-from network.seg_weights import METHOD, load_seg_backbone
+from network.seg_weights import METHOD, load_seg_backbone, load_tag_head
 from network.weights import save_network, starting_weights
 from tool.choices import NEW_LAYER_FACTOR
 from tool.errors import InputError, run_script
 from tool.file.checkpoint import load_torch
 from tool.file.mask_reader import MaskReader
-from tool.losses import segmentation_loss
+from tool.losses import loss_tags, segmentation_loss
 from tool.run.distributed import mean_over_ranks
 from tool.run.session import (
     Trained,
@@ -59,20 +59,25 @@ from voc12.validation import SegValidation, unless_missing
 PANEL_IMAGES = 4
 
 
-def build_network(args: argparse.Namespace, num_classes: int) -> tuple[SegNet, dict]:
-    """The network with its ImageNet weights, and its configuration for the checkpoint."""
+def build_network(args: argparse.Namespace, classes: Sequence[str]) -> tuple[SegNet, dict]:
+    """The network with the weights that it starts from, and its configuration for the
+    checkpoint.
+    """
     config = {
         "arch": args.arch,
         "backbone": args.backbone,
-        "num_classes": num_classes,
+        "num_classes": len(classes),
         "output_stride": args.output_stride,
         "head_channels": args.head_channels,
+        "tag_head": args.tag_head,
     }
     weights = starting_weights(args.backbone, args.weights)
     net = build_seg(**config, pretrained=weights == "imagenet")
     freeze_blocks(net.backbone, args.freeze_blocks)
     if weights not in ("imagenet", "none"):
         load_seg_backbone(net, weights, args.weights_key)
+        if net.tag_head is not None and load_tag_head(net.tag_head, weights, classes) and is_main():
+            print(f"the tag head starts as the head of {weights}")
     return net, config | {"method": METHOD}
 
 
@@ -92,12 +97,13 @@ def network_groups(net: SegNet, lr: float, weight_decay: float) -> list[dict]:
 
 
 def train_step(net: SegNet, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Cross entropy as "loss"."""
-    return {
-        "loss": segmentation_loss(
-            net.forward_low_resolution(batch["image"]), batch["label"], mean_over_ranks
-        )
-    }
+    """Cross entropy as "loss"; with a tag head the sum of "seg", that, and "tags"."""
+    logits, tags = net.forward_heads(batch["image"])
+    loss = segmentation_loss(logits, batch["label"], mean_over_ranks)
+    if tags is None:
+        return {"loss": loss}
+    own = loss_tags(tags, batch["label"])
+    return {"loss": loss + own, "seg": loss, "tags": own}
 
 
 def require_rounds(args: argparse.Namespace) -> int:
@@ -210,7 +216,7 @@ def main(args: argparse.Namespace) -> None:
     read, long_side = check_masks(args, data, masks)
 
     # ============ network, optimiser ============
-    net, config = build_network(args, len(data.classes))
+    net, config = build_network(args, data.classes)
     net.to(device, memory_format=torch.channels_last)
     groups = network_groups(net, args.lr, args.wt_dec)
     optimizer, schedule = poly_optimizer(groups, args.momentum, args.max_iterations)

@@ -9,7 +9,7 @@ from tool.run.flags import (
     positive_int,
     scale_number,
 )
-from tool.run.machine_flags import add_workers_flag
+from tool.run.machine_flags import add_switch, add_workers_flag
 from tool.run.training_flags import (
     add_batch_flags,
     add_crop_flag,
@@ -81,6 +81,12 @@ def parse_args(argv: list[str] | None = None, description: str | None = None) ->
         "--head_channels",
         type=at_least(1, 8192),
         help="width of the head (default 512 deeplabv1, 256 others)",
+    )
+    add_switch(
+        model,
+        "--tag_head",
+        "a second head learns which classes a photograph shows, and its scores weigh the pixels' "
+        "classes; with --weights of train_cpn.py for the same classes it starts as their head",
     )
     model.add_argument(
         "--weights",

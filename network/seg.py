@@ -22,6 +22,7 @@ from tool.errors import InputError
 # at stride 32
 FIELD_OF_VIEW = 96
 LOW_STRIDE, LOW_CHANNELS = 4, 48  # of the early map that DeepLabv3+ reads
+TAG_DROPOUT = 0.5  # of the CAM networks' heads too
 
 
 def conv_block(
@@ -124,39 +125,83 @@ def pyramid_rates(stride: int) -> list[int]:
 HEADS = {"deeplabv1": DeepLabV1Head, "deeplabv3": DeepLabV3Head, "deeplabv3plus": DeepLabV3PlusHead}
 
 
+class TagHead(nn.Module):
+    """Which classes an image shows, by its deepest map (B, channels, h, w): logits (B, C), the mean
+    over the map of the CAM network's head.
+
+    EncNet's second loss (Zhang et al. 2018, Context Encoding) says the same of the image.
+    """
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.fc8 = nn.Conv2d(channels, num_classes, 1, bias=False)
+
+    def forward(self, deepest: Tensor) -> Tensor:
+        """The logits."""
+        return self.fc8(F.dropout2d(deepest, TAG_DROPOUT, self.training)).mean((2, 3))
+
+
+def weigh_classes(logits: Tensor, tags: Tensor) -> Tensor:
+    """logits (B, C + 1, h, w) whose class probabilities are multiplied by the class's score in the
+    image over that of the best class, sigmoids of tags (B, C); the background's stay.
+
+    So a class that the image does not show as a whole yields to one that it does, and two that are
+    seen equally well are left as they are. Not in the papers.
+    """
+    scores = F.logsigmoid(tags.float())
+    relative = scores - scores.amax(dim=1, keepdim=True)
+    return torch.cat([logits[:, :1], logits[:, 1:] + relative[:, :, None, None]], dim=1)
+
+
 class TwoLevels(TimmBackbone):
     """A timm model cut after its last stage: "conv6", that stage's output, and "low", the map at
     stride 4, where the model has one.
 
     A plain transformer is not cut and has no early map of another stride: conv6 is TimmBackbone's,
     after the final norm.
+
+    deepest: leave what comes after the last stage, such as EfficientNet's 1280 channels, and give
+    it as "deepest", the CAM networks' conv6
     """
 
-    def __init__(self, name: str, output_stride: int | None, pretrained: bool) -> None:
+    def __init__(
+        self, name: str, output_stride: int | None, pretrained: bool, deepest: bool = False
+    ) -> None:
         super().__init__(name, output_stride, pretrained)
+        self.deepest, self.deepest_channels = deepest, self.out_channels
         info = [(level["num_chs"], level["reduction"]) for level in self.model.feature_info]
         low = [index for index, (_, reduction) in enumerate(info) if reduction == LOW_STRIDE]
         self.low_channels = info[low[-1]][0] if low else None
         if not self.plain:
             self.taps = [*low[-1:], len(info) - 1]
             self.out_channels = info[-1][0]
-            self.model.prune_intermediate_layers(self.taps, prune_norm=True, prune_head=True)
+            if not deepest:
+                self.model.prune_intermediate_layers(self.taps, prune_norm=True, prune_head=True)
 
     def forward_features(self, x: Tensor) -> dict[str, Tensor]:
-        """low and conv6, (B, channels, h, w) each at its own stride."""
+        """low, conv6 and deepest, (B, channels, h, w) each at its own stride."""
         if self.plain:
-            return {"conv6": self.forward_maps(x)[-1]}
-        maps = self.levels(x, self.taps)
-        return {"low": maps[0], "conv6": maps[-1]}
+            conv6 = self.forward_maps(x)[-1]
+            return {"conv6": conv6, "deepest": conv6}
+        if not self.deepest:
+            maps = self.levels(x, self.taps)
+            return {"low": maps[0], "conv6": maps[-1]}
+        last, maps = self.last_and_levels(x, self.taps)
+        return {"low": maps[0], "conv6": maps[-1], "deepest": last}
 
 
 class SegNet(nn.Module):
-    """Normalised RGB (B, 3, H, W) -> logits (B, K, H, W)."""
+    """Normalised RGB (B, 3, H, W) -> logits (B, K, H, W), classes weighed by what the image shows
+    as a whole where there is a tag head.
+    """
 
-    def __init__(self, backbone: ResNet38 | TwoLevels, head: nn.Module) -> None:
+    def __init__(
+        self, backbone: ResNet38 | TwoLevels, head: nn.Module, tag_head: TagHead | None = None
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self.tag_head = tag_head
         self.mean, self.std = backbone.mean, backbone.std
 
     def forward(self, x: Tensor) -> Tensor:
@@ -167,20 +212,28 @@ class SegNet(nn.Module):
 
     def forward_low_resolution(self, x: Tensor) -> Tensor:
         """The logits (B, K, h, w) at feature size."""
+        logits, tags = self.forward_heads(x)
+        return logits if tags is None else weigh_classes(logits, tags)
+
+    def forward_heads(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the heads say by themselves: (logits (B, K, h, w) at feature size, those of the
+        image's classes (B, K - 1), None without a tag head).
+        """
         maps = self.backbone.forward_features(x)
-        return (
-            self.head(maps["conv6"], maps["low"])
-            if self.head.reads_low
-            else self.head(maps["conv6"])
-        )
+        low = (maps["low"],) if self.head.reads_low else ()
+        tags = None
+        if self.tag_head is not None:
+            tags = self.tag_head(maps.get("deepest", maps["conv6"]))
+        return self.head(maps["conv6"], *low), tags
 
     def pretrained_modules(self) -> Iterator[nn.Module]:
         """Every module of the backbone."""
         return self.backbone.pretrained_modules()
 
     def new_modules(self) -> list[nn.Module]:
-        """Every module of the head, which trains at ten times the rate."""
-        return list(self.head.modules())
+        """Every module of the heads, which train at ten times the rate."""
+        heads = [self.head] if self.tag_head is None else [self.head, self.tag_head]
+        return [module for head in heads for module in head.modules()]
 
 
 def build_seg(
@@ -190,6 +243,7 @@ def build_seg(
     *,
     output_stride: int | None = None,
     head_channels: int | None = None,
+    tag_head: bool = False,
     pretrained: bool = False,
 ) -> SegNet:
     """A segmentation network in training mode.
@@ -200,6 +254,7 @@ def build_seg(
     num_classes:   foreground classes, the length of the class list; K is one more
     output_stride: as network.build.build_cpn has it
     head_channels: width of the head; None is 512 for deeplabv1, 256 for the others
+    tag_head:      a second head, which says what the image shows
     pretrained:    ImageNet weights for a timm backbone; ResNet38's come from a file
                    (network.seg_weights)
     Raises InputError for a combination that does not exist.
@@ -211,7 +266,7 @@ def build_seg(
             )
         body = ResNet38()
     else:
-        body = TwoLevels(backbone, output_stride, pretrained)
+        body = TwoLevels(backbone, output_stride, pretrained, tag_head)
     arguments = {
         "in_channels": body.out_channels,
         "num_labels": num_classes + 1,
@@ -226,7 +281,11 @@ def build_seg(
         arguments["low_channels"] = body.low_channels
     if head_channels is not None:
         arguments["channels"] = head_channels
-    return SegNet(body, HEADS[arch](**arguments))
+    tags = None
+    if tag_head:
+        channels = getattr(body, "deepest_channels", body.out_channels)
+        tags = TagHead(channels, num_classes)
+    return SegNet(body, HEADS[arch](**arguments), tags)
 
 
 def merged_logits(

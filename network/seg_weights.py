@@ -1,10 +1,14 @@
 """Weights of segmentation networks: those of train_seg.py, and of their backbones."""
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from network.expansion_weights import load_backbone
 from network.resnet38 import ResNet38
-from network.seg import HEADS, SegNet, build_seg
+from network.seg import HEADS, SegNet, TagHead, build_seg
 from network.weights import (
     build_described,
     class_names,
@@ -26,6 +30,23 @@ def load_seg_backbone(net: SegNet, path: str | Path, key: str | None = None) -> 
         load_backbone_weights(net.backbone, path, key)
     else:
         load_backbone(net.backbone.model, path, key)
+
+
+def load_tag_head(head: TagHead, path: str | Path, classes: Sequence[str]) -> bool:
+    """Have the head start as that of a CAM network of the same classes, if path is one's file;
+    whether it is.
+    """
+    value = read_weights(path, "backbone weights", "check --weights, or set --weights imagenet")
+    if not is_config(value.get("config")) or class_names(value, path) != tuple(classes):
+        return False
+    state = value.get("state_dict")
+    weight = state.get("fc8.weight") if isinstance(state, dict) else None
+    own = head.fc8.weight
+    if not isinstance(weight, Tensor) or weight[1:].shape != own.shape:
+        return False
+    with torch.no_grad():
+        own.copy_(weight[1:])  # its first map is the background's
+    return True
 
 
 def load_seg(path: str | Path) -> tuple[SegNet, dict, tuple[str, ...]]:

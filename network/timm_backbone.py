@@ -275,16 +275,22 @@ class TimmBackbone(nn.Module):
         )
         return [self._cut(level, x) for level in maps]
 
-    def forward_maps(self, x: Tensor) -> list[Tensor]:
-        """The two early maps and the last one, (B, channels, h, w)."""
-        indices = sorted({*self.early, len(self.model.feature_info) - 1})
+    def last_and_levels(self, x: Tensor, indices: list[int]) -> tuple[Tensor, list[Tensor]]:
+        """(the last map, after all that the model has before its pooling; levels(x, indices), of
+        which the last must be asked for), (B, channels, h, w).
+        """
         last, maps = self.model.forward_intermediates(
             self.fit(x), indices=indices, output_fmt="NCHW"
         )
-        at = dict(zip(indices, maps, strict=True))
-        early = [at[index] for index in self.early]
         last = self._final_norm(_as_map(last, maps[-1].shape[2:]))
-        return [self._cut(level, x) for level in (*early, last)]
+        return self._cut(last, x), [self._cut(level, x) for level in maps]
+
+    def forward_maps(self, x: Tensor) -> list[Tensor]:
+        """The two early maps and the last one, (B, channels, h, w)."""
+        indices = sorted({*self.early, len(self.model.feature_info) - 1})
+        last, maps = self.last_and_levels(x, indices)
+        at = dict(zip(indices, maps, strict=True))
+        return [*(at[index] for index in self.early), last]
 
     def forward_features(self, x: Tensor) -> dict[str, Tensor]:
         """conv4, conv5: two earlier maps at unit_scale, conv6: the deepest, each (B, channels, h,

@@ -39,6 +39,7 @@ CONFIG_KINDS = {
     "refinement": str,
     "prcm": str,
     "head_channels": int | None,
+    "tag_head": bool,
     "crop_size": int,
     "preset": str | None,
 }

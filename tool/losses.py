@@ -28,6 +28,9 @@ OHEM_FRACTION = 0.2
 SEAM_SCALE = 0.3
 
 
+SHOWN_SHARE = 0.002  # of a crop, under which a class counts as not shown
+
+
 def _check_maps(maps: Sequence[Tensor], label: Tensor) -> None:
     for cam in maps:
         if cam.ndim != 4 or cam.shape[0] != label.shape[0] or cam.shape[1] != label.shape[1] + 1:
@@ -372,3 +375,12 @@ def segmentation_loss(
         pixels, label.flatten().long(), ignore_index=IGNORE_LABEL, reduction="sum"
     )
     return total / counted.clamp(min=1).to(total)
+
+
+def loss_tags(tags: Tensor, label: Tensor) -> Tensor:
+    """Multi-label soft margin of an image's class logits (B, C) against the classes that its label
+    (B, H, W) shows, uint8, 0..C, on SHOWN_SHARE of the pixels or more.
+    """
+    classes = torch.arange(1, tags.shape[1] + 1, device=label.device)
+    share = torch.stack([(label == value).float().mean((1, 2)) for value in classes], dim=1)
+    return loss_classification(tags.float(), (share >= SHOWN_SHARE).float())

@@ -8,15 +8,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from network import build_cpn
-from network.seg import DeepLabV1Head, build_seg, merged_logits, pyramid_rates
-from network.seg_weights import load_seg, load_seg_backbone
+from network.seg import DeepLabV1Head, build_seg, merged_logits, pyramid_rates, weigh_classes
+from network.seg_weights import load_seg, load_seg_backbone, load_tag_head
 from network.weights import save_network
 from tests.conftest import PETS
 from tool.errors import InputError
 from tool.file.checkpoint import save_torch
 from tool.losses import segmentation_loss
 from tool.schedule import poly_optimizer
-from train_seg import network_groups
+from train_seg import network_groups, train_step
 
 SMALL = ("deeplabv1", "deeplabv3", "deeplabv3plus")
 
@@ -226,3 +226,62 @@ def test_backbone_goes_on_from_a_cam_network(nets, tmp_path):
     assert len(own) > 50
     for name, value in own.items():
         assert torch.equal(value, theirs[f"model.{name}"]), name
+
+
+# ============ tag head ============
+def test_classes_are_weighed_by_their_share_of_the_best_score():
+    logits, tags = torch.randn(2, 4, 3, 5), torch.tensor([[0.0, 2.0, -3.0], [-9.0, -9.0, -9.0]])
+    scores = tags.sigmoid()
+    weights = (scores / scores.amax(dim=1, keepdim=True))[:, :, None, None]
+    expected = logits.softmax(dim=1)
+    expected[:, 1:] *= weights
+    expected /= expected.sum(dim=1, keepdim=True)
+    torch.testing.assert_close(weigh_classes(logits, tags).softmax(dim=1), expected)
+    torch.testing.assert_close(expected[1], logits[1].softmax(dim=0))  # all seen equally badly
+
+
+@pytest.mark.parametrize(
+    ("arch", "backbone"),
+    [
+        ("deeplabv3plus", "efficientnet_lite0"),
+        ("deeplabv1", "resnet10t"),
+        ("deeplabv1", "vit_tiny_patch16_224"),
+    ],
+)
+def test_tag_head_reads_the_map_that_the_cam_network_reads(arch, backbone):
+    cam = build_cpn(backbone, 3)
+    net = build_seg(arch, backbone, 3, head_channels=8, tag_head=True).train()
+    assert net.tag_head.fc8.in_channels == cam.fc8.in_channels
+    image, label = torch.randn(2, 3, 64, 64), torch.randint(0, 4, (2, 64, 64), dtype=torch.uint8)
+    losses = train_step(net, {"image": image, "label": label})
+    losses["loss"].backward()
+    assert losses["loss"] == losses["seg"] + losses["tags"]
+    named = dict(net.named_parameters())
+    assert [name for name, one in named.items() if one.requires_grad and one.grad is None] == []
+    grouped = [id(one) for group in network_groups(net, 1e-3, 0) for one in group["params"]]
+    assert sorted(grouped) == sorted(id(one) for one in named.values() if one.requires_grad)
+    net.eval()
+    with torch.no_grad():
+        logits, tags = net.forward_heads(image)
+        torch.testing.assert_close(net.forward_low_resolution(image), weigh_classes(logits, tags))
+        cam.load_state_dict(
+            {f"model.{name}": value for name, value in net.backbone.model.state_dict().items()},
+            strict=False,
+        )
+        cam.eval().fc8.weight[1:] = net.tag_head.fc8.weight
+        raw = cam.forward_low_resolution(image)[0]
+    torch.testing.assert_close(tags, raw[:, 1:].mean((2, 3)), rtol=1e-4, atol=1e-5)
+
+
+def test_tag_head_starts_as_the_cam_networks_of_the_same_classes(tmp_path):
+    cpn = build_cpn("resnet10t", num_classes=2)
+    config = {"method": "cam", "num_classes": 2, "backbone": "resnet10t"}
+    save_network(tmp_path / "cam.pth", cpn, config, ("cat", "dog"), {})
+    head = build_seg("deeplabv1", "resnet10t", 2, head_channels=8, tag_head=True).tag_head
+    before = head.fc8.weight.clone()
+    assert not load_tag_head(head, tmp_path / "cam.pth", ("dog", "cat"))
+    assert torch.equal(head.fc8.weight, before)
+    assert load_tag_head(head, tmp_path / "cam.pth", ("cat", "dog"))
+    assert torch.equal(head.fc8.weight, cpn.fc8.weight[1:])
+    save_torch(tmp_path / "plain.pth", {"fc8.weight": cpn.fc8.weight})
+    assert not load_tag_head(head, tmp_path / "plain.pth", ("cat", "dog"))

@@ -47,19 +47,25 @@ def smaller_timm(options: dict) -> AbstractContextManager:
     )
 
 
-def _save(path, arch):
+def _save(path, arch, tag_head=False):
     torch.manual_seed(0)
     config = {"arch": arch, "backbone": "resnet10t", "num_classes": 3, "head_channels": 8}
+    config["tag_head"] = tag_head
     net = build_seg(**config).eval()
     # Untrained logits hardly differ; centred and enlarged ones make masks with several classes.
-    classifier = [module for module in net.modules() if isinstance(module, torch.nn.Conv2d)][-1]
+    classifier = [part for part in net.head.modules() if isinstance(part, torch.nn.Conv2d)][-1]
     with torch.no_grad():
-        logits = net.forward_low_resolution(torch.randn(1, 3, 64, 64))
+        logits, tags = net.forward_heads(torch.randn(1, 3, 64, 64))
+        if tag_head:
+            net.tag_head.fc8.weight.div_(tags.std())
         factor = 5 / logits.std(dim=(0, 2, 3))
         classifier.weight *= factor.view(-1, 1, 1, 1)
         classifier.bias.sub_(logits.mean(dim=(0, 2, 3))).mul_(factor)
     save_network(path, net, config | {"method": "seg"}, PETS, {"long_side": 60})
     return path
+
+
+V3PLUS = "deeplabv3plus"
 
 
 def _masks(folder, *flags):
@@ -70,9 +76,9 @@ def _masks(folder, *flags):
     return {path.name: read_mask(path) for path in (folder.parent / "masks").glob("?.png")}
 
 
-@pytest.mark.parametrize("arch", HEADS)
-def test_exported_networks_give_the_same_logits(arch, tmp_path, capsys):
-    weights = _save(tmp_path / "seg.pth", arch)
+@pytest.mark.parametrize(("arch", "tag_head"), [*((arch, False) for arch in HEADS), (V3PLUS, True)])
+def test_exported_networks_give_the_same_logits(arch, tag_head, tmp_path, capsys):
+    weights = _save(tmp_path / "seg.pth", arch, tag_head)
     main(parse_args(["--weights", str(weights)]))
     printed = capsys.readouterr().out.splitlines()
     assert [line.split(": ")[0] for line in printed] == [

@@ -20,6 +20,7 @@ from tool.losses import (
     loss_ecr,
     loss_er,
     loss_rvmin,
+    loss_tags,
     loss_tcp,
     seam_losses,
     seam_losses_low_resolution,
@@ -509,6 +510,18 @@ def test_segmentation_loss_is_the_mean_over_pixels_with_a_class():
         for b in range(2)
     ]
     torch.testing.assert_close(sum(parts) / 2, segmentation_loss(logits, label))
+
+
+def test_loss_tags_asks_for_the_classes_that_the_label_shows():
+    label = torch.zeros(2, 25, 40, dtype=torch.uint8)
+    label[0, :, :20] = 3
+    label[0, 0, 30:32] = 1  # two of a thousand pixels are shown
+    label[1, 0, 0] = 2  # one is not
+    label[1, 5:] = 255
+    tags = _random(2, 3)
+    shown = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(tags, shown.double())
+    torch.testing.assert_close(loss_tags(tags, label).double(), expected, rtol=1e-5, atol=1e-6)
 
 
 # ============ images without any class ============
