@@ -24,6 +24,7 @@ from experiments.presets import (
     SEG_RATE,
     SEG_SCALE,
     SEG_TEST_SCALES,
+    TAG_HEAD,
     UNTRAINED_PCM,
 )
 from tool.errors import InputError
@@ -70,7 +71,8 @@ class Settings:
 
 CAM, CPN, PCM = "cam", "cpn", "pcm"  # methods of train_cpn.py, and what refines a plain CAM
 SECONDS_PER_IMAGE = {CAM: 0.07, "seam": 0.14, CPN: 0.2}  # of a training, on two cores
-LEAST = 200  # iterations
+LEAST = 200  # iterations of the classifier
+SEG_LEAST = 300  # of the model
 SMALL_SET = 40  # photographs with labels, under which the model learns less and in less time
 
 
@@ -80,7 +82,7 @@ def choose_settings(labelled: int, gpus: int, given: dict[str, Any]) -> Settings
     """
     batch = given.get("batch_size") or min(labelled, 16 if gpus else 8)
     most = 60_000 if gpus else 6_000
-    seg_least = LEAST if labelled >= SMALL_SET else 150
+    seg_least = SEG_LEAST if labelled >= SMALL_SET else 150
     own = {
         "method": CAM,  # with an untrained PCM no worse than CPN where it was tried (docs/log)
         "backbone": "efficientnet_lite0",
@@ -89,7 +91,7 @@ def choose_settings(labelled: int, gpus: int, given: dict[str, Any]) -> Settings
         "iterations": min(most, max(LEAST, 6 * labelled // batch)),
         "seg_crop_size": 320 if gpus else 224,
         "seg_batch_size": max(2, batch),  # DeepLab's batch norm needs two
-        "seg_iterations": min(most, max(seg_least, 6 * labelled // batch)),
+        "seg_iterations": min(most, max(seg_least, 9 * labelled // batch)),
         "rounds": 0,
         "scales": (0.5, 0.75, 1.0),
         "seg_scales": SEG_TEST_SCALES,
@@ -265,7 +267,7 @@ class Plan:
             flags = [*data, "--train_list", "tagged", "--val_list", "none", "--mask_dir", masks]
             flags += [*SEG_ARCH.split(), "--backbone", own.backbone]
             flags += ["--weights", self.classifier]  # knows the classes already
-            flags += [*SEG_HEAD.split(), *SEG_RATE.split()]
+            flags += [*SEG_HEAD.split(), TAG_HEAD, *SEG_RATE.split()]
             flags += ["--crop_size", own.seg_crop_size, *SEG_SCALE.split()]
             flags += ["--batch_size", own.seg_batch_size, "--max_iterations", own.seg_iterations]
             flags += ["--val_every", own.seg_iterations, "--seed", self.seed]
