@@ -280,6 +280,7 @@ class Plan:
             which, count = ("all", self.photographs) if last else ("tagged", self.labelled)
             flags = [*data, "--infer_list", which, "--weights", weights, "--out_mask", masks]
             flags += ["--scales", *own.seg_scales, "--within_labels", self.made("labels.npy")]
+            flags += ["--cam_dir", self.made("crf")]
             about = "it corrects them, within the tags"
             self._add("infer_seg.py", flags, about, 8 + 0.5 * count)
         return weights, masks
@@ -287,8 +288,7 @@ class Plan:
     def _leave_outputs(self) -> None:
         out, workers = self.out, ["num_workers"]
         flags = ["--data_root", self.data, "--images", self.images, "--mask_dir", self.masks]
-        flags += ["--seed_dir", self.made("seeds"), "--out", out / "masks"]
-        flags += ["--json", self.sureness]
+        flags += ["--out", out / "masks", "--json", self.sureness]
         about = "masks of the photographs' own sizes"
         self._add("-m voc12.own_masks", flags, about, 6 + 0.05 * self.photographs, machine=workers)
         if self.evaluated:

@@ -32,6 +32,12 @@ def parse_args(argv: list[str] | None = None, description: str | None = None) ->
         help="give each photograph the classes of its image label alone, as pseudo masks that a "
         f"network corrects itself; {LABELS_HELP} (default: any class)",
     )
+    data.add_argument(
+        "--cam_dir",
+        metavar="DIR",
+        help="CAM files of make_crf.py that the network learnt from: masks are made of the mean of "
+        "their probabilities and the network's (default: none)",
+    )
     add_workers_flag(data, "loader processes, and as many for the CRF")
 
     model = parser.add_argument_group("model")

@@ -2,11 +2,11 @@
 photographs: <out>/<path of the photograph>.png.
 
     python -m voc12.own_masks --data_root DATA --images DIR --mask_dir results/seg/mask \\
-        --seed_dir results/mine/mask --out MASKS --json sureness.json
+        --out MASKS --json sureness.json
 
 Photographs of one path but for the suffix keep it: x.jpg.png and x.png.png. How sure a mask is is
-the mean IoU, over its classes and those of its seed, of the two: where the segmentation network
-contradicts what it was taught, one of them is wrong.
+what infer_seg.py --cam_dir says of it: how far the segmentation network agrees with what it was
+taught. Where the two contradict each other, one of them is wrong.
 """
 
 from tool.start import end_at_ctrl_c
@@ -26,6 +26,7 @@ import cv2
 import numpy as np
 
 from tool.errors import InputError, run_script
+from tool.expand.seed import AGREEMENT
 from tool.file.atomic import atomic_write, write_json
 from tool.file.images import (
     APPLY_EXIF,
@@ -37,10 +38,8 @@ from tool.file.images import (
 )
 from tool.file.require import require_dir
 from tool.file.text import read_text, shortened
-from tool.metrics import confusion_matrix, iou_table
 from tool.run.machine_flags import add_workers_flag
 from tool.run.pool import pool_map
-from voc12.class_list import load_class_list
 from voc12.constants import CLASS_LIST_FILE, IMAGE_DIR, MASK_DIR
 from voc12.data_flags import add_root_flag
 from voc12.label_files import Entry
@@ -58,7 +57,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_root_flag(parser)
     parser.add_argument("--images", required=True, help="folder of the photographs")
     parser.add_argument("--mask_dir", required=True, help="folder of masks <id>.png")
-    parser.add_argument("--seed_dir", required=True, help="folder of their seeds' masks")
     parser.add_argument("--out", required=True, help="folder for the masks")
     parser.add_argument("--json", required=True, help="file for how sure each mask is")
     add_workers_flag(parser, "processes")
@@ -98,14 +96,12 @@ def enlarged(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 @dataclass(frozen=True)
 class Returned:
     """Puts back one mask: (id, path of the photograph, place of the mask) -> how sure it is, None
-    without a seed.
+    where it does not say.
     """
 
     images: Path
     mask_dir: Path
-    seed_dir: Path
     out: Path
-    labels: int
 
     def __call__(self, item: tuple[str, str, Path]) -> float | None:
         """Write the mask."""
@@ -115,13 +111,7 @@ class Returned:
         size = photograph_header(self.images / photograph).size(APPLY_EXIF)
         meta = read_mask_meta(path) | {PHOTOGRAPH: photograph}
         write_mask(self.out / place, enlarged(mask, size), meta)
-        seed_path = self.seed_dir / f"{name}.png"
-        if not seed_path.is_file():
-            return None
-        seed = read_mask(seed_path)
-        if seed.shape != mask.shape:
-            raise InputError(f"{seed_path} is of size {seed.shape}, {path} of {mask.shape}")
-        return float(iou_table(confusion_matrix(mask, seed, self.labels)).miou_skip) / 100
+        return meta.get(AGREEMENT)
 
 
 def drop_old_masks(out: Path, places: Collection[Path]) -> int:
@@ -199,14 +189,11 @@ def main(args: argparse.Namespace) -> None:
     photographs = read_photographs(root)
     places = mask_places(photographs)
     images = require_dir(args.images, "--images", "give the folder of photographs")
-    labels = len(load_class_list(root)) + 1
-    back = Returned(images, Path(args.mask_dir), Path(args.seed_dir), Path(args.out), labels)
+    back = Returned(images, Path(args.mask_dir), Path(args.out))
     items = [(name, photographs[name], places[name]) for name in photographs]
     sure = pool_map(back, items, args.num_workers, "masks")
     found = {
-        name: round(value, 4)
-        for name, value in zip(photographs, sure, strict=True)
-        if value is not None and np.isfinite(value)
+        name: value for name, value in zip(photographs, sure, strict=True) if value is not None
     }
     if old := drop_old_masks(Path(args.out), set(places.values())):
         print(f"{args.out}: {old} masks of photographs that are gone are removed")

@@ -19,7 +19,9 @@ from tests.conftest import PETS
 from tests.expansions import evaluated
 from tests.tool.file.test_films import write_film
 from tool.errors import InputError
-from tool.expand.crf import CRF_SETTINGS
+from tool.expand.crf import CRF_SETTINGS, marginals_to_cam
+from tool.expand.seed import AGREEMENT
+from tool.file.cam_file import CamFile, save_cam
 from tool.file.digests import file_digest
 from tool.file.films import open_film
 from tool.file.images import (
@@ -375,6 +377,54 @@ def test_masks_within_the_image_labels(pets_root, weights, tmp_path):
     assert {path.stat().st_mtime_ns for path in out.iterdir()}.isdisjoint(times.values())
     with pytest.raises(InputError, match="--within_labels is for --infer_list"):
         _infer("--weights", weights, "--image", tmp_path, "--within_labels", "auto")
+
+
+def test_masks_join_the_network_and_what_it_learnt_from(pets_root, weights, tmp_path, capsys):
+    """The mean of the network's probabilities and a CAM file's marginals; how far both agree."""
+    net, _, classes = load_seg(weights)
+    ids = load_ids(pets_root, "val")
+    flags = ["--voc12_root", pets_root, "--weights", weights, "--crf", "none"]
+    rng = np.random.default_rng(0)
+    for name in ids[1:]:
+        size = read_image(image_path(pets_root, name)).shape[:2]
+        marginals = rng.dirichlet((1, 1, 1), size).transpose(2, 0, 1).astype(np.float32)
+        cam = marginals_to_cam(marginals)
+        meta = {"stage": "seed_crf", "units": "unit", "classes": list(classes)}
+        save_cam(tmp_path / "crf", CamFile(name, np.array([0, 2]), cam, size, meta))
+    out = tmp_path / "joined"
+    _infer(*flags, "--out_mask", out, "--cam_dir", tmp_path / "crf")
+    assert f"note: 1 of {len(ids)} images have no CAM file" in capsys.readouterr().out
+    _infer(*flags, "--out_mask", tmp_path / "alone")
+    assert AGREEMENT not in read_mask_meta(out / f"{ids[0]}.png")
+    alone = read_mask(tmp_path / f"alone/{ids[0]}.png")
+    assert np.array_equal(read_mask(out / f"{ids[0]}.png"), alone)
+    image = read_image(image_path(pets_root, ids[-1]))
+    scaled = [
+        to_tensor(normalise(resize(image, *(round(s * f) for s in size)), net.mean, net.std))
+        for f in (0.75, 1)
+    ]
+    total = image_probabilities(net, scaled, size, True, "fp32", torch.device("cpu"))
+    own = total.argmax(axis=0)
+    total[[0, 1, 3]] += marginals
+    assert (read_mask(out / f"{ids[-1]}.png") == total.argmax(axis=0)).mean() > 0.999
+    other = np.array([0, 1, 3])[marginals.argmax(axis=0)]
+    both, either = (
+        [(join([own == k, other == k], axis=0)).sum() for k in range(len(classes) + 1)]
+        for join in (np.all, np.any)
+    )
+    agreement = np.mean([b / e for b, e in zip(both, either, strict=True) if e])
+    assert read_mask_meta(out / f"{ids[-1]}.png")[AGREEMENT] == pytest.approx(agreement, abs=1e-3)
+    # kept while the CAM files are the same
+    times = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    save_cam(tmp_path / "crf", CamFile(ids[-1], np.array([0, 2]), cam / 2, size, meta))
+    _infer(*flags, "--out_mask", out, "--cam_dir", tmp_path / "crf")
+    made = {path.stem for path in out.iterdir() if path.stat().st_mtime_ns != times[path.name]}
+    assert made == {ids[-1]}
+    save_cam(tmp_path / "crf", CamFile(ids[-1], np.array([0, 2]), cam, size, meta | {"stage": "x"}))
+    with pytest.raises(InputError, match="is of stage x, seeds are of stage seed_crf"):
+        _infer(*flags, "--out_mask", out, "--cam_dir", tmp_path / "crf")
+    with pytest.raises(InputError, match="--cam_dir is for --infer_list"):
+        _infer("--weights", weights, "--image", tmp_path, "--cam_dir", tmp_path / "crf")
 
 
 def test_a_film_becomes_an_overlaid_film(weights, tmp_path, capsys):

@@ -46,17 +46,18 @@ def data(tmp_path):
 
 
 def test_masks_are_put_back(tmp_path, data):
-    for folder in ("final", "seeds"):
-        write_mask(tmp_path / folder / "cat_a_b.png", np.full((11, 16), 1), {"stage": "x"})
-        write_mask(tmp_path / folder / "dog_c.png", np.full((16, 12), 2), {"stage": "x"})
     half = np.full((16, 12), 2)
-    half[:8] = 0
-    write_mask(tmp_path / "seeds" / "dog_c.png", half, {"stage": "x"})
+    for name, size, value, agreement in (
+        ("cat_a_b", (11, 16), 1, 1.0),
+        ("dog_c", (16, 12), 2, 0.25),
+    ):
+        meta = {"stage": "x", "agreement": agreement}
+        write_mask(tmp_path / f"final/{name}.png", np.full(size, value), meta)
     write_mask(tmp_path / "masks/cat/gone.png", half, {"photograph": "cat/gone.jpg"})
     write_mask(tmp_path / "masks/cat/of another script.png", half, {"stage": "x"})
     Image.new("L", (3, 3)).save(tmp_path / "masks/cat/drawn by hand.png")
     flags = ["--data_root", str(data), "--images", str(tmp_path / "photos"), "--num_workers", "1"]
-    flags += ["--mask_dir", str(tmp_path / "final"), "--seed_dir", str(tmp_path / "seeds")]
+    flags += ["--mask_dir", str(tmp_path / "final")]
     flags += ["--out", str(tmp_path / "masks"), "--json", str(tmp_path / "sure.json")]
     own_masks.main(own_masks.parse_args(flags))
     assert read_mask(tmp_path / "masks/cat/a b.png").shape == (20, 30)
@@ -66,7 +67,7 @@ def test_masks_are_put_back(tmp_path, data):
         "drawn by hand.png",
         "of another script.png",
     ]
-    # of the second, background 0 and the class a half: the worst stands first
+    # the worst stands first
     sure = json.loads((tmp_path / "sure.json").read_text())
     assert list(sure.items()) == [("dog_c", 0.25), ("cat_a_b", 1.0)]
 

@@ -313,3 +313,12 @@ def marginals_to_cam(marginals: np.ndarray) -> np.ndarray:
     """
     foreground = marginals[1:]
     return foreground / (foreground.max(axis=0, initial=0) + marginals[0])
+
+
+def cam_to_marginals(cam: np.ndarray) -> np.ndarray:
+    """The marginals (1 + n, H, W), background first, of which marginals_to_cam made maps (n, H,
+    W).
+    """
+    background = 1 - cam.max(axis=0, initial=0)
+    scores = np.concatenate([background[None], cam])
+    return scores / scores.sum(axis=0)

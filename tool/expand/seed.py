@@ -32,6 +32,8 @@ CRF_MASK_STAGE, AFF_MASK_STAGE, IRN_MASK_STAGE = (
 CAM_MASK_STAGE = "cam_mask"  # CAM files of any stage at a threshold, make_masks.py
 SEG_MASK_STAGE = "seg_mask"
 CRF_THRESHOLD = 0.5  # where a map of tool.expand.crf.marginals_to_cam says foreground
+AGREEMENT = "agreement"  # of a mask with what its network learnt from: mean IoU, 0 to 1
+MADE_FROM = ("cam", "cam_digest", AGREEMENT)  # what a file says of its seed, beside its settings
 MASK_UNITS = "0 background, c + 1 class c, 255 unsure"
 
 
@@ -100,7 +102,7 @@ def is_made_from(found: dict[str, Any], meta: dict[str, Any], path: str | Path) 
     """Whether a file that says `found` of itself was made with these settings from the seed that is
     at path now.
     """
-    settings = {name: value for name, value in found.items() if name not in ("cam", "cam_digest")}
+    settings = {name: value for name, value in found.items() if name not in MADE_FROM}
     return same_making(settings, meta) and found.get("cam_digest") == file_digest(path)
 
 

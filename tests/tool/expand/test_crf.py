@@ -11,9 +11,11 @@ from tool.expand.crf import (
     CRF_SETTINGS,
     CrfSettings,
     alpha_scores,
+    cam_to_marginals,
     confident_label,
     crf_labels,
     crf_probabilities,
+    marginals_to_cam,
     named_settings,
     prepend_background,
     scores_of_alphas,
@@ -79,6 +81,13 @@ def test_no_iteration_gives_back_the_unary():
     labels = np.random.default_rng(2).integers(0, 4, size=(12, 15))
     expected = np.where(np.arange(4)[:, None, None] == labels, 0.7, 0.1)
     np.testing.assert_allclose(crf_labels(IMAGE, labels, 4, settings), expected, rtol=1e-4)
+
+
+def test_maps_of_marginals_give_them_back():
+    marginals = np.random.default_rng(0).dirichlet((1, 1, 1, 1), (5, 7)).transpose(2, 0, 1)
+    np.testing.assert_allclose(cam_to_marginals(marginals_to_cam(marginals)), marginals, atol=1e-12)
+    nothing = cam_to_marginals(np.zeros((0, 5, 7)))
+    np.testing.assert_array_equal(nothing, np.ones((1, 5, 7)))
 
 
 def test_marginals_sum_to_one_and_follow_a_permutation_of_labels():
