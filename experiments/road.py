@@ -25,6 +25,14 @@ def changed_settings(parse: Callable, flags: Sequence[str]) -> dict[str, Any]:
     }
 
 
+WITHIN_LABELS = ("--within_labels", "auto")  # of infer_seg.py
+
+
+def crf_cams(masks: Step) -> Path:
+    """The CAM files that make_crf.py leaves beside its masks."""
+    return Path(masks.flags[masks.flags.index("--out_cam") + 1])
+
+
 def per_image_file(numbers: Path) -> Path:
     """Where the counts of single photographs lie of an evaluation whose JSON file is numbers."""
     return numbers.with_suffix(".npz")
@@ -295,15 +303,22 @@ class Road:
         needs = [step for step in (masks, start) if step]
         return self._trainer("train_seg.py", [*flags, *files], folder, *(needs or self._data()))
 
-    def _segmentation_numbers(self, trained: Step, split: str, infer: Sequence[str]) -> Step:
-        """Numbers of a segmentation network's masks of a split; infer: flags of infer_seg.py. The
-        masks of all splits share a folder.
+    def _segmentation_numbers(
+        self, trained: Step, split: str, infer: Sequence[str], seeds: Step | None = None
+    ) -> Step:
+        """Numbers of a segmentation network's masks of a split; infer: flags of infer_seg.py;
+        seeds: agreed_masks of the split, with whose CAM files they are joined. The masks of all
+        splits share a folder.
         """
-        output = trained.folder / f"mask_{digest({'flags': infer})}"
+        how = {"flags": infer} | ({"joined": True} if seeds else {})
+        output = trained.folder / f"mask_{digest(how)}"
         flags = ["--voc12_root", self.preset.voc12_root]
         flags += ["--infer_list", self.preset.splits[split], "--weights", str(trained.output)]
+        if seeds:
+            flags += ["--cam_dir", str(crf_cams(seeds))]
         flags += [*infer, "--out_mask", str(output), "--device", self.device]
-        masks = self._step("infer_seg.py", flags, output, trained.folder, trained)
+        needs = (trained, seeds) if seeds else (trained,)
+        masks = self._step("infer_seg.py", flags, output, trained.folder, *needs)
         return self.evaluate(masks, split, "--type", "png")
 
     # ============ what all photographs agree on; infer is always as of seed ============
@@ -378,14 +393,19 @@ class Road:
         seed: int,
         infer: Sequence[str] = (),
         real: bool = False,
-        test: Sequence[str] = (),
+        joined: bool = False,
     ) -> Step:
         """Numbers of DeepLab that starts from the CAM network and learns from its agreed_masks, or
-        from the real ones; test: flags of infer_seg.py over the preset's.
+        from the real ones; joined: of its masks within the image labels, joined with those of
+        agreed_masks.
         """
         preset, weights = self.preset, self.train(flags, seed)
         masks = None if real else self.agreed_masks(flags, preset.train_list, seed, infer)
         train = cpn_training.parse_args([*preset.train.split(), *flags])
         own = [*preset.seg.split(), *preset.consensus_seg.split(), "--backbone", train.backbone]
         trained = self._segmentation_network(masks, own, seed, weights)
-        return self._segmentation_numbers(trained, split, (*preset.consensus_test.split(), *test))
+        test = preset.consensus_test.split()
+        if not joined:
+            return self._segmentation_numbers(trained, split, test)
+        seeds = self.agreed_masks(flags, preset.splits[split], seed, infer)
+        return self._segmentation_numbers(trained, split, (*test, *WITHIN_LABELS), seeds)

@@ -304,13 +304,7 @@ def consensus_lines(road: Road, _args: argparse.Namespace) -> list[Line]:
                 numbers = partial(make, flags, split, infer=infer)
                 lines.append(Line(name, stage, split, numbers, against=tuple(others)))
         for split in road.preset.splits:
-            numbers = partial(
-                road.agreed_segmentation,
-                flags,
-                split,
-                infer=infer,
-                test=("--within_labels", "auto"),
-            )
+            numbers = partial(road.agreed_segmentation, flags, split, infer=infer, joined=True)
             others = [row_name(name, masks, split)]
             others += [row_name(other, corrected, split) for other in before]
             lines.append(Line(name, corrected, split, numbers, against=tuple(others)))
@@ -382,9 +376,10 @@ TABLES = {
         "Not in print. + consensus: consensus_cam.py, taught by the seeds of the training list "
         "alone; + CRF: masks, at the threshold chosen without masks; + IRN: trained on the maps "
         "after consensus, sure by thresholds chosen without masks. Segmentation: DeepLab from the "
-        "weights of the row's CAM network, taught by the masks after the CRF; within labels: its "
-        "masks have the classes of the image label alone, which corrects those that taught it; "
-        "else it sees no image labels. The ceiling starts from the plain CAM's weights.",
+        "weights of the row's CAM network, taught by the masks after the CRF; within labels: the "
+        "mean of its probabilities and of those after the CRF, for the classes of the image label "
+        "alone, which corrects what taught it; else it sees no image labels. The ceiling starts "
+        "from the plain CAM's weights.",
         consensus_lines,
         ("method",),
         consensus_settings,
