@@ -54,15 +54,14 @@ from tool.expand.seed import (
     mask_is_finished,
 )
 from tool.file.atomic import write_json
-from tool.file.cam_file import CamFile, find_cam, has_cam
+from tool.file.cam_file import CamFile, find_cam, has_cam, require_cam_labels
 from tool.file.digests import file_digest
 from tool.file.films import WRITTEN_SUFFIX, film_writer, open_film
+from tool.file.foreign_cam import AUTO_FORMAT
 from tool.file.images import (
     EXIF_KEY,
     read_image,
     read_mask,
-    read_mask_meta,
-    same_making,
     write_image,
     write_mask,
 )
@@ -82,6 +81,7 @@ from tool.run.progress import progress
 from tool.run.shards import shard, share_note
 from tool.show.overlay import mask_overlay, with_inner_legend, with_legend
 from tool.transforms import enlarged_mask, resize, scaled_images
+from voc12.cam_folder import open_cam_folder, require_same_photographs
 from voc12.dataset import InferenceSet
 from voc12.inference_list import (
     inference_loader,
@@ -90,6 +90,8 @@ from voc12.inference_list import (
 from voc12.labels import load_labels
 from voc12.lists import image_path
 from voc12.submission import submission_folder, write_submission
+
+WITHIN_LABELS = "within_labels"  # in the meta of a mask: the classes that it may show, from 0
 
 
 @torch.inference_mode()
@@ -163,6 +165,10 @@ def write_outputs(
         mask = probability_mask(image, probabilities, crf)
     else:
         cam = load_seed(seed, image.shape[:2], meta["classes"], (CRF_STAGE,))
+        if WITHIN_LABELS in meta:
+            require_cam_labels(
+                cam, np.isin(np.arange(len(meta["classes"])), meta[WITHIN_LABELS]), seed
+            )
         mask, agreement = joined_mask(image, probabilities, crf, cam)
         meta = made_from(meta, seed, cam) | {AGREEMENT: agreement}
     if save_png is not None:
@@ -172,22 +178,19 @@ def write_outputs(
     return mask
 
 
-def is_finished(path: Path, meta: dict[str, Any]) -> bool:
-    """Whether a whole mask that says meta of itself is at path."""
-    if not path.is_file():
-        return False
-    try:
-        read_mask(path)
-        return same_making(read_mask_meta(path), meta)
-    except InputError:
-        return False
+def joined_seeds(
+    args: argparse.Namespace, root: Path, ids: Sequence[str], classes: Sequence[str]
+) -> dict[str, Path]:
+    """id -> file in --cam_dir, of the images that have one; notes how many have none.
 
-
-def joined_seeds(cam_dir: str, ids: Sequence[str]) -> dict[str, Path]:
-    """id -> CAM file, of the images that have one; notes how many have none."""
+    Raises InputError for a folder that has none of them, and for files of other photographs.
+    """
+    cam_dir = args.cam_dir
     seeds = {name: find_cam(cam_dir, name) for name in ids if has_cam(cam_dir, name)}
     if not seeds:
         find_seeds(cam_dir, ids)  # says what the folder is
+    open_cam_folder(cam_dir, AUTO_FORMAT, root, list(seeds), classes, args.exif)
+    require_same_photographs(cam_dir, root, list(seeds))
     if alone := len(ids) - len(seeds):
         note(
             f"note: {alone} of {len(ids)} images have no CAM file in {cam_dir}: the network "
@@ -220,17 +223,15 @@ def infer_list(
         rows = load_labels(root, ids, meta["classes"], args.within_labels)
         labels = dict(zip(ids, rows, strict=True))
         metas = {
-            name: meta | {"within_labels": np.flatnonzero(labels[name]).tolist()} for name in ids
+            name: meta | {WITHIN_LABELS: np.flatnonzero(labels[name]).tolist()} for name in ids
         }
-    seeds = joined_seeds(args.cam_dir, ids) if args.cam_dir else {}
-
-    def finished(name: str) -> bool:
-        path = out_mask / f"{name}.png"
-        if name in seeds:
-            return mask_is_finished(path, metas[name], seeds[name])
-        return is_finished(path, metas[name])
-
-    todo = [name for name in ids if args.overwrite or not finished(name)]
+    seeds = joined_seeds(args, root, ids, meta["classes"]) if args.cam_dir else {}
+    todo = [
+        name
+        for name in ids
+        if args.overwrite
+        or not mask_is_finished(out_mask / f"{name}.png", metas[name], seeds.get(name))
+    ]
     for name in sorted(set(ids) - set(todo)) if save_png else ():
         if not (path := save_png / f"{name}_seg.png").is_file():
             write_image(

@@ -6,7 +6,7 @@ Writes <out> in VOC layout, linked to the data set: the lists cut_1, cut_2 are d
 training list's photographs that are in none of the --avoid folders, which are sets of
 experiments.own_sets. The training list has the others, under its own name. The test list has what
 it had and all that was cut, so that one run of reproduce.py scores all; the list test is what it
-had. A list of many is drawn so that its classes are as even as the photographs allow.
+had. What is cut has its classes as even as the photographs allow.
 """
 
 from tool.start import end_at_ctrl_c
@@ -19,24 +19,25 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.own_sets import OwnSet, choose, link
+from experiments.own_sets import OwnSet, choose, drawing_parser, link
 from tool.errors import InputError, run_script
-from tool.file.atomic import atomic_write
-from tool.run.flags import non_negative_int, positive_int
-from voc12.constants import CLASSES, IMAGE_DIR, LABEL_FILE, LIST_DIR, MASK_DIR
-from voc12.data_flags import add_list_flag, add_root_flag
+from tool.run.flags import positive_int
+from voc12.constants import (
+    ANNOTATION_DIR,
+    CLASSES,
+    IMAGE_DIR,
+    LABEL_FILE,
+    LIST_DIR,
+    MASK_DIR,
+)
 from voc12.labels import load_labels
 from voc12.lists import load_ids
+from voc12.own_photographs import write_list
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_root_flag(parser)
-    add_list_flag(parser, "--list", default="animals_train_aug")
-    add_list_flag(parser, "--test_list", default="animals_val")
+    parser = drawing_parser(__doc__, "data set")
     parser.add_argument(
         "--avoid",
         nargs="+",
@@ -52,13 +53,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=100,
         help="photographs of each list (default %(default)s)",
     )
-    parser.add_argument(
-        "--draw",
-        type=non_negative_int,
-        default=0,
-        help="seed of the choice of photographs (default %(default)s)",
-    )
-    parser.add_argument("--out", required=True, help="folder for the data set")
     return parser.parse_args(argv)
 
 
@@ -87,15 +81,17 @@ def cut(labels: np.ndarray, free: np.ndarray, cuts: int, count: int, seed: int) 
     return [np.sort(part) for part in np.split(drawn, cuts)]
 
 
-def write_list(folder: Path, name: str, ids: list[str]) -> None:
-    """Write a list of ids."""
-    with atomic_write(folder / f"{name}.txt", "w") as file:
-        file.write("\n".join(ids) + "\n")
+def require_name(root: Path, name: str, flag: str) -> None:
+    """Raise InputError unless it is the name of a list of the data set, which stays its name."""
+    if not (root / LIST_DIR / f"{name}.txt").is_file():
+        raise InputError(f"{flag} {name} is no list in {root / LIST_DIR}; give its name alone")
 
 
 def main(args: argparse.Namespace) -> None:
     """Write the data set."""
     root, out = Path(args.voc12_root), Path(args.out)
+    require_name(root, args.list, "--list")
+    require_name(root, args.test_list, "--test_list")
     ids, tested = load_ids(str(root), args.list), load_ids(str(root), args.test_list)
     labels = load_labels(str(root), ids, CLASSES)
     avoid = avoided(args.avoid)
@@ -103,13 +99,14 @@ def main(args: argparse.Namespace) -> None:
     drawn = cut(labels, free, args.cuts, args.count, args.draw)
     parts = [[ids[place] for place in part] for part in drawn]
     gone = {name for part in parts for name in part}
-    for name in (IMAGE_DIR, MASK_DIR, LABEL_FILE):
-        link(out / name, root / name)
-    write_list(out / LIST_DIR, args.list, [name for name in ids if name not in gone])
-    write_list(out / LIST_DIR, args.test_list, tested + [name for part in parts for name in part])
-    write_list(out / LIST_DIR, "test", tested)
+    for name in (IMAGE_DIR, MASK_DIR, LABEL_FILE, ANNOTATION_DIR):
+        if (root / name).exists():
+            link(out / name, root / name)
+    write_list(out, args.list, [name for name in ids if name not in gone])
+    write_list(out, args.test_list, tested + [name for part in parts for name in part])
+    write_list(out, "test", tested)
     for number, part in enumerate(parts, start=1):
-        write_list(out / LIST_DIR, f"cut_{number}", part)
+        write_list(out, f"cut_{number}", part)
     print(
         f"{out}: {len(ids) - len(gone)} photographs to train on, {len(tested) + len(gone)} to test "
         f"on, {args.cuts} lists of {args.count} among them"

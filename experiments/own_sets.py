@@ -53,28 +53,34 @@ SETS = {
 }
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The flags."""
+def drawing_parser(description: str | None, out: str) -> argparse.ArgumentParser:
+    """The flags of what is drawn from a training list and tested on another; out: what --out is."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_root_flag(parser)
     add_list_flag(parser, "--list", default="animals_train_aug")
     add_list_flag(parser, "--test_list", default="animals_val")
-    parser.add_argument("--set", choices=SETS, required=True, help="which set")
     parser.add_argument(
         "--draw",
         type=non_negative_int,
         default=0,
         help="seed of the choice of photographs (default %(default)s)",
     )
+    parser.add_argument("--out", required=True, help=f"folder for the {out}")
+    return parser
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The flags."""
+    parser = drawing_parser(__doc__, "set")
+    parser.add_argument("--set", choices=SETS, required=True, help="which set")
     parser.add_argument(
         "--count",
         type=positive_int,
         help="photographs that show a class of the set (default: the set's); those of a smaller "
         "set are among those of a larger one",
     )
-    parser.add_argument("--out", required=True, help="folder for the set")
     return parser.parse_args(argv)
 
 

@@ -15,7 +15,7 @@ AGREED_CRF = "--crf irn --crf_threshold auto"  # of make_crf.py, for maps after 
 # A light DeepLab, its rate, how small it sees photographs in training, and in its test.
 SEG_ARCH = "--arch deeplabv3plus"
 SEG_HEAD = "--output_stride 32 --head_channels 128"
-TAG_HEAD = "--tag_head"  # on one seed each, 0.5 to 2.6 points (docs/log/2026-11-28.md)
+TAG_HEAD = "--tag_head"  # on one seed each, 0.5 to 2.6 points (docs/log/2026-11-28-last-step.md)
 SEG_RATE = "--lr 0.002"
 SEG_SCALE = "--scale 0.4 1.0"
 SEG_TEST_SCALES = (0.75, 1.0)

@@ -13,6 +13,8 @@ from tool.run.steps import Step
 from tool.run.training_flags import FREE_SETTINGS
 from voc12.constants import MASK_DIR
 
+WITHIN_LABELS = ("--within_labels", "auto")  # of infer_seg.py
+
 
 def changed_settings(parse: Callable, flags: Sequence[str]) -> dict[str, Any]:
     """Those of a trainer's settings that flags change from its defaults, and that may change its
@@ -23,9 +25,6 @@ def changed_settings(parse: Callable, flags: Sequence[str]) -> dict[str, Any]:
     return {
         key: value for key, value in settings.items() if value != defaults[key] and key not in free
     }
-
-
-WITHIN_LABELS = ("--within_labels", "auto")  # of infer_seg.py
 
 
 def crf_cams(masks: Step) -> Path:

@@ -26,8 +26,6 @@ from tool.mask_values import IGNORE_LABEL
 MIN_POOL_FRACTION = 4  # loss_rvmin averages H*W // 4 pixels
 OHEM_FRACTION = 0.2
 SEAM_SCALE = 0.3
-
-
 SHOWN_SHARE = 0.002  # of a crop, under which a class counts as not shown
 
 
@@ -379,7 +377,8 @@ def segmentation_loss(
 
 def loss_tags(tags: Tensor, label: Tensor) -> Tensor:
     """Multi-label soft margin of an image's class logits (B, C) against the classes that its label
-    (B, H, W) shows, uint8, 0..C, on SHOWN_SHARE of the pixels or more.
+    (B, H, W) shows, uint8, 0..C, on SHOWN_SHARE of the pixels or more; IGNORE_LABEL shows none. Of
+    train_seg.py's second head, not in the papers.
     """
     classes = torch.arange(1, tags.shape[1] + 1, device=label.device)
     share = torch.stack([(label == value).float().mean((1, 2)) for value in classes], dim=1)

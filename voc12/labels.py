@@ -104,9 +104,8 @@ def class_table(labels: np.ndarray, classes: Sequence[str]) -> str:
 
 def _shown_with(shows: np.ndarray, place: int) -> tuple[int, float]:
     """(another class, correlation) that shows most where the class at place shows; shows (N, C)."""
-    with np.errstate(
-        invalid="ignore", divide="ignore"
-    ):  # of a class that is nowhere, or everywhere
+    # a class that is nowhere, or everywhere, has no correlation
+    with np.errstate(invalid="ignore", divide="ignore"):
         correlation = np.nan_to_num(np.corrcoef(shows, rowvar=False)[place])
     correlation[place] = 0
     return int(correlation.argmax()), float(correlation.max())

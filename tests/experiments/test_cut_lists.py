@@ -49,3 +49,9 @@ def test_photographs_of_other_sets_are_not_drawn(root, tmp_path):  # noqa: F811
 def test_a_folder_that_is_no_set_is_named(root, tmp_path):  # noqa: F811
     with pytest.raises(InputError, match="no photographs in"):
         cut(root, tmp_path, "--avoid", str(tmp_path))
+
+
+def test_a_list_that_has_no_name_in_the_data_set_is_refused(root, tmp_path):  # noqa: F811
+    with pytest.raises(InputError, match="--list train:4 is no list in"):
+        cut(root, tmp_path, "--list", "train:4")
+    assert not (tmp_path / "cut").exists()

@@ -423,6 +423,16 @@ def test_masks_join_the_network_and_what_it_learnt_from(pets_root, weights, tmp_
     save_cam(tmp_path / "crf", CamFile(ids[-1], np.array([0, 2]), cam, size, meta | {"stage": "x"}))
     with pytest.raises(InputError, match="is of stage x, seeds are of stage seed_crf"):
         _infer(*flags, "--out_mask", out, "--cam_dir", tmp_path / "crf")
+    # a map of a class that the photograph's labels have not
+    shown = load_labels(pets_root, ids, classes)[-1]
+    wrong = np.flatnonzero(shown == 0)[:1]
+    save_cam(tmp_path / "crf", CamFile(ids[-1], wrong, cam[:1], size, meta))
+    with pytest.raises(InputError, match=f"has a map of class {wrong[0]} .* not among"):
+        _infer(*flags, "--out_mask", out, "--cam_dir", tmp_path / "crf", "--within_labels", "auto")
+    made_of = meta | {"photograph": "of another file"}
+    save_cam(tmp_path / "crf", CamFile(ids[-1], np.array([0, 2]), cam, size, made_of))
+    with pytest.raises(InputError, match="1 of 1 photographs have been replaced"):
+        _infer(*flags, "--out_mask", out, "--cam_dir", tmp_path / "crf")
     with pytest.raises(InputError, match="--cam_dir is for --infer_list"):
         _infer("--weights", weights, "--image", tmp_path, "--cam_dir", tmp_path / "crf")
 

@@ -98,16 +98,21 @@ def made_from(meta: dict[str, Any], path: str | Path, seed: CamFile) -> dict[str
     return meta | {"cam": seed.meta, "cam_digest": file_digest(path)}
 
 
-def is_made_from(found: dict[str, Any], meta: dict[str, Any], path: str | Path) -> bool:
+def is_made_from(found: dict[str, Any], meta: dict[str, Any], path: str | Path | None) -> bool:
     """Whether a file that says `found` of itself was made with these settings from the seed that is
-    at path now.
+    at path now, None from none.
     """
     settings = {name: value for name, value in found.items() if name not in MADE_FROM}
-    return same_making(settings, meta) and found.get("cam_digest") == file_digest(path)
+    made_of = None if path is None else file_digest(path)
+    return same_making(settings, meta) and found.get("cam_digest") == made_of
 
 
-def mask_is_finished(mask_path: str | Path, meta: dict[str, Any], cam_path: str | Path) -> bool:
-    """Whether a whole mask made with these settings from the seed at cam_path is there already."""
+def mask_is_finished(
+    mask_path: str | Path, meta: dict[str, Any], cam_path: str | Path | None
+) -> bool:
+    """Whether a whole mask made with these settings from the seed at cam_path, None from none, is
+    there already.
+    """
     if not Path(mask_path).is_file():
         return False
     try:
