@@ -54,16 +54,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 @torch.no_grad()
 def naive_cam(net: CPNHead, scaled: list[torch.Tensor], keys: torch.Tensor) -> np.ndarray:
     """The merged CAM (n, H, W) by a pass for every scale and flip."""
-    passes, flipped = [], []
+    passes = []
     for image in scaled:
         for flip in (False, True):
             x = image[None].to(keys.device)
             refined = net(x.flip(-1) if flip else x)[1]
-            passes.append(
-                F.interpolate(refined, SIZE, mode="bilinear", align_corners=False)[:, keys + 1]
-            )
-            flipped.append(flip)
-    return merge_passes(torch.cat(passes), torch.tensor(flipped, device=keys.device)).cpu().numpy()
+            cam = F.interpolate(refined, SIZE, mode="bilinear", align_corners=False)[0, keys + 1]
+            passes.append((cam, flip))
+    return merge_passes(passes).cpu().numpy()
 
 
 def measure(args: argparse.Namespace) -> None:

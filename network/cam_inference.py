@@ -1,5 +1,7 @@
 """The CAM of one image from a trained network, and the classes that its classifier sees."""
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -8,7 +10,7 @@ from torch.nn import functional as F
 from network.cpn import CPNHead
 from tool.cam import merge_passes, require_finite
 from tool.losses import global_average
-from tool.run.device import autocast
+from tool.run.device import autocast, give_back_free_memory
 from tool.run.trainer import to_device
 
 # From here up a class counts as seen in a photograph without labels.
@@ -34,26 +36,43 @@ def image_cam(
     """
     if not len(keys):
         return np.zeros((0, *size), dtype=np.float32)
-    device = keys.device
-    passes, flipped = [], []
-    for image in scaled:
-        pair = torch.stack([image, image.flip(-1)]) if flip else image[None]
-        pair = to_device({"image": pair}, device)["image"]
-        # A CPU gains nothing from pairs, and needs half the memory without.
-        for part in pair.split(1 if device.type == "cpu" else 2):
-            with autocast(device, precision):
-                cam = (
-                    net.forward_low_resolution(part)[1]
-                    if refined
-                    else net.cam_and_features(part)[0]
-                )
-            cam = cam[:, keys + 1].float()
-            cam = F.interpolate(cam, part.shape[2:], mode="bilinear", align_corners=True)
-            passes.append(F.interpolate(cam, size, mode="bilinear", align_corners=False))
-        flipped += [False, True][: len(pair)]
-    for cam in passes:
-        require_finite(cam, "the network's CAM")
-    return merge_passes(torch.cat(passes), torch.tensor(flipped, device=device)).cpu().numpy()
+    mirrored = [False, True] if flip else [False]
+    # A CPU gains nothing from pairs, and needs half the memory without.
+    batches = [mirrored] if keys.device.type != "cpu" else [[each] for each in mirrored]
+
+    def passes() -> Iterator[tuple[Tensor, bool]]:
+        """The maps (n, H, W) of each pass, made when they are asked for."""
+        for image in scaled:
+            for batch in batches:
+                maps = list(_raw_maps(net, image, batch, size, keys, refined, precision))
+                for each in batch:
+                    yield maps.pop(0), each
+
+    return merge_passes(passes()).cpu().numpy()
+
+
+def _raw_maps(
+    net: CPNHead,
+    image: Tensor,
+    mirrored: Sequence[bool],
+    size: tuple[int, int],
+    keys: Tensor,
+    refined: bool,
+    precision: str,
+) -> Tensor:
+    """(B, n, H, W): the network's maps of the classes keys at size (H, W), from image (3, h, w) as
+    it is or mirrored, B times.
+    """
+    give_back_free_memory()
+    shown = [image.flip(-1) if each else image for each in mirrored]
+    shown = shown[0][None] if len(shown) == 1 else torch.stack(shown)  # no copy of one
+    shown = to_device({"image": shown}, keys.device)["image"]
+    with autocast(keys.device, precision):
+        cam = net.forward_low_resolution(shown)[1] if refined else net.cam_and_features(shown)[0]
+    cam = cam[:, keys + 1].float()
+    require_finite(cam, "the network's CAM")
+    cam = F.interpolate(cam, shown.shape[2:], mode="bilinear", align_corners=True)
+    return F.interpolate(cam, size, mode="bilinear", align_corners=False)
 
 
 @torch.inference_mode()

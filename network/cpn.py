@@ -12,8 +12,10 @@ from network.resnet38 import ResNet38
 from tool.cam import EPS, cam_prior
 from tool.choices import PRCM_KEYS, REFINEMENTS
 
-# Rows of the N x N affinity that inference computes at a time; one block is PCM_BLOCK * N floats.
+# Columns of the N x N affinity that inference computes at a time, fewer on maps so large that the
+# block would have more than PCM_ELEMENTS numbers, 64 MiB.
 PCM_BLOCK = 1024
+PCM_ELEMENTS = 16 * 2**20
 
 
 def pixel_correlation(prior: Tensor, embedding: Tensor) -> Tensor:
@@ -32,10 +34,12 @@ def pixel_correlation(prior: Tensor, embedding: Tensor) -> Tensor:
         rows = F.pad(prior.float().flatten(2), (0, 0, 0, 1), value=1.0)
         g = embedding.float().flatten(2)
         g = g / (torch.linalg.vector_norm(g, dim=1, keepdim=True) + EPS)
-        block = g.shape[2] if torch.is_grad_enabled() else PCM_BLOCK
+        trains, pixels = torch.is_grad_enabled(), g.shape[2]
+        block = pixels if trains else min(PCM_BLOCK, max(1, PCM_ELEMENTS // pixels))
         columns = []
         for g_block in g.split(block, dim=2):
-            spread = rows @ F.relu(g.transpose(1, 2) @ g_block)  # (B, K + 1, block)
+            affinity = F.relu(g.transpose(1, 2) @ g_block, inplace=not trains)
+            spread = rows @ affinity  # (B, K + 1, block)
             columns.append(spread[:, :-1] / (spread[:, -1:] + EPS))
         return torch.cat(columns, dim=2).view(shape)
 
@@ -117,7 +121,9 @@ class CPNHead(nn.Module):
     def forward_low_resolution(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Raw CAM and refined CAM at feature size, (B, K, h, w)."""
         cam, features = self.cam_and_features(x)
-        return cam, self.refine(cam, self.feature(x, features))
+        feature = self.feature(x, features)
+        del features  # the deepest map has hundreds of MiB at 12 megapixels
+        return cam, self.refine(cam, feature)
 
     def cam_and_features(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The raw CAM (B, K, h, w), and the backbone's maps; conv6 may be the CAM in their place,

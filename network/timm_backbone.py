@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from network.fold import fold_frozen_norms
 from network.packaged import PACKAGED, load_packaged_weights
 from network.resnet38 import freeze_batch_norm
+from network.timm_bands import compute_in_bands
 from tool.errors import InputError
 
 # The size of activations after batch norm and ReLU, to which the maps that PRCM reads are scaled.
@@ -155,6 +156,7 @@ class TimmBackbone(nn.Module):
             self._choose_unit()
         self._freeze_unused()
         fold_frozen_norms(self.model, self._all_maps)
+        compute_in_bands(self.model)
         with torch.no_grad():
             features = TimmBackbone.forward_features(self, torch.zeros(1, 3, PROBE, PROBE))
         self.train()

@@ -128,9 +128,8 @@ EQUIVALENT = {
     "return (scores / self._factor).astype(np.intp)": (
         "limits that share a bin are searched, with the same counts"
     ),
-    "network/cpn.py pixel_correlation: block = g.shape[2] if torch.is_grad_enabled() else "
-    "PCM_BLOCK -> "
-    "block = g.shape[1] if torch.is_grad_enabled() else PCM_BLOCK": (
+    "network/cpn.py pixel_correlation: trains, pixels = (torch.is_grad_enabled(), g.shape[2]) -> "
+    "trains, pixels = (torch.is_grad_enabled(), g.shape[1])": (
         "blocks of any size give the same columns"
     ),
 }

@@ -4,6 +4,8 @@ Maps are (B, K, H, W) with K = classes + 1 and background at channel 0, unless a
 otherwise.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -66,18 +68,23 @@ def cam_prior(cam: Tensor) -> Tensor:
     return torch.cat([prior[:, :1], keep_max(prior[:, 1:])], dim=1)
 
 
-def merge_passes(cams: Tensor, flipped: Tensor) -> Tensor:
+def merge_passes(passes: Iterable[tuple[Tensor, bool]]) -> Tensor:
     """The inference score of one image: the sum over scales and flips, scaled to [0, 1] per class.
 
-    cams:    (P, n, H, W), raw CAMs of the n labelled classes at the original size, one pass a row
-    flipped: (P,) bool, passes made from the mirrored image, not yet mirrored back
+    passes:  of each pass, at least one, (cam, mirrored): (n, H, W), raw CAMs of the n labelled
+             classes at the original size, and whether they were made from the mirrored image and
+             not yet mirrored back; a generator's are held one at a time
     returns: (n, H, W), at most 1; the lowest value may be negative (-1 everywhere for a class
              without any activation), since the released code subtracts the minimum after it set
              values under min + 1e-5 to 0 (infer_cam.py of CPN)
     """
-    cams = torch.where(flipped.view(-1, 1, 1, 1), cams.flip(-1), cams)
-    score = F.relu(cams.sum(dim=0))
+    score = None
+    for cam, mirrored in passes:
+        upright = cam.flip(-1) if mirrored else cam
+        score = upright.clone() if score is None else score.add_(upright)
+        del cam, upright  # before the next pass is made
+    score.relu_()
     high = score.amax(dim=(1, 2), keepdim=True)
     low = score.amin(dim=(1, 2), keepdim=True)
-    score = torch.where(score < low + EPS, torch.zeros_like(score), score)
-    return (score - low - EPS) / (high - low + EPS)
+    score.masked_fill_(score < low + EPS, 0)
+    return score.sub_(low).sub_(EPS).div_(high - low + EPS)

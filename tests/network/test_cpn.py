@@ -161,11 +161,16 @@ def test_pcm_in_blocks_equals_the_whole(monkeypatch, block):
 def test_pcm_without_gradient_never_holds_the_whole_affinity(monkeypatch):
     widths = []
     relu = F.relu
-    monkeypatch.setattr(module, "PCM_BLOCK", 4)
-    monkeypatch.setattr(module.F, "relu", lambda x: widths.append(tuple(x.shape[1:])) or relu(x))
-    with torch.no_grad():
-        pixel_correlation(_random(1, 3, 3, 6), _random(1, 4, 3, 6))
-    assert widths == [(18, 4)] * 4 + [(18, 2)]
+    monkeypatch.setattr(
+        module.F, "relu", lambda x, **flags: widths.append(tuple(x.shape[1:])) or relu(x, **flags)
+    )
+    for constant in ({"PCM_BLOCK": 4}, {"PCM_BLOCK": 9, "PCM_ELEMENTS": 4 * 18 + 17}):
+        widths.clear()
+        for name, value in constant.items():
+            monkeypatch.setattr(module, name, value)
+        with torch.no_grad():
+            pixel_correlation(_random(1, 3, 3, 6), _random(1, 4, 3, 6))
+        assert widths == [(18, 4)] * 4 + [(18, 2)]
 
 
 def test_pcm_trains_the_embedding_but_not_the_prior():

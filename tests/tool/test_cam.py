@@ -117,23 +117,28 @@ def test_permuting_classes_permutes_the_maps_and_changes_no_input(function):
 ODD = torch.arange(8) % 2 == 1
 
 
+def merged(cams: torch.Tensor, flipped: torch.Tensor) -> torch.Tensor:
+    """merge_passes of (P, n, H, W) and (P,) bool."""
+    return merge_passes(zip(cams, flipped.tolist(), strict=True))
+
+
 @pytest.mark.parametrize("name", ["infer", "infer_positive"])
 def test_merge_passes_matches_the_released_inference(name):
     arrays = load_arrays(name)
-    score = merge_passes(torch.from_numpy(arrays["per_scale"]), ODD)
+    score = merged(torch.from_numpy(arrays["per_scale"]), ODD)
     assert relative_error(score / 2, arrays["norm_cam"]) < 1e-4  # the released file holds halves
 
 
 def test_merge_passes_subtracts_the_minimum_after_small_values_were_cleared():
     cams = torch.tensor([[[[2.0, 3.0, 6.0]]]])
-    score = merge_passes(cams, torch.tensor([False]))
+    score = merged(cams, torch.tensor([False]))
     assert score.flatten().tolist() == pytest.approx([-0.5, 0.25, 1.0], abs=1e-5)
 
 
 def test_value_at_the_very_limit_is_kept():
     """min + 1e-5 itself is not under min + 1e-5: it stays, and becomes 0."""
     limit = torch.tensor(0.0) + 1e-5
-    score = merge_passes(
+    score = merged(
         torch.stack([torch.tensor(0.0), limit, torch.tensor(1.0)]).view(1, 1, 1, 3),
         torch.tensor([False]),
     )
@@ -148,7 +153,7 @@ def test_margin_of_the_normalisation_is_the_released_one():
 
 def test_class_without_activation_is_minus_one_everywhere():
     assert torch.equal(
-        merge_passes(torch.full((2, 1, 3, 3), -1.0), torch.tensor([False, True])),
+        merged(torch.full((2, 1, 3, 3), -1.0), torch.tensor([False, True])),
         torch.full((1, 3, 3), -1.0),
     )
 
@@ -156,23 +161,21 @@ def test_class_without_activation_is_minus_one_everywhere():
 def test_passes_of_the_mirrored_image_give_the_mirrored_score():
     cams = _raw(4, 2, 5, 6)
     flipped = torch.tensor([False, True, False, True])
-    mirrored = merge_passes(cams.flip(-1), flipped)
-    torch.testing.assert_close(mirrored, merge_passes(cams, flipped).flip(-1))
+    mirrored = merged(cams.flip(-1), flipped)
+    torch.testing.assert_close(mirrored, merged(cams, flipped).flip(-1))
 
 
 def test_merge_passes_does_not_depend_on_the_order_of_passes():
     cams = _raw(4, 2, 5, 6)
     flipped = torch.tensor([False, True, False, True])
     order = [3, 1, 0, 2]
-    torch.testing.assert_close(
-        merge_passes(cams[order], flipped[order]), merge_passes(cams, flipped)
-    )
+    torch.testing.assert_close(merged(cams[order], flipped[order]), merged(cams, flipped))
 
 
 def test_merge_passes_changes_no_input():
     cams = _raw(4, 2, 5, 6)
     before = cams.clone()
-    merge_passes(cams, ODD[:4])
+    merged(cams, ODD[:4])
     assert torch.equal(cams, before)
 
 
