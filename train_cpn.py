@@ -199,8 +199,8 @@ def say_verdict(
     args: argparse.Namespace, run: TrainingRun, data: TrainingList, labels: np.ndarray
 ) -> dict[str, Any]:
     """Print and log whether the training has failed, by its own signs; what the weights keep."""
-    net, scale = run.net.eval(), args.val_scale
-    verdict = judge(net, data.root, data.ids, labels, scale, run.device, args.exif)
+    net, long_side = run.net.eval(), round(sum(args.resize_long) / 2)
+    verdict = judge(net, data.root, data.ids, labels, long_side, run.device, args.exif)
     print(verdict.text())
     run.log.line("verdict", **verdict.record())
     return verdict.record()

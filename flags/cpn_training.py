@@ -57,6 +57,7 @@ PRESETS = {
         "backbone": "efficientnet_lite0",
         "crop_size": 160,
         "resize_long": (184, 288),
+        "val_scale": 0.5,
         "batch_size": 8,
         "patch": "grid",
         "grid_sizes": (40, 80),

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from tool.file.images import APPLY_EXIF
+from tool.file.images import APPLY_EXIF, read_image
 from tool.losses import global_average, loss_classification
-from voc12.dataset import InferenceSet
+from tool.transforms import normalise, resize, to_tensor
 from voc12.lists import image_path
 
 IMAGES = 32  # evenly spread over the training list
@@ -27,7 +27,7 @@ SILENT = 0.2  # share of labelled maps without a positive value from which on ma
 class Verdict:
     """What a trained network says of some training images.
 
-    loss:   classification loss on whole images
+    loss:   classification loss on whole images, over the classes that the training list has
     prior:  the same of a classifier that knows how often each class occurs, and no image
     silent: share of the labelled classes' plain maps that have no positive value
     """
@@ -82,29 +82,32 @@ def judge(
     root: Path,
     ids: Sequence[str],
     labels: np.ndarray,
-    scale: float,
+    long_side: int,
     device: torch.device,
     exif: str = APPLY_EXIF,
 ) -> Verdict:
     """The verdict on a CAM network in eval mode, from IMAGES of the training list.
 
-    labels: (ids, C) multi-hot; scale: of the images; exif: how photographs are read
+    labels: (ids, C) multi-hot; long_side: of the images as training shows them, pixels: at another
+    size a good network may say less than the frequencies; exif: how photographs are read
     """
+    present = labels.any(axis=0)  # a class that no image has is easily said to be absent
     chosen = np.unique(np.linspace(0, len(ids) - 1, min(IMAGES, len(ids))).round().astype(int))
-    names = [ids[index] for index in chosen]
-    paths = [image_path(root, name) for name in names]
     losses, silent = [], []
-    data = InferenceSet(names, paths, labels[chosen], [scale], net.mean, net.std, exif)
-    for index in range(len(data)):
-        sample = data[index]
-        cam = net.cam_and_features(sample["scaled"][0][None].to(device))[0].float()
-        label = sample["label"][None].to(device)
-        losses.append(float(loss_classification(global_average(cam), label)))
-        maps = cam[0, 1:][sample["label"].bool().to(device)]
+    for name, label in zip([ids[index] for index in chosen], labels[chosen], strict=True):
+        image = read_image(image_path(root, name), exif)
+        factor = long_side / max(image.shape[:2])
+        size = [max(1, round(side * factor)) for side in image.shape[:2]]
+        shown = to_tensor(normalise(resize(image, *size), net.mean, net.std))
+        cam = net.cam_and_features(shown[None].to(device))[0].float()
+        scores = global_average(cam)[:, present]
+        target = torch.from_numpy(label[None, present]).to(device)
+        losses.append(float(loss_classification(scores, target)))
+        maps = cam[0, 1:][torch.from_numpy(label > 0).to(device)]
         silent += (maps.amax(dim=(1, 2)) <= 0).tolist()
     return Verdict(
-        images=len(names),
+        images=len(chosen),
         loss=float(np.mean(losses)),
-        prior=prior_loss(labels),
+        prior=prior_loss(labels[:, present]),
         silent=float(np.mean(silent)) if silent else 0.0,
     )

@@ -11,6 +11,8 @@ from voc12.labels import load_labels
 from voc12.lists import load_ids
 from voc12.verdict import Verdict, judge, prior_loss
 
+LONG_SIDE = 90  # pixels
+
 
 class _Says(nn.Module):
     """A network whose maps are what `say` gives for each image in turn, (C,) values everywhere."""
@@ -20,8 +22,10 @@ class _Says(nn.Module):
     def __init__(self, say):
         super().__init__()
         self.say = list(say)
+        self.seen = []
 
     def cam_and_features(self, x):
+        self.seen.append(tuple(x.shape[2:]))
         values = torch.tensor([0.0, *self.say.pop(0)])
         return values.view(1, -1, 1, 1).expand(1, -1, 4, 5).clone(), {}
 
@@ -34,7 +38,7 @@ def data(pets_root):
 
 def _judge(net, data):
     root, ids, labels = data
-    return judge(net, root, ids, labels, 1.0, torch.device("cpu"))
+    return judge(net, root, ids, labels, LONG_SIDE, torch.device("cpu"))
 
 
 def test_a_network_that_knows_the_labels_is_well(data):
@@ -50,6 +54,24 @@ def test_a_network_that_knows_frequencies_alone_has_failed(data):
     assert verdict.loss == pytest.approx(verdict.prior, abs=0.02)
     assert "has learnt next to nothing" in verdict.failures[0]
     assert "FAILED" in verdict.text()
+
+
+def test_photographs_are_shown_at_the_size_of_training(data):
+    for long_side in (LONG_SIDE, 700):
+        net = _Says([np.zeros(len(PETS))] * len(data[1]))
+        judge(net, *data, long_side, torch.device("cpu"))
+        assert {max(size) for size in net.seen} == {long_side}
+
+
+def test_classes_that_no_image_has_do_not_count(data):
+    """Neither in the loss nor in what it is set against."""
+    root, ids, labels = data
+    absent = np.zeros((len(ids), 14), dtype=np.float32)
+    logits = 2 * labels - 1
+    alone = _judge(_Says(logits), data)
+    wide = np.concatenate([labels, absent], axis=1)
+    verdict = _judge(_Says(np.concatenate([logits, absent + 3], axis=1)), (root, ids, wide))
+    assert (verdict.loss, verdict.prior) == pytest.approx((alone.loss, alone.prior))
 
 
 def test_maps_that_answer_nowhere_are_named(data):
