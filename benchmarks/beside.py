@@ -1,6 +1,6 @@
 """Two commands at once on the same cores: seconds of each command alone and of two of them at once,
 with OpenMP threads that spin while they wait, as by the runtime's default, and with threads that
-sleep, as tool/start.py sets them.
+soon sleep, as tool/start.py sets them.
 
     python -m benchmarks.beside --voc12_root DIR --list animals_val
 
@@ -26,7 +26,7 @@ from tool.start import WAIT_SETTINGS
 # libgomp's default number of turns, given as a number, so that tool/start.py leaves it
 WAYS = {"spin": {"GOMP_SPINCOUNT": "300000"}, "sleep": {}}
 SMALL = "--backbone efficientnet_lite0 --crop_size 160"
-PATIENCE = 8  # times the seconds alone, after which a pair is ended
+PATIENCE = 3  # times the seconds alone, after which a pair is ended
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
