@@ -15,6 +15,9 @@ from tool.run.trainer import to_device
 
 # From here up a class counts as seen in a photograph without labels.
 SEEN_PROBABILITY = 0.5
+# Pixels from which on a pass starts with no more memory than it needs: taking it anew costs a third
+# more time on small images, and nothing that shows on large ones (benchmarks/RESULTS.md).
+LARGE = 4_000_000
 
 
 @torch.inference_mode()
@@ -63,7 +66,8 @@ def _raw_maps(
     """(B, n, H, W): the network's maps of the classes keys at size (H, W), from image (3, h, w) as
     it is or mirrored, B times.
     """
-    give_back_free_memory()
+    if image[0].numel() > LARGE:
+        give_back_free_memory()
     shown = [image.flip(-1) if each else image for each in mirrored]
     shown = shown[0][None] if len(shown) == 1 else torch.stack(shown)  # no copy of one
     shown = to_device({"image": shown}, keys.device)["image"]
