@@ -5,7 +5,7 @@ Images are (H, W, 3) uint8 RGB, maps (n, H, W), label maps (H, W).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from types import ModuleType
 from typing import Any
@@ -54,6 +54,11 @@ CRF_SETTINGS = {
 
 MOST_ITERATIONS = 1000  # it settles within tens
 
+# Pixels that go through the CRF at once, and what a band of a larger image sees around it, in
+# standard deviations of its wider Gaussian.
+BAND_PIXELS = 4_000_000
+HALO = 6
+
 CRF_INPUTS = ("probabilities", "labels")
 
 # Scores below this count as this much before their logarithm (pydensecrf's unary_from_softmax).
@@ -95,11 +100,10 @@ def _densecrf() -> ModuleType:
 
 def _infer(image: np.ndarray, energy: np.ndarray, settings: CrfSettings) -> np.ndarray:
     """Marginals (n, H, W), float32, after mean-field inference from unary energies (n, H, W)."""
+    _require_image(image, energy.shape)
     if len(energy) == 1:  # nothing to decide
-        _require_image(image, energy.shape)
         return np.ones(energy.shape, dtype=np.float32)
-    crf = _connected(image, energy, settings)
-    return np.array(crf.inference(settings.iterations), dtype=np.float32).reshape(energy.shape)
+    return _by_bands(_infer_band, image, energy, settings)
 
 
 def _infer_together(image: np.ndarray, energies: np.ndarray, settings: CrfSettings) -> np.ndarray:
@@ -110,11 +114,62 @@ def _infer_together(image: np.ndarray, energies: np.ndarray, settings: CrfSettin
     go through one CRF, where they do not meet but in the softmax of each step, which is taken for
     each CRF apart here.
     """
-    count, labels, height, width = energies.shape
+    count, labels = energies.shape[:2]
     if labels == 1 or count == 1:
         return np.stack([_infer(image, energy, settings) for energy in energies])
+    _require_image(image, energies.shape)
+    return _by_bands(_infer_band_together, image, energies, settings)
+
+
+def _by_bands(
+    infer: Callable[[np.ndarray, np.ndarray, CrfSettings, tuple[int, int]], np.ndarray],
+    image: np.ndarray,
+    energy: np.ndarray,
+    settings: CrfSettings,
+) -> np.ndarray:
+    """infer(image, energy, settings, (0, 0)); of an image of more than BAND_PIXELS in bands across
+    its longer side, since pydensecrf takes 200 bytes a pixel.
+
+    energy: (..., H, W), as the result. A band has HALO standard deviations of the wider Gaussian
+    around it, and its pixels keep their places in the image, on which pydensecrf's approximation
+    depends: labels of three pixels in a million differ from the whole's (benchmarks/RESULTS.md).
+    """
+    height, width = energy.shape[-2:]
+    if height * width <= BAND_PIXELS:
+        return infer(image, energy, settings, (0, 0))
+    across = width >= height
+    long_side, short_side = max(height, width), min(height, width)
+    halo = math.ceil(HALO * max(settings.gaussian_sxy, settings.bilateral_sxy))
+    core = max(halo, BAND_PIXELS // short_side - 2 * halo)
+    marginals = np.empty(energy.shape, dtype=np.float32)
+    for start in range(0, long_side, core):
+        first, last = max(0, start - halo), min(long_side, start + core + halo)
+        rows, columns = (slice(None), slice(first, last))[:: 1 if across else -1]
+        origin = (0, first) if across else (first, 0)
+        band = infer(image[rows, columns], energy[..., rows, columns], settings, origin)
+        kept, place = slice(start - first, start - first + core), slice(start, start + core)
+        if across:
+            marginals[..., place] = band[..., kept]
+        else:
+            marginals[..., place, :] = band[..., kept, :]
+    return marginals
+
+
+def _infer_band(
+    image: np.ndarray, energy: np.ndarray, settings: CrfSettings, origin: tuple[int, int]
+) -> np.ndarray:
+    """As _infer, of what lies at origin (row, column) of an image."""
+    crf = _connected(image, energy, settings, origin)
+    return np.array(crf.inference(settings.iterations), dtype=np.float32).reshape(energy.shape)
+
+
+def _infer_band_together(
+    image: np.ndarray, energies: np.ndarray, settings: CrfSettings, origin: tuple[int, int]
+) -> np.ndarray:
+    """As _infer_together, of what lies at origin (row, column) of an image."""
+    count, labels, height, width = energies.shape
     every = energies.reshape(count * labels, height, width)
-    crf = _connected(image, every, settings)
+    crf = _connected(image, every, settings, origin)
     from pydensecrf.eigen import matrixXf  # there, since _connected found pydensecrf
 
     # pydensecrf's memory, (labels, pixels), where the labels of a pixel lie side by side; what
@@ -147,19 +202,33 @@ def _require_image(image: np.ndarray, shape: tuple[int, ...]) -> None:
         )
 
 
-def _connected(image: np.ndarray, energy: np.ndarray, settings: CrfSettings) -> Any:
-    """A DenseCRF2D of the image with unary energies (n, H, W)."""
-    _require_image(image, energy.shape)
+def _connected(
+    image: np.ndarray, energy: np.ndarray, settings: CrfSettings, origin: tuple[int, int]
+) -> Any:
+    """A DenseCRF2D of an image (H, W, 3), whose first pixel has the coordinates origin (row,
+    column), with unary energies (n, H, W).
+
+    The features are those of pydensecrf's addPairwiseGaussian and addPairwiseBilateral, which know
+    no other origin than (0, 0); with that one, all is equal bit for bit.
+    """
     labels, height, width = energy.shape
     crf = _densecrf().DenseCRF2D(width, height, labels)
     crf.setUnaryEnergy(np.ascontiguousarray(energy.reshape(labels, -1), dtype=np.float32))
-    crf.addPairwiseGaussian(sxy=settings.gaussian_sxy, compat=settings.gaussian_compat)
-    crf.addPairwiseBilateral(
-        sxy=settings.bilateral_sxy,
-        srgb=settings.bilateral_srgb,
-        rgbim=np.array(image, order="C"),  # pydensecrf wants a writable copy
-        compat=settings.bilateral_compat,
-    )
+    features = np.empty((5, height, width), dtype=np.float32)
+
+    def place(sxy: float) -> None:
+        """Fill in column and row, in units of sxy."""
+        columns, rows = (np.arange(side, dtype=np.float32) for side in (width, height))
+        features[0] = (columns + np.float32(origin[1])) / np.float32(sxy)
+        features[1] = ((rows + np.float32(origin[0])) / np.float32(sxy))[:, None]
+
+    place(settings.gaussian_sxy)
+    crf.addPairwiseEnergy(features[:2].reshape(2, -1), compat=settings.gaussian_compat)
+    place(settings.bilateral_sxy)
+    for channel in range(3):
+        features[2 + channel] = image[..., channel].astype(np.float32)
+    features[2:] /= np.float32(settings.bilateral_srgb)
+    crf.addPairwiseEnergy(features.reshape(5, -1), compat=settings.bilateral_compat)
     return crf
 
 

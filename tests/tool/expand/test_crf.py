@@ -7,6 +7,7 @@ import pytest
 
 from tests.reference import load_arrays, relative_error
 from tool.errors import InputError
+from tool.expand import crf
 from tool.expand.crf import (
     CRF_SETTINGS,
     CrfSettings,
@@ -189,3 +190,63 @@ def test_scores_made_together_without_a_step_are_the_unary():
     for found, alpha in zip(scores, (1, 3), strict=True):
         given = prepend_background(cam, alpha).clip(1e-5, 1)
         np.testing.assert_allclose(found, given / given.sum(axis=0), rtol=1e-4)
+
+
+# ============ large images in bands ============
+NARROW = CrfSettings(gaussian_sxy=1, bilateral_sxy=3, bilateral_srgb=20)
+
+
+def _scene(height: int, width: int, maps: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Soft blobs of colour, and scores that follow them loosely."""
+    random = np.random.default_rng(1)
+    rows, columns = np.mgrid[:height, :width]
+    image = np.stack([np.sin(rows / 9), np.cos(columns / 7), np.sin((rows + columns) / 11)], axis=2)
+    scores = np.stack([image[..., one] for one in range(maps)]) + random.normal(
+        size=(maps, height, width)
+    )
+    return (127 * (image + 1)).astype(np.uint8), (np.exp(scores) / 9).astype(np.float32)
+
+
+def test_features_are_those_of_pydensecrf():
+    """Bit for bit what addPairwiseGaussian and addPairwiseBilateral give."""
+    from pydensecrf import densecrf
+
+    image, scores = _scene(40, 50)
+    settings = CRF_SETTINGS["irn"]
+    theirs = densecrf.DenseCRF2D(50, 40, 3)
+    unary = -np.log(np.clip(scores, 1e-5, 1)).reshape(3, -1)
+    theirs.setUnaryEnergy(np.ascontiguousarray(unary))
+    theirs.addPairwiseGaussian(sxy=settings.gaussian_sxy, compat=settings.gaussian_compat)
+    theirs.addPairwiseBilateral(
+        sxy=settings.bilateral_sxy,
+        srgb=settings.bilateral_srgb,
+        rgbim=image,
+        compat=settings.bilateral_compat,
+    )
+    expected = np.array(theirs.inference(settings.iterations)).reshape(scores.shape)
+    np.testing.assert_array_equal(crf_probabilities(image, scores, settings), expected)
+
+
+@pytest.mark.parametrize("size", [(30, 260), (260, 30)])
+def test_bands_give_what_the_whole_image_gives(monkeypatch, size):
+    image, scores = _scene(*size)
+    labels = scores.argmax(axis=0)
+    whole = crf_probabilities(image, scores, NARROW), crf_labels(image, labels, 3, NARROW)
+    calls = []
+    infer = crf._infer_band
+    monkeypatch.setattr(crf, "_infer_band", lambda *args: calls.append(args[-1]) or infer(*args))
+    monkeypatch.setattr(crf, "BAND_PIXELS", 30 * 100)
+    bands = crf_probabilities(image, scores, NARROW), crf_labels(image, labels, 3, NARROW)
+    assert len(calls) == 2 * 5  # of 64 pixels: 100 without the 18 on either side
+    for one, other in zip(bands, whole, strict=True):
+        assert np.abs(one - other).max() < 1e-3
+    monkeypatch.setattr(crf, "HALO", 1)  # the comparison can fail
+    assert np.abs(crf_probabilities(image, scores, NARROW) - whole[0]).max() > 1e-2
+
+
+def test_bands_of_several_crfs_give_what_the_whole_image_gives(monkeypatch):
+    image, scores = _scene(30, 260)
+    energies = np.stack([-np.log(scores), -2 * np.log(scores)])
+    whole = crf._infer_together(image, energies, NARROW)
+    monkeypatch.setattr(crf, "BAND_PIXELS", 30 * 100)
+    assert np.abs(crf._infer_together(image, energies, NARROW) - whole).max() < 1e-3
