@@ -137,7 +137,8 @@ def row(name: str, seconds: dict[tuple[str, int], float]) -> list[str]:
     for way in WAYS:
         alone, both = seconds[way, 1], seconds[way, 2]
         shown = f"over {PATIENCE * alone:.0f}" if both == float("inf") else f"{both:.1f}"
-        cells += [f"{alone:.1f}", shown, f"{2 * alone / both:.0%}"]
+        share = f"under {2 / PATIENCE:.0%}" if both == float("inf") else f"{2 * alone / both:.0%}"
+        cells += [f"{alone:.1f}", shown, share]
     return cells
 
 
