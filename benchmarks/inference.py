@@ -76,7 +76,7 @@ def measure(args: argparse.Namespace) -> None:
     scaled = [torch.randn(3, *(round(side * scale) for side in SIZE)) for scale in SCALES]
     keys = torch.tensor(KEYS, device=device)
     if way == "naive":
-        network.cpn.PCM_BLOCK = 10**9
+        network.cpn.PCM_BLOCK = network.cpn.PCM_ELEMENTS = 10**12
         for module in net.modules():
             vars(module).pop("forward", None)  # batch norm unfolded (network/fold.py)
         run = {way: lambda: naive_cam(net, scaled, keys)}

@@ -15,8 +15,8 @@ from tool.run.trainer import to_device
 
 # From here up a class counts as seen in a photograph without labels.
 SEEN_PROBABILITY = 0.5
-# Pixels from which on a pass starts with no more memory than it needs: taking it anew costs a third
-# more time on small images, and nothing that shows on large ones (benchmarks/RESULTS.md).
+# Pixels over which a pass first gives back the memory that the one before left free. Taking it anew
+# costs a quarter of the time on images of 500 x 375 (benchmarks/RESULTS.md).
 LARGE = 4_000_000
 
 

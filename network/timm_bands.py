@@ -26,35 +26,35 @@ POINTWISE = (nn.BatchNorm2d, BatchNormAct2d, nn.Identity, nn.ReLU, nn.ReLU6, nn.
 
 @dataclass(frozen=True)
 class BandPlan:
-    """What in_bands has to know of a block; even_rows: only a map of an even number of rows can be
-    cut, since TensorFlow's padding of a stride lies otherwise on an odd one.
+    """What in_bands has to know of a block; whole_strides: only a map whose rows the stride divides
+    can be cut, since TensorFlow's padding lies elsewhere on another.
     """
 
     halo: int
     widest: int
     stride: int
-    even_rows: bool
+    whole_strides: bool
 
 
 def band_plan(block: nn.Module) -> BandPlan | None:
-    """The plan of a block of CHAINS or of a convolution; None where something in it looks at the
-    whole map.
+    """The plan of a block of CHAINS or of a convolution, from its kernels, dilations and strides;
+    None where something in it looks at the whole map.
     """
     leaves = [module for module in block.modules() if not any(module.children())]
     convolutions = [leaf for leaf in leaves if type(leaf) in CONVOLUTIONS]
     if not all(type(leaf) in (*CONVOLUTIONS, *POINTWISE) for leaf in leaves):
         return None
-    halo, stride, even_rows = 0, 1, False
+    halo, stride, whole_strides = 0, 1, False
     maps = [(convolutions[0].in_channels, 1)]  # (channels, stride so far)
     for conv in convolutions:
         reach = conv.dilation[0] * (conv.kernel_size[0] - 1)
         same = type(conv) is Conv2dSame
         halo += stride * (reach if same else -(-reach // 2))
-        even_rows |= same and conv.stride[0] > 1
+        whole_strides |= same and conv.stride[0] > 1
         stride *= conv.stride[0]
         maps.append((conv.out_channels, stride))
     widest = max(channels * (stride // at) ** 2 for channels, at in maps)
-    return BandPlan(halo, widest, stride, even_rows)
+    return BandPlan(halo, widest, stride, whole_strides)
 
 
 def compute_in_bands(model: nn.Module) -> int:
@@ -78,7 +78,7 @@ def _banded(block: nn.Module, x: Tensor) -> Tensor:
         torch.is_grad_enabled()
         or x.device.type != "cpu"
         or torch.compiler.is_compiling()
-        or (plan.even_rows and x.shape[2] % 2)
+        or (plan.whole_strides and x.shape[2] % plan.stride)
     ):
         return whole(x)
     return in_bands(whole, x, plan.halo, plan.widest, plan.stride)

@@ -1,8 +1,8 @@
 """What a script does before it imports what takes seconds. Scripts import this first.
 
 Threads of OpenMP, which computes torch's operations, spin at the end of each operation for the next
-one. Two commands on the same cores then spend their time on waiting for each other: together they
-took up to 2.5 times as long as one after the other (benchmarks/RESULTS.md). Here they go to sleep
+one. Two commands on the same cores then spend their time on waiting for each other: two trainings
+took twice as long together as one after the other (benchmarks/RESULTS.md). Here they go to sleep
 after SPINS turns, long enough for a next operation that follows at once, unless the user has set
 one of the runtime's variables. The runtime reads them once, when torch loads it (libgomp in torch's
 builds for Linux, libomp or Intel's elsewhere); processes that are started later inherit them.
@@ -19,7 +19,7 @@ from tool.parent import end_with_parent
 # Passive waiting by the standard's name. The others are runtimes' own, for the same thing.
 WAIT_POLICY = "OMP_WAIT_POLICY"
 SPIN_COUNT = "GOMP_SPINCOUNT"  # libgomp's; it goes before the policy
-SPINS = 1000  # some 20 microseconds; libgomp has 300,000 by default and none when passive
+SPINS = 1000  # turns; libgomp has 300,000 by default and none when passive
 TORCHRUN = "TORCHELASTIC_RUN_ID"  # in the environment of what torchrun starts
 WAIT_SETTINGS = (WAIT_POLICY, SPIN_COUNT, "KMP_BLOCKTIME")
 

@@ -33,10 +33,14 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     )
 
 
+def scaled_size(size: Sequence[int], scale: float) -> tuple[int, int]:
+    """(H, W) of size times scale, rounded, at least a pixel."""
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
 def reduced_size(size: Sequence[int], long_side: int | None) -> tuple[int, int]:
     """(H, W) of size, reduced to this long side where it is larger; None leaves it."""
-    factor = 1 if long_side is None else min(1, long_side / max(size))
-    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+    return scaled_size(size, 1 if long_side is None else min(1, long_side / max(size)))
 
 
 def scaled_images(
@@ -50,7 +54,7 @@ def scaled_images(
     scales are those of the image reduced to long_side, where it is larger.
     """
     height, width = reduced_size(image.shape[:2], long_side)
-    sizes = [[max(1, round(side * scale)) for side in (height, width)] for scale in scales]
+    sizes = [scaled_size((height, width), scale) for scale in scales]
     scaled = [to_tensor(normalise(resize(image, *size), mean, std)) for size in sizes]
     return (height, width), scaled
 
@@ -227,8 +231,7 @@ class TrainTransform:
         All randomness comes from rng, the jitter's through a torch seed that rng draws.
         """
         long_side = int(rng.integers(self.resize_long[0], self.resize_long[1] + 1))
-        scale = long_side / max(image.shape[:2])
-        image = resize(image, *(max(1, round(side * scale)) for side in image.shape[:2]))
+        image = resize(image, *scaled_size(image.shape[:2], long_side / max(image.shape[:2])))
         flip = rng.random() < 0.5
         if flip:
             image = image[:, ::-1]

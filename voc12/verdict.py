@@ -13,7 +13,7 @@ from torch import nn
 
 from tool.file.images import APPLY_EXIF, read_image
 from tool.losses import global_average, loss_classification
-from tool.transforms import normalise, resize, to_tensor
+from tool.transforms import normalise, resize, scaled_size, to_tensor
 from voc12.lists import image_path
 
 IMAGES = 32  # evenly spread over the training list
@@ -96,8 +96,7 @@ def judge(
     losses, silent = [], []
     for name, label in zip([ids[index] for index in chosen], labels[chosen], strict=True):
         image = read_image(image_path(root, name), exif)
-        factor = long_side / max(image.shape[:2])
-        size = [max(1, round(side * factor)) for side in image.shape[:2]]
+        size = scaled_size(image.shape[:2], long_side / max(image.shape[:2]))
         shown = to_tensor(normalise(resize(image, *size), net.mean, net.std))
         cam = net.cam_and_features(shown[None].to(device))[0].float()
         scores = global_average(cam)[:, present]
