@@ -54,7 +54,13 @@ from tool.file.model_folder import ROAD_FILE, read_cut_offs
 from tool.file.photographs import Photograph, find_photographs, require_outputs
 from tool.file.state_dict import read_training
 from tool.file.text import shortened
-from tool.run.device import KEEP_SMALL, autocast, choose_device, give_back_free_memory
+from tool.run.device import (
+    KEEP_SMALL,
+    autocast,
+    choose_device,
+    give_back_free_memory,
+    is_large,
+)
 from tool.run.notes import note_finished
 from tool.run.photograph_flags import (
     chosen_long_side,
@@ -62,6 +68,7 @@ from tool.run.photograph_flags import (
 )
 from tool.run.progress import progress
 from tool.run.shards import is_main, shard, share_note
+from tool.run.side_by_side import side_by_side
 from tool.show.overlay import caption, overlay
 from tool.transforms import normalise, resize, to_tensor
 from voc12.class_list import has_class_list, load_class_list
@@ -121,6 +128,13 @@ def write_outputs(
     save_cam(out_cam, cam_file, args.format)
 
 
+def is_alone(args: argparse.Namespace, sample: dict) -> bool:
+    """Whether an image is computed with no other beside it: a large one, and where attention is
+    recorded, which changes the network for as long.
+    """
+    return args.affinity == "attention" or is_large(sample["scaled"])
+
+
 def infer_list(
     args: argparse.Namespace,
     net: CPNHead,
@@ -144,6 +158,7 @@ def infer_list(
     paths = require_every(image_path, root, ids, f"images of {args.infer_list}")
     out_cam = Path(args.out_cam or OUT_CAM)
     metas = [meta | {PHOTOGRAPH: file_digest(path)} for path in paths]
+    meta_of = dict(zip(ids, metas, strict=True))
     todo = [
         index
         for index, name in enumerate(ids)
@@ -164,21 +179,24 @@ def infer_list(
         net.std,
         args.exif,
     )
-    loader = inference_loader(data, args.num_workers)
 
+    def compute(sample: dict) -> CamFile:
+        """What is written of an image."""
+        keys = torch.nonzero(sample["label"]).flatten().to(device)
+        size = tuple(int(side) for side in sample["size"])
+        with naming_file(sample["id"]):
+            cam = image_cam(net, sample["scaled"], size, keys, refined, args.flip, args.precision)
+        return CamFile(sample["id"], keys.cpu().numpy(), cam, size, meta_of[sample["id"]])
+
+    loader = inference_loader(data, args.num_workers)
+    made = side_by_side(compute, loader, device, partial(is_alone, args))
     maps = silent = 0
     with ThreadPoolExecutor(max_workers=1) as writer:  # writes one image while the next is computed
         pending: Future | None = None
-        for index, sample in enumerate(progress(loader, unit="img")):
-            keys = torch.nonzero(sample["label"]).flatten().to(device)
-            size = tuple(int(side) for side in sample["size"])
-            with naming_file(sample["id"]):
-                cam = image_cam(
-                    net, sample["scaled"], size, keys, refined, args.flip, args.precision
-                )
+        for index, (_, cam_file) in enumerate(progress(made, unit="img", total=len(data))):
             if pending is not None:
                 pending.result()
-            cam_file = CamFile(sample["id"], keys.cpu().numpy(), cam, size, metas[todo[index]])
+            cam = cam_file.cam
             maps, silent = maps + len(cam), silent + sum(not (map_ > 0).any() for map_ in cam)
             pending = writer.submit(
                 write_outputs, cam_file, data.paths[index], classes, out_cam, args
@@ -202,11 +220,17 @@ def write_scores(
     images = load_inference_list(args)
     paths = [image_path(images.root, name) for name in images.every]
     data = InferenceSet(images.every, paths, None, [1.0], net.mean, net.std, args.exif)
-    found = {}
-    for sample in progress(inference_loader(data, args.num_workers), unit="img", desc="scores"):
+
+    def compute(sample: dict) -> list[float]:
+        """The probability of every class."""
         with naming_file(sample["id"]), autocast(device, args.precision):
-            probability = class_probabilities(net, sample["scaled"][0].to(device))
-        scores = zip(classes, probability.tolist(), strict=True)
+            return class_probabilities(net, sample["scaled"][0].to(device)).tolist()
+
+    loader = inference_loader(data, args.num_workers)
+    made = side_by_side(compute, loader, device, lambda sample: is_large(sample["scaled"]))
+    found = {}
+    for sample, probabilities in progress(made, unit="img", total=len(data), desc="scores"):
+        scores = zip(classes, probabilities, strict=True)
         found[sample["id"]] = {name: round(score, 4) for name, score in scores}
     write_json(args.scores, found)
     print(f"scores of {len(classes)} classes: {args.scores}, {len(found)} images")
@@ -296,9 +320,10 @@ def infer_photographs(
     wanted, cut_offs = wanted_classes(args, classes, device)
     photographs = shard(every)
     data = photograph_set(args, photographs, net.mean, net.std, long_side)
-    samples = zip(photographs, data, strict=False)
-    many = len(photographs) > 1
-    for one, sample in progress(samples, total=len(photographs), unit="img") if many else samples:
+
+    def compute(item: tuple[Photograph, dict]) -> tuple[CamFile, np.ndarray]:
+        """What is written of a photograph, and the probability of every class."""
+        one, sample = item
         image = read_image(one.path, args.exif)
         reduced = normalise(resize(image, *sample["size"]), net.mean, net.std)
         with naming_file(one.path):
@@ -315,8 +340,16 @@ def infer_photographs(
             cam = np.stack(large)
         made = meta | {"long_side": long_side, PHOTOGRAPH: file_digest(one.path)}
         cam_file = CamFile(one.name, keys.cpu().numpy(), cam, size, made)
-        overlays = write_photograph(args, cam_file, one, probability.cpu().numpy(), classes)
-        seen = ", ".join(f"{classes[key]} {probability[key]:.2f}" for key in keys.tolist())
+        return cam_file, probability.cpu().numpy()
+
+    pairs = zip(photographs, data, strict=False)
+    made = side_by_side(compute, pairs, device, lambda pair: is_alone(args, pair[1]))
+    many = len(photographs) > 1
+    for (one, _), (cam_file, probability) in (
+        progress(made, total=len(photographs), unit="img") if many else made
+    ):
+        overlays = write_photograph(args, cam_file, one, probability, classes)
+        seen = ", ".join(f"{classes[key]} {probability[key]:.2f}" for key in cam_file.keys)
         said = f"{seen}; overlays: {', '.join(map(str, overlays))}" if seen else "no class"
         tqdm.write(f"{one.path}: {said}")
 

@@ -43,12 +43,13 @@ from tool.expand.walk import unit_scores_to_label
 from tool.file.cam_file import PACKED, CamFile, load_cam, save_cam
 from tool.file.digests import file_digest
 from tool.file.images import write_image, write_mask
-from tool.run.device import KEEP_SMALL, choose_device
+from tool.run.device import KEEP_SMALL, choose_device, is_large
 from tool.run.flags import AUTO
 from tool.run.notes import note_finished
 from tool.run.pool import pool_map
 from tool.run.progress import progress
 from tool.run.shards import share_note, world_size
+from tool.run.side_by_side import side_by_side
 from tool.show.irn_pictures import boundary_picture, displacement_picture
 from voc12.cam_folder import CamFolder, open_cam_folder, require_same_photographs
 from voc12.class_list import load_class_list
@@ -206,12 +207,19 @@ def main(args: argparse.Namespace) -> None:
     note_finished(len(images.ids) - len(data), len(images.ids), what)
 
     # ============ inference ============
-    for sample in progress(inference_loader(data, args.num_workers), unit="img"):
-        image, crop_size = sample["image"].to(device), meta["crop_size"]
+    def compute(sample: dict) -> tuple[Tensor, Tensor, Tensor]:
+        """Walked maps, boundary and displacement of an image."""
         with naming_file(sample["id"]):
-            edge, displacement = image_boundary(net, image, crop_size, args.precision)
+            edge, displacement = image_boundary(
+                net, sample["image"].to(device), meta["crop_size"], args.precision
+            )
         seed = (value.to(walk_device) for value in (sample["cam"], sample["keys"], edge))
         walked = walked_cam(*seed, args.radius, args.beta, args.exp_times, args.fill)
+        return walked, edge, displacement
+
+    loader = inference_loader(data, args.num_workers)
+    made = side_by_side(compute, loader, device, lambda sample: is_large([sample["image"]]))
+    for sample, (walked, edge, displacement) in progress(made, unit="img", total=len(data)):
         write_walked(args, out_cam, sample, walked, edge, displacement)
         if not is_chosen:  # last: the mask says that the image is finished
             label = unit_scores_to_label(walked, sample["keys"].to(walked.device), score)

@@ -19,9 +19,12 @@ import time
 from pathlib import Path
 
 from benchmarks.common import add_road_flags, photographs, section
+from experiments.presets import PRESETS, SEG_TEST_SCALES
 from tool.run.flags import worker_count
 
 BACKBONE = "efficientnet_lite0"
+SCALES = PRESETS["photos"].scales
+SEG_SCALES = f"--scales {' '.join(map(str, SEG_TEST_SCALES))}"
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -52,7 +55,7 @@ def stages(
     expansion += f" --max_epoches {epochs}"
     return {
         "train_cpn.py": (f"{train} --preset small --session_name cpn {steps}", work / "cpn"),
-        "infer_cam.py": (f"{listed} --weights {work}/cpn/cpn.pth --out_cam {cams}", cams),
+        "infer_cam.py": (f"{listed} --weights {work}/cpn/cpn.pth {SCALES} --out_cam {cams}", cams),
         "evaluation_cam.py": (f"{data} --list {ids} --predict_dir {cams}", cams),
         "make_crf.py": (
             f"{listed} --cam_dir {cams} --crf irn --crf_threshold 0.5 --out_cam {work}/cam_crf",
@@ -78,7 +81,7 @@ def stages(
             work / "seg",
         ),
         "infer_seg.py": (
-            f"{listed} --weights {work}/seg/seg.pth --out_mask {work}/seg_mask",
+            f"{listed} --weights {work}/seg/seg.pth {SEG_SCALES} --out_mask {work}/seg_mask",
             work / "seg_mask",
         ),
     }

@@ -10,14 +10,11 @@ from torch.nn import functional as F
 from network.cpn import CPNHead
 from tool.cam import merge_passes, require_finite
 from tool.losses import global_average
-from tool.run.device import autocast, give_back_free_memory
+from tool.run.device import autocast, give_back_free_memory, is_large
 from tool.run.trainer import to_device
 
 # From here up a class counts as seen in a photograph without labels.
 SEEN_PROBABILITY = 0.5
-# Pixels over which a pass first gives back the memory that the one before left free. Taking it anew
-# costs a quarter of the time on images of 500 x 375 (benchmarks/RESULTS.md).
-LARGE = 4_000_000
 
 
 @torch.inference_mode()
@@ -66,7 +63,8 @@ def _raw_maps(
     """(B, n, H, W): the network's maps of the classes keys at size (H, W), from image (3, h, w) as
     it is or mirrored, B times.
     """
-    if image[0].numel() > LARGE:
+    # Taking memory anew costs a quarter of the time on 500 x 375 (benchmarks/RESULTS.md).
+    if is_large([image]):
         give_back_free_memory()
     shown = [image.flip(-1) if each else image for each in mirrored]
     shown = shown[0][None] if len(shown) == 1 else torch.stack(shown)  # no copy of one

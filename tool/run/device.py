@@ -3,7 +3,7 @@
 import contextlib
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -11,7 +11,7 @@ from tool.errors import InputError
 
 # Parameters of glibc's mallopt, and their values: a process that keeps its freed memory, one that
 # keeps all but its largest blocks, and glibc's defaults.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -3, -4, -8
 KEEP = {M_TRIM_THRESHOLD: -1, M_MMAP_MAX: 0}
 # 32 MiB is the most that glibc takes
 KEEP_SMALL = {
@@ -20,6 +20,9 @@ KEEP_SMALL = {
     M_MMAP_MAX: 65536,
 }
 GIVE_BACK = {M_TRIM_THRESHOLD: 128 * 1024, M_MMAP_MAX: 65536}
+ONE_ARENA = {M_ARENA_MAX: 1}  # threads use what each other's have freed
+# Pixels over which an image has the machine's memory to itself at inference.
+LARGE = 4_000_000
 
 
 def choose_device(name: str, allocator: dict[int, int] = KEEP) -> torch.device:
@@ -77,6 +80,11 @@ def give_back_free_memory() -> bool:
     """
     malloc_trim = _c_function("malloc_trim")
     return malloc_trim is not None and malloc_trim(0) == 1
+
+
+def is_large(scaled: Sequence[torch.Tensor]) -> bool:
+    """Whether an image, given at its scales, (3, h, w) each, is over LARGE at one of them."""
+    return any(image[0].numel() > LARGE for image in scaled)
 
 
 def _c_function(name: str) -> Callable[..., int] | None:
