@@ -10,6 +10,11 @@ difference to the network itself is printed. The ONNX file has the logits at fea
 low_resolution, from which infer_seg.py --onnx makes the masks that the network itself makes.
 
     python export_seg.py --weights results/seg/seg.pth
+
+--int8 writes <out>_int8.onnx too, a quarter as large, and says how many pixels of the photographs
+get the same class by it as by the other.
+
+    python export_seg.py --weights results/seg/seg.pth --export onnx --int8 photos
 """
 
 from tool.start import answer_flags
@@ -28,24 +33,27 @@ from unittest.mock import patch
 
 import numpy as np
 import onnx
-import onnxruntime
 import timm
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from flags.seg_export import SIZE_STEP, SUFFIXES, parse_args
+from flags.seg_export import CALIBRATED, INT8_SUFFIX, SIZE_STEP, SUFFIXES, parse_args
 from network.seg import SegNet
-from network.seg_onnx import FORMAT, INPUT, LOGITS, LOW
+from network.seg_int8 import quantised
+from network.seg_onnx import FORMAT, INPUT, LOGITS, LOW, OnnxSeg, open_session
 from network.seg_weights import load_seg
 from tool.cam import require_finite
 from tool.errors import InputError, run_script
 from tool.file.atomic import atomic_write
 from tool.file.digests import file_digest
+from tool.file.images import read_image
+from tool.file.photographs import find_photographs
 from tool.file.require import require_no_folder
 from tool.file.state_dict import read_training
 from tool.mask_values import BACKGROUND
 from tool.run.photograph_flags import trained_long_side
+from tool.transforms import scaled_images
 
 SIZE_STEPS = (2, 128)  # fewest and most: sides of 64 to 4096 pixels
 TRACED_SIZES = {1: (2, 3, 97, 131), SIZE_STEP: (2, 3, 96, 128)}
@@ -122,7 +130,7 @@ def to_onnx(
             key=name, value=value if isinstance(value, str) else json.dumps(value)
         )
     content = model.SerializeToString()
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    session = open_session(content)
     return content, lambda image: torch.from_numpy(session.run([LOGITS], {INPUT: image.numpy()})[0])
 
 
@@ -218,11 +226,35 @@ def export(
             ) from error
 
 
+def to_int8(content: bytes, paths: list[Path], long_side: int | None) -> tuple[bytes, float]:
+    """(an ONNX file in int8, share of the photographs' pixels that get the same class by it);
+    paths: of photographs, reduced to long_side.
+    """
+    session = open_session(content)
+    sizes = json.loads(session.get_modelmeta().custom_metadata_map["sizes"])
+    run = OnnxSeg(session, sizes, Path("the exported network"), {})
+    images = []
+    for path in paths:
+        _, (image,) = scaled_images(read_image(path), [1.0], run.mean, run.std, long_side)
+        images.append(run.taken_image(image[None]))
+    made = quantised(content, images)
+    sessions = (session, open_session(made))
+    alike = []
+    for image in images:
+        masks = [each.run([LOGITS], {INPUT: image})[0].argmax(axis=1) for each in sessions]
+        alike.append((masks[0] == masks[1]).mean())
+    return made, float(np.mean(alike))
+
+
 def main(args: argparse.Namespace) -> None:
     """Write the network in the formats asked for."""
+    if args.int8 and "onnx" not in args.export:
+        raise InputError("--int8 is a second ONNX file; have onnx among --export")
     out = args.out or str(Path(args.weights).with_suffix(""))
-    for name in args.export:
-        require_no_folder(f"{out}{SUFFIXES[name]}", "out")
+    for suffix in [SUFFIXES[name] for name in args.export] + [INT8_SUFFIX] * bool(args.int8):
+        require_no_folder(f"{out}{suffix}", "out")
+    photographs = [one.path for one in find_photographs(args.int8 or (), "seg")]
+    photographs = photographs[:: max(1, -(-len(photographs) // CALIBRATED))]
     net, config, classes = load_seg(args.weights)
     net = Portable(net).eval()
     size = tuple(args.size) if args.size else None
@@ -237,15 +269,18 @@ def main(args: argparse.Namespace) -> None:
         "long_side": trained_long_side(read_training(args.weights)),
         "weights": file_digest(args.weights),
     }
-    out = args.out or str(Path(args.weights).with_suffix(""))
+    files = {}
     for name, (content, (difference, logit)) in export(net, meta, args.export, size).items():
-        path = f"{out}{SUFFIXES[name]}"
-        with atomic_write(path) as file:
+        said = f"largest difference {difference:.2g}, largest logit {logit:.2g}"
+        files[SUFFIXES[name]] = (content, said)
+    if args.int8:
+        content, alike = to_int8(files[SUFFIXES["onnx"]][0], photographs, meta["long_side"])
+        said = f"{alike:.1%} of the pixels of {len(photographs)} photographs as without int8"
+        files[INT8_SUFFIX] = (content, said)
+    for suffix, (content, said) in files.items():
+        with atomic_write(f"{out}{suffix}") as file:
             file.write(content)
-        print(
-            f"{path}: {len(content) / 1e6:.1f} MB, largest difference {difference:.2g}, largest "
-            f"logit {logit:.2g}"
-        )
+        print(f"{out}{suffix}: {len(content) / 1e6:.1f} MB, {said}")
 
 
 if __name__ == "__main__":

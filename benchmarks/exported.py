@@ -5,17 +5,17 @@ weights and activations change.
     python -m benchmarks.exported --onnx results/seg/seg.onnx --voc12_root DIR --list val
 
 Each way is a process of its own, and the ways go in turn, without spinning threads.
-dynamic: int8 weights, activations scaled as they come; static: their scales from --calibrate
-photographs of the list. Agreement: pixels that get the same class as by float32.
+int8: as export_seg.py --int8 makes it, with scales from the first --calibrate photographs of the
+list. Agreement: pixels that get the same class as by float32. mIoU: of the network without mirror
+image, scales and CRF, by the masks of the list, which have the network's classes in its order, as
+those of a test folder of experiments/own_sets.py.
 Results: benchmarks/RESULTS.md.
 """
 
 import argparse
-import contextlib
 import resource
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
@@ -24,12 +24,12 @@ import onnxruntime
 from PIL import Image
 
 from benchmarks.common import measure_apart, photographs, print_json, section
-from tool.file.images import read_image
+from tool.file.images import read_image, read_mask
+from tool.metrics import confusion_matrix, iou_table
 from tool.run.flags import positive_int
-from voc12.lists import image_path
+from voc12.lists import image_path, mask_path
 
 SIZE = (384, 512)  # 500 x 375 and a border, for networks whose sides must be multiples of 32
-WAYS = ("float32", "dynamic", "static")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -65,47 +65,37 @@ def time_masks(args: argparse.Namespace, paths: list[Path]) -> None:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # beside other work
     session = onnxruntime.InferenceSession(args.onnx, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    masks, seconds = [], []
+    masks, seconds, labels = [], [], 0
     for path in paths:
         start = time.perf_counter()
         (logits, *_) = session.run(None, {name: network_input(path)})
         masks.append(logits[0].argmax(axis=0).astype(np.uint8))
         seconds.append(time.perf_counter() - start)
+        labels = len(logits[0])
     np.save(args.out, np.stack(masks))
     cpu = resource.getrusage(resource.RUSAGE_SELF)
-    print_json({"ms": median(seconds[1:]) * 1e3, "cpu": (cpu.ru_utime + cpu.ru_stime) / len(paths)})
+    times = {"ms": median(seconds[1:]) * 1e3, "cpu": (cpu.ru_utime + cpu.ru_stime) / len(paths)}
+    print_json(times | {"labels": labels})
 
 
-def quantised(source: Path, folder: Path, paths: list[Path]) -> dict[str, Path]:
+def mean_iou(masks: np.ndarray, truths: list[Path], labels: int) -> float:
+    """mIoU (%) of masks (n, *SIZE) by the true masks of their photographs, which lie in the
+    corner.
+    """
+    counts = np.zeros((labels, labels), np.int64)
+    for mask, path in zip(masks, truths, strict=True):
+        truth = read_mask(path)[: SIZE[0], : SIZE[1]]
+        counts += confusion_matrix(mask[: len(truth), : truth.shape[1]], truth, labels)
+    return float(iou_table(counts).miou_skip)
+
+
+def quantised_files(source: Path, folder: Path, paths: list[Path]) -> dict[str, Path]:
     """The ONNX file of each way."""
-    from onnxruntime import quantization  # slow to import, and nothing to the timed processes
+    from network.seg_int8 import quantised  # slow to import, and nothing to the timed processes
 
-    ready, dynamic, static = (folder / f"{name}.onnx" for name in ("ready", "dynamic", "static"))
-    # Its symbolic shapes give up on the exported sides; plain shapes are enough. What it keeps on
-    # the way goes into the working folder.
-    with contextlib.chdir(folder):
-        quantization.quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
-    name = onnxruntime.InferenceSession(str(source)).get_inputs()[0].name
-
-    class Photographs(quantization.CalibrationDataReader):
-        """Inputs one after the other."""
-
-        def __init__(self) -> None:
-            self.inputs: Iterator = iter(paths)
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            path = next(self.inputs, None)
-            return None if path is None else {name: network_input(path)}
-
-    quantization.quantize_dynamic(str(ready), str(dynamic))
-    quantization.quantize_static(
-        str(ready),
-        str(static),
-        Photographs(),
-        quant_format=quantization.QuantFormat.QDQ,
-        per_channel=True,
-    )
-    return {"float32": source, "dynamic": dynamic, "static": static}
+    static = folder / "static.onnx"
+    static.write_bytes(quantised(source.read_bytes(), [network_input(path) for path in paths]))
+    return {"float32": source, "int8": static}
 
 
 def main(args: argparse.Namespace) -> None:
@@ -117,9 +107,7 @@ def main(args: argparse.Namespace) -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         source = Path(args.onnx).resolve()
-        files = quantised(
-            source, Path(folder), [path.resolve() for path in paths[: args.calibrate]]
-        )
+        files = quantised_files(source, Path(folder), paths[: args.calibrate])
         runs: dict[str, list[dict]] = {way: [] for way in files}
         for _ in range(args.rounds):
             for way, file in files.items():
@@ -133,14 +121,16 @@ def main(args: argparse.Namespace) -> None:
     for way in files:
         ms, cpu = (median(run[key] for run in runs[way]) for key in ("ms", "cpu"))
         agreement = (masks[way] == masks["float32"]).mean()
+        miou = mean_iou(masks[way], [mask_path(root, name) for name in ids], runs[way][0]["labels"])
         cells = [f"{ms:.0f}", f"{cpu * 1e3:.0f}", f"{sizes[way]:.1f}"]
-        rows.append([way, *cells, f"{agreement:.2%}"])
+        rows.append([way, *cells, f"{agreement:.2%}", f"{miou:.1f}"])
     header = [
         "way",
         "ms a photograph",
         "CPU ms, start included",
         "file, MB",
         "agreement",
+        "mIoU",
     ]
     words = f"{what}, {args.threads} threads, PIL {Image.__version__}."
     print(section("Exported DeepLab", "python -m benchmarks.exported", header, rows, words))

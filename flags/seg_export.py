@@ -6,6 +6,8 @@ from tool.run.flags import positive_int
 
 WEIGHTS = "results/seg/seg.pth"
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
+INT8_SUFFIX = "_int8.onnx"
+CALIBRATED = 20  # photographs that set the scales of --int8
 SIZE_STEP = 32  # of sides, where no graph holds all: every map has sides that its stride divides
 
 
@@ -31,6 +33,14 @@ def parse_args(argv: list[str] | None = None, description: str | None = None) ->
         metavar=("H", "W"),
         help="height and width, pixels, of all images, instead of any (default any, or where the "
         f"backbone does not allow that any multiples of {SIZE_STEP})",
+    )
+    parser.add_argument(
+        "--int8",
+        nargs="+",
+        metavar="PHOTOGRAPH",
+        help="write a second ONNX file, <out>_int8.onnx, that computes in int8; photographs like "
+        f"those that it will see, files or folders, set its scales (the first {CALIBRATED} of them "
+        "that are evenly spread)",
     )
     parser.add_argument(
         "--out",

@@ -43,17 +43,29 @@ class OnnxSeg:
         step = self.sizes["step"]
         return tuple(max(1, round(side / step)) * step for side in size)
 
-    def forward_low_resolution(self, x: Tensor) -> Tensor:
-        """The logits (B, K, h, w) at feature size; an image of a size that the file does not take
-        is resized first.
-        """
+    def taken_image(self, x: Tensor) -> np.ndarray:
+        """(B, 3, H, W) as the file takes it, resized where it does not take its size."""
         size = tuple(x.shape[2:])
         if (taken := self.taken_size(size)) != size:
             sides = "x".join(map(str, taken)) if "height" in self.sizes else "other sides"
             note(f"{self.path} takes no image of any size: they are resized ({sides})")
             x = F.interpolate(x, taken, mode="bilinear", align_corners=False).clamp(0, 1)
-        (logits,) = self.session.run([LOW], {INPUT: np.ascontiguousarray(x.cpu().numpy())})
+        return np.ascontiguousarray(x.cpu().numpy())
+
+    def forward_low_resolution(self, x: Tensor) -> Tensor:
+        """The logits (B, K, h, w) at feature size of an image as taken_image makes it."""
+        (logits,) = self.session.run([LOW], {INPUT: self.taken_image(x)})
         return torch.from_numpy(logits)
+
+
+def open_session(file: str | bytes) -> Any:
+    """An onnxruntime.InferenceSession of a file or its content, on torch's number of threads."""
+    import onnxruntime  # 0.3 s, for ONNX alone
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 4  # what it prints stands in the error
+    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
 def load_onnx(path: str | Path) -> tuple[OnnxSeg, dict[str, Any], tuple[str, ...]]:
@@ -63,15 +75,8 @@ def load_onnx(path: str | Path) -> tuple[OnnxSeg, dict[str, Any], tuple[str, ...
     damaged, another network, or of an older export_seg.py.
     """
     path = require_file(path, "--onnx", "write it with export_seg.py")
-    import onnxruntime  # 0.3 s, for --onnx alone
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 4  # what it prints stands in the error
     try:
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        session = open_session(str(path))
         said = session.get_modelmeta().custom_metadata_map
         outputs = {output.name for output in session.get_outputs()}
     except Exception as error:  # onnxruntime's are a class for each of its states

@@ -142,6 +142,60 @@ def _check_runner(folder, weights, capsys):
             _masks(folder / "album", *words)
 
 
+def _album(folder, sizes):
+    """Photographs that have something to see: coloured discs on coloured ground."""
+    rng = np.random.default_rng(0)
+    for number, (height, width) in enumerate(sizes):
+        rows, columns = np.mgrid[:height, :width]
+        disc = (rows - height / 2) ** 2 + (columns - width / 2) ** 2 < (height / 3) ** 2
+        image = np.where(disc[..., None], rng.integers(0, 256, 3), rng.integers(0, 256, 3))
+        write_image(folder / f"{number}.png", (image * 0.9 + rows[..., None] % 20).astype(np.uint8))
+
+
+def test_int8_is_a_smaller_file_that_says_and_sees_the_same(tmp_path, capsys):
+    """Calibrated on evenly spread photographs; infer_seg.py runs it."""
+    weights = _save(tmp_path / "seg.pth", V3PLUS, tag_head=True)
+    _album(tmp_path / "album", [(60 + number, 90) for number in range(23)])
+    words = ["--weights", weights, "--export", "onnx", "--int8", tmp_path / "album"]
+    main(parse_args([str(word) for word in words]))
+    *_, said = capsys.readouterr().out.splitlines()
+    path = tmp_path / "seg_int8.onnx"
+    alike = float(said.removeprefix(f"{path}: ").split(" MB, ")[1].split("%")[0])
+    assert "pixels of 12 photographs as without int8" in said
+    assert 90 < alike < 100
+
+    whole = onnxruntime.InferenceSession(tmp_path / "seg.onnx")
+    small = onnxruntime.InferenceSession(path)
+    known = whole.get_modelmeta().custom_metadata_map
+    kept = small.get_modelmeta().custom_metadata_map
+    assert {name: kept[name] for name in known} == known
+    assert [one.name for one in small.get_outputs()] == [one.name for one in whole.get_outputs()]
+    assert path.stat().st_size < 0.4 * (tmp_path / "seg.onnx").stat().st_size
+    kinds = {node.op_type for node in onnx.load(path).graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear", "Conv"} <= kinds
+
+    masks = {
+        name: _masks(tmp_path / "album", "--onnx", tmp_path / f"{name}.onnx", "--crf", "none")
+        for name in ("seg", "seg_int8")
+    }
+    same = [(masks["seg"][name] == masks["seg_int8"][name]).mean() for name in masks["seg"]]
+    assert 0.9 < np.mean(same) < 1
+
+
+def test_int8_refuses_what_gives_no_scales_and_leaves_nothing(tmp_path):
+    weights = _save(tmp_path / "seg.pth", "deeplabv1")
+    (tmp_path / "text.jpg").write_text("no photograph")
+    for words, message in (
+        (["--int8", tmp_path / "text.jpg"], "text.jpg"),
+        (["--int8", tmp_path / "none.jpg"], "none.jpg"),
+        (["--export", "torch", "--int8", tmp_path / "text.jpg"], "have onnx among --export"),
+    ):
+        arguments = parse_args([str(word) for word in ["--weights", weights, *words]])
+        with pytest.raises(InputError, match=message):
+            main(arguments)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["seg.pth", "text.jpg"]
+
+
 @pytest.mark.parametrize("name", ["vit_small_patch14_reg4_dinov2", "pvt_v2_b0"])
 def test_transformers_are_exported_for_any_size(name):
     """Of few blocks: a plain transformer, whose images and positions are resized in the graph, and
