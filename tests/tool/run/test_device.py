@@ -15,9 +15,12 @@ from tool.run.device import (
     GIVE_BACK,
     KEEP,
     KEEP_SMALL,
+    LARGE,
+    ONE_ARENA,
     autocast,
     choose_device,
     give_back_free_memory,
+    is_large,
     set_allocator,
 )
 
@@ -41,6 +44,7 @@ def test_cpu_is_always_there():
 def test_glibc_takes_every_allocator_setting():
     assert set_allocator(GIVE_BACK)
     assert set_allocator(KEEP_SMALL)
+    assert set_allocator(ONE_ARENA)
     assert set_allocator(KEEP)
 
 
@@ -71,6 +75,16 @@ def test_free_memory_between_used_blocks_is_given_back():
         cwd=Path(__file__).parents[3],
     )
     assert run.stdout.split()[0] == "True"
+
+
+def test_an_image_is_large_by_its_largest_scale():
+    small, at_most, large = (
+        torch.empty(3, side, 1).expand(-1, -1, 1000)
+        for side in (100, LARGE // 1000, LARGE // 1000 + 1)
+    )
+    assert not is_large([small, at_most])
+    assert is_large([large, small])
+    assert is_large([small, large])
 
 
 @pytest.mark.parametrize("name", ["cuda:99", "gpu", ""])
