@@ -3,8 +3,9 @@ memory, and what lies on the disk afterwards.
 
     python -m benchmarks.road --voc12_root DIR --list animals_train_aug --images 790
 
-Every stage is the command that a user gives, on --images photographs of the list; trainings are cut
-to --iterations steps (IRN's to the epochs nearest to that). Idle: of each core over the stage, by
+Every stage is a command of the road on photographs (experiments/presets.py), the classifier of
+--preset small, on --images photographs of the list; trainings are cut to --iterations steps (IRN's
+and AffinityNet's to the epochs nearest to that). Idle: of each core over the stage, by
 /proc/stat, so other work counts as well. Results: benchmarks/RESULTS.md.
 """
 
@@ -22,8 +23,7 @@ from benchmarks.common import add_road_flags, photographs, section
 from experiments.presets import PRESETS, SEG_TEST_SCALES
 from tool.run.flags import worker_count
 
-BACKBONE = "efficientnet_lite0"
-SCALES = PRESETS["photos"].scales
+PRESET = PRESETS["photos"]
 SEG_SCALES = f"--scales {' '.join(map(str, SEG_TEST_SCALES))}"
 
 
@@ -51,33 +51,34 @@ def stages(
     steps = f"--val_list none --max_iterations {args.iterations}"
     epochs = max(1, round(8 * args.iterations / count))
     cams, walked = work / "cam", work / "irn_mask"
-    expansion = f"{train} --backbone {BACKBONE} --cam_dir {cams} --batch_size 8"
-    expansion += f" --max_epoches {epochs}"
+    expansion = f"--cam_dir {cams} --max_epoches {epochs}"
     return {
         "train_cpn.py": (f"{train} --preset small --session_name cpn {steps}", work / "cpn"),
-        "infer_cam.py": (f"{listed} --weights {work}/cpn/cpn.pth {SCALES} --out_cam {cams}", cams),
+        "infer_cam.py": (
+            f"{listed} --weights {work}/cpn/cpn.pth {PRESET.scales} --out_cam {cams}",
+            cams,
+        ),
         "evaluation_cam.py": (f"{data} --list {ids} --predict_dir {cams}", cams),
         "make_crf.py": (
             f"{listed} --cam_dir {cams} --crf irn --crf_threshold 0.5 --out_cam {work}/cam_crf",
             work / "cam_crf",
         ),
         "train_irn.py": (
-            f"{expansion} --crop_size 256 --session_name irn --fg_threshold 0.55 "
-            "--bg_threshold 0.35",
+            f"{train} {PRESET.irn} {expansion} --session_name irn",
             work / "irn",
         ),
         "infer_irn.py": (
             f"{listed} --cam_dir {cams} --weights {work}/irn/irn.pth --out_mask {walked}",
             walked,
         ),
-        "train_aff.py": (f"{expansion} --crop_size 224 --session_name aff", work / "aff"),
+        "train_aff.py": (f"{train} {PRESET.aff} {expansion} --session_name aff", work / "aff"),
         "infer_aff.py": (
-            f"{listed} --cam_dir {cams} --weights {work}/aff/aff.pth --out_mask {work}/aff_mask",
+            f"{listed} --cam_dir {cams} --weights {work}/aff/aff.pth {PRESET.aff_walk} "
+            f"--out_mask {work}/aff_mask",
             work / "aff_mask",
         ),
         "train_seg.py": (
-            f"{train} --backbone {BACKBONE} --arch deeplabv3plus --crop_size 256 --batch_size 8 "
-            f"--mask_dir {walked} --session_name seg {steps}",
+            f"{train} {PRESET.seg} --mask_dir {walked} --session_name seg {steps}",
             work / "seg",
         ),
         "infer_seg.py": (
