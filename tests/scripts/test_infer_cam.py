@@ -2,6 +2,7 @@
 change.
 """
 
+import argparse
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from infer_cam import main, parse_args
+from infer_cam import is_alone, main, parse_args
 from network.build import build_cpn
 from network.cam_inference import image_cam, predict_classes
 from network.refiner import RefinedBy, Refiner
@@ -28,6 +29,7 @@ from tool.file.checkpoint import save_torch
 from tool.file.digests import file_digest
 from tool.file.images import read_image, read_mask
 from tool.losses import global_average
+from tool.run.device import LARGE
 from tool.transforms import normalise, resize, to_tensor
 from voc12.constants import DATA_HELP, IMAGE_DIR, LABEL_FILE
 from voc12.labels import load_labels, save_labels
@@ -257,6 +259,15 @@ def test_files_do_not_depend_on_what_is_computed_beside_them(pets_root, weights,
     assert len(cams[1]) > 2
     for name, cam_file in cams[2].items():
         np.testing.assert_array_equal(cam_file.cam, cams[1][name].cam)
+
+
+@pytest.mark.parametrize(
+    ("affinity", "pixels", "expected"),
+    [(None, 100, False), ("cosine", 100, False), ("attention", 100, True), (None, LARGE + 1, True)],
+)
+def test_large_images_and_recorded_attention_have_none_beside_them(affinity, pixels, expected):
+    image = torch.empty(3, 1, 1).expand(3, pixels, 1)
+    assert is_alone(argparse.Namespace(affinity=affinity), {"scaled": [image]}) == expected
 
 
 def test_flip_and_scales_change_the_maps(pets_root, weights, made, tmp_path):
