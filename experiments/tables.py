@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from experiments.presets import UNTRAINED_PCM, Preset
@@ -203,15 +203,20 @@ def prcm_lines(road: Road, _args: argparse.Namespace) -> list[Line]:
 
 
 def backbones_lines(road: Road, args: argparse.Namespace) -> list[Line]:
-    """CPN on each backbone, and the plain CAM beside it."""
-    lines = []
+    """CPN on each backbone, against the plain CAM on it, and both against the first backbone."""
+    lines: list[Line] = []
     for text in args.backbones or road.preset.backbones:
         name, _, stride = text.partition(":")
         flags = ["--backbone", name, *(["--output_stride", stride] if stride else [])]
         settings = {
             f"{method.upper()}, {text}": ["--method", method, *flags] for method in ("cam", "cpn")
         }
-        lines += _seed_lines(road, settings, base=f"CAM, {text}")
+        its = _seed_lines(road, settings, base=f"CAM, {text}")
+        first = [line.name for line in lines[: len(its)]]
+        lines += [
+            replace(line, against=(*line.against, *first[place : place + 1]))
+            for place, line in enumerate(its)
+        ]
     return lines
 
 

@@ -499,6 +499,20 @@ def test_numbers_in_print_are_those_of_the_same_training():
     assert found["CPN, resnet50:8"] is None
 
 
+def test_backbones_stand_against_their_plain_cam_and_the_first():
+    road = Road(PRESETS["photos"], Path("results"), 0, "cpu")
+    names = ("efficientnet_lite0", "efficientnet_lite2", "efficientnet_lite2:8")
+    args = reproduce.parse_args(["--table", "backbones", "--data", "photos", "--backbones", *names])
+    against = {line.name: line.against for line in backbones_lines(road, args)}
+    row = "{}, {}, seed, val".format
+    first = {method: row(method, names[0]) for method in ("CAM", "CPN")}
+    assert against[first["CAM"]] == ()
+    assert against[first["CPN"]] == (first["CAM"],)
+    for name in names[1:]:
+        assert against[row("CAM", name)] == (first["CAM"],)
+        assert against[row("CPN", name)] == (row("CAM", name), first["CPN"])
+
+
 def test_coco14_has_its_own_numbers_in_print():
     road = Road(PRESETS["coco14"], Path("results"), 0, "cpu")
     args = reproduce.parse_args(["--table", "segmentation", "--data", "coco14"])
