@@ -7,8 +7,8 @@ weights and activations change.
 Each way is a process of its own, and the ways go in turn, without spinning threads.
 int8: as export_seg.py --int8 makes it, with scales from the first --calibrate photographs of the
 list. Agreement: pixels that get the same class as by float32. mIoU: of the network without mirror
-image, scales and CRF, by the masks of the list, which have the network's classes in its order, as
-those of a test folder of experiments/own_sets.py.
+image, scales and CRF, by the masks of the list, where the data set has the network's classes, as a
+test folder of experiments/own_sets.py has.
 Results: benchmarks/RESULTS.md.
 """
 
@@ -24,9 +24,11 @@ import onnxruntime
 from PIL import Image
 
 from benchmarks.common import measure_apart, photographs, print_json, section
+from network.seg_onnx import load_onnx
 from tool.file.images import read_image, read_mask
 from tool.metrics import confusion_matrix, iou_table
 from tool.run.flags import positive_int
+from voc12.class_list import load_class_list
 from voc12.lists import image_path, mask_path
 
 SIZE = (384, 512)  # 500 x 375 and a border, for networks whose sides must be multiples of 32
@@ -65,17 +67,15 @@ def time_masks(args: argparse.Namespace, paths: list[Path]) -> None:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # beside other work
     session = onnxruntime.InferenceSession(args.onnx, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    masks, seconds, labels = [], [], 0
+    masks, seconds = [], []
     for path in paths:
         start = time.perf_counter()
         (logits, *_) = session.run(None, {name: network_input(path)})
         masks.append(logits[0].argmax(axis=0).astype(np.uint8))
         seconds.append(time.perf_counter() - start)
-        labels = len(logits[0])
     np.save(args.out, np.stack(masks))
     cpu = resource.getrusage(resource.RUSAGE_SELF)
-    times = {"ms": median(seconds[1:]) * 1e3, "cpu": (cpu.ru_utime + cpu.ru_stime) / len(paths)}
-    print_json(times | {"labels": labels})
+    print_json({"ms": median(seconds[1:]) * 1e3, "cpu": (cpu.ru_utime + cpu.ru_stime) / len(paths)})
 
 
 def mean_iou(masks: np.ndarray, truths: list[Path], labels: int) -> float:
@@ -93,9 +93,9 @@ def quantised_files(source: Path, folder: Path, paths: list[Path]) -> dict[str, 
     """The ONNX file of each way."""
     from network.seg_int8 import quantised  # slow to import, and nothing to the timed processes
 
-    static = folder / "static.onnx"
-    static.write_bytes(quantised(source.read_bytes(), [network_input(path) for path in paths]))
-    return {"float32": source, "int8": static}
+    int8 = folder / "int8.onnx"
+    int8.write_bytes(quantised(source.read_bytes(), [network_input(path) for path in paths]))
+    return {"float32": source, "int8": int8}
 
 
 def main(args: argparse.Namespace) -> None:
@@ -117,13 +117,16 @@ def main(args: argparse.Namespace) -> None:
                 runs[way].append(measure_apart("benchmarks.exported", *words))
         masks = {way: np.load(Path(folder) / f"{way}.npy") for way in files}
         sizes = {way: file.stat().st_size / 1e6 for way, file in files.items()}
+    classes = load_onnx(source)[2]
+    is_scored = load_class_list(root) == classes
+    truths = [mask_path(root, name) for name in ids] if is_scored else []
     rows = []
     for way in files:
         ms, cpu = (median(run[key] for run in runs[way]) for key in ("ms", "cpu"))
         agreement = (masks[way] == masks["float32"]).mean()
-        miou = mean_iou(masks[way], [mask_path(root, name) for name in ids], runs[way][0]["labels"])
+        miou = f"{mean_iou(masks[way], truths, len(classes) + 1):.1f}" if is_scored else ""
         cells = [f"{ms:.0f}", f"{cpu * 1e3:.0f}", f"{sizes[way]:.1f}"]
-        rows.append([way, *cells, f"{agreement:.2%}", f"{miou:.1f}"])
+        rows.append([way, *cells, f"{agreement:.2%}", miou])
     header = [
         "way",
         "ms a photograph",

@@ -63,10 +63,7 @@ def stages(
             f"{listed} --cam_dir {cams} --crf irn --crf_threshold 0.5 --out_cam {work}/cam_crf",
             work / "cam_crf",
         ),
-        "train_irn.py": (
-            f"{train} {PRESET.irn} {expansion} --session_name irn",
-            work / "irn",
-        ),
+        "train_irn.py": (f"{train} {PRESET.irn} {expansion} --session_name irn", work / "irn"),
         "infer_irn.py": (
             f"{listed} --cam_dir {cams} --weights {work}/irn/irn.pth --out_mask {walked}",
             walked,

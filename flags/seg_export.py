@@ -39,8 +39,8 @@ def parse_args(argv: list[str] | None = None, description: str | None = None) ->
         nargs="+",
         metavar="PHOTOGRAPH",
         help="write a second ONNX file, <out>_int8.onnx, that computes in int8; photographs like "
-        f"those that it will see, files or folders, set its scales (the first {CALIBRATED} of them "
-        "that are evenly spread)",
+        f"those that it will see, files or folders, set its scales ({CALIBRATED} of them at most, "
+        "evenly spread)",
     )
     parser.add_argument(
         "--out",

@@ -20,6 +20,14 @@ def _no_note_said_yet():
     forget_notes()
 
 
+@pytest.fixture
+def threads():
+    """Sets torch's number of threads for the test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def voc_root(tmp_path_factory):
     """VOC's 20 classes; lists train (4 images) and val (2). To be read only."""

@@ -247,15 +247,14 @@ def test_files_do_not_depend_on_the_number_of_workers(
         np.testing.assert_array_equal(cam_file.cam, load_cam(made / f"{name}.npz").cam)
 
 
-def test_files_do_not_depend_on_what_is_computed_beside_them(pets_root, weights, tmp_path):
+def test_files_do_not_depend_on_what_is_computed_beside_them(pets_root, weights, tmp_path, threads):
     """Two threads, so two images at once, and the same in one."""
-    before, cams = torch.get_num_threads(), {}
+    cams = {}
     for count in (1, 2):
-        torch.set_num_threads(count)
+        threads(count)
         folder = tmp_path / str(count)
         flags = ("--infer_list", "train_aug", "--num_workers", 0)
         cams[count] = _infer(pets_root, weights / "cpn.pth", folder, *flags)
-    torch.set_num_threads(before)
     assert len(cams[1]) > 2
     for name, cam_file in cams[2].items():
         np.testing.assert_array_equal(cam_file.cam, cams[1][name].cam)

@@ -11,7 +11,7 @@ from tool.errors import InputError
 
 # Parameters of glibc's mallopt, and their values: a process that keeps its freed memory, one that
 # keeps all but its largest blocks, and glibc's defaults.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -3, -4, -8
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
 KEEP = {M_TRIM_THRESHOLD: -1, M_MMAP_MAX: 0}
 # 32 MiB is the most that glibc takes
 KEEP_SMALL = {
@@ -20,7 +20,6 @@ KEEP_SMALL = {
     M_MMAP_MAX: 65536,
 }
 GIVE_BACK = {M_TRIM_THRESHOLD: 128 * 1024, M_MMAP_MAX: 65536}
-ONE_ARENA = {M_ARENA_MAX: 1}  # threads use what each other's have freed
 # Pixels over which an image has the machine's memory to itself at inference.
 LARGE = 4_000_000
 

@@ -7,7 +7,6 @@ from typing import TypeVar
 
 import torch
 
-from tool.run.device import ONE_ARENA, set_allocator
 from tool.run.pool import interrupts_blocked
 
 Sample = TypeVar("Sample")
@@ -39,12 +38,12 @@ def side_by_side(
         for sample in samples:
             yield sample, function(sample)
         return
-    set_allocator(ONE_ARENA)
     # torch counts threads for each of its callers
     pool = ThreadPoolExecutor(lanes, "image", torch.set_num_threads, (threads // lanes,))
     pending: deque[tuple[Sample, Future]] = deque()
 
     def finish(waiting: int) -> Iterator[tuple[Sample, Result]]:
+        """The oldest ones, until so many are waiting."""
         while len(pending) > waiting:
             sample, future = pending.popleft()
             yield sample, future.result()

@@ -16,7 +16,6 @@ from tool.run.device import (
     KEEP,
     KEEP_SMALL,
     LARGE,
-    ONE_ARENA,
     autocast,
     choose_device,
     give_back_free_memory,
@@ -44,7 +43,6 @@ def test_cpu_is_always_there():
 def test_glibc_takes_every_allocator_setting():
     assert set_allocator(GIVE_BACK)
     assert set_allocator(KEEP_SMALL)
-    assert set_allocator(ONE_ARENA)
     assert set_allocator(KEEP)
 
 

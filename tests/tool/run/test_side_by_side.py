@@ -11,14 +11,6 @@ from tool.run.side_by_side import LANES, side_by_side
 CPU = torch.device("cpu")
 
 
-@pytest.fixture
-def threads():
-    """Sets torch's number of threads for the test."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 def never(_sample: int) -> bool:
     """No sample is alone."""
     return False
