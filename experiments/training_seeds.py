@@ -7,7 +7,7 @@ in VOC layout or on a set of own photographs.
 
 A run has failed when its refined maps (a plain CAM's by PCM as it starts) are MARGIN points under
 the median of its method. The verdict of train_cpn.py, which sees no masks, is set against that.
-What is done is kept; --out is for one choice of flags.
+What is done is kept; --out is for one choice of flags, lists and scales.
 """
 
 from tool.start import end_at_ctrl_c
@@ -16,6 +16,7 @@ if __name__ == "__main__":
     end_at_ctrl_c()  # while it imports
 
 import argparse
+import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ from voc12.data_flags import add_list_flag, add_root_flag
 
 MARGIN = 3.0  # points of mIoU under the median of the method's runs
 DRAW = 0  # of the photographs of a set
+SETTINGS = ("flags", "set", "train_list", "list", "scales")  # of all rows of a file
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -155,13 +157,30 @@ def summary(rows: Sequence[dict]) -> list[str]:
     return lines
 
 
+def read_rows(path: Path, settings: dict[str, object]) -> list[dict]:
+    """The rows that path has; raises InputError where they are of other settings."""
+    if not path.is_file():
+        return []
+    recorded = json.loads(path.read_text())
+    rows = recorded.pop("rows")
+    if other := [name for name in settings if recorded.get(name) != settings[name]]:
+        raise InputError(
+            f"{path} has runs of another --{other[0]}: {recorded.get(other[0])}; give another --out"
+        )
+    return rows
+
+
 def main(args: argparse.Namespace) -> None:
     """Train and score every run, seed by seed, so that an early end has all methods."""
+    file = args.out / "training_seeds.json"
+    settings = {name: getattr(args, name) for name in SETTINGS}
+    kept = read_rows(file, settings)
     place = make_data(args)
     rows = []
     for seed in range(args.seeds):
         for method in args.methods:
-            row = one_row(args, method, seed, place)
+            done = [row for row in kept if (row["method"], row["seed"]) == (method, seed)]
+            row = done[0] if done else one_row(args, method, seed, place)
             rows.append(row)
             maps, verdict = row["maps"], row["verdict"]
             print(
@@ -171,7 +190,8 @@ def main(args: argparse.Namespace) -> None:
                 f"{', FAILED by its own signs' if verdict['failures'] else ''}",
                 flush=True,
             )
-            write_json(args.out / "training_seeds.json", {"flags": args.flags, "rows": rows})
+            others = [row for row in kept if row not in rows]
+            write_json(file, settings | {"rows": rows + others})
     print("\n".join(summary(rows)))
 
 

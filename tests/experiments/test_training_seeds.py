@@ -72,8 +72,14 @@ def test_runs_take_turns_and_are_kept(pets_root, tmp_path, monkeypatch, capsys):
     ]
     assert "| others | 0 | 4 |" in capsys.readouterr().out
     commands.clear()
-    main(parse_args([*flags, "--flags=--preset small --lr 0.0001"]))
-    assert all(words[0] != "train_cpn.py" for words in commands)
+    main(parse_args([*flags, "--flags=--preset small --lr 0.0001", "--methods", "cam"]))
+    assert commands == []
+    kept = json.loads((tmp_path / "out/training_seeds.json").read_text())["rows"]
+    assert {(one["method"], one["seed"]) for one in kept} == {
+        (method, seed) for method in ("cam", "cpn") for seed in (0, 1)
+    }
+    with pytest.raises(training_seeds.InputError, match="another --flags: --preset small --lr"):
+        main(parse_args([*flags, "--flags=--preset small"]))
 
 
 def test_a_command_that_fails_is_named(pets_root, tmp_path, monkeypatch):
