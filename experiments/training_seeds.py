@@ -7,7 +7,8 @@ in VOC layout or on a set of own photographs.
 
 A run has failed when its refined maps (a plain CAM's by PCM as it starts) are MARGIN points under
 the median of its method. The verdict of train_cpn.py, which sees no masks, is set against that.
-What is done is kept; --out is for one choice of flags, lists and scales.
+What is done is kept; --out is for one choice of flags, lists and scales. Sessions in OUT/results
+are named as reproduce.py names them, so its tables take them by --results.
 """
 
 from tool.start import end_at_ctrl_c
@@ -19,19 +20,22 @@ import argparse
 import json
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from experiments.own_road import CAM
 from experiments.own_sets import SETS, write_set
+from experiments.presets import PRESETS, UNTRAINED_PCM
+from experiments.road import Road
 from experiments.small_sets import score_maps
 from tool.choices import METHODS
 from tool.errors import InputError, run_script
 from tool.file.atomic import write_json
 from tool.file.state_dict import read_training
 from tool.run.flags import positive_int, worker_count
-from tool.run.steps import execute
+from tool.run.steps import Runner, execute
 from voc12.constants import MASK_DIR
 from voc12.data_flags import add_list_flag, add_root_flag
 
@@ -70,36 +74,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def run(words: Sequence[object]) -> None:
-    """Run a command of this repository; raises InputError where it fails."""
-    words = [str(word) for word in words]
-    print(shlex.join(["python", *words]), flush=True)
-    if status := execute(words):
-        raise InputError(f"{words[0]} ended with {status}; its message stands above")
-
-
 def make_data(args: argparse.Namespace) -> tuple[Path, str, str, Path]:
-    """(data set, list to train on, list to score, its masks)."""
+    """(data set, list to train on, list to score, its masks); raises InputError where the set is
+    not made.
+    """
     if args.set is None:
         root = Path(args.voc12_root)
         return root, args.train_list, args.list, root / MASK_DIR
     folder, data = args.out / args.set, args.out / "data"
     write_set(args.voc12_root, args.train_list, SETS[args.set], DRAW, folder)
     words = ["-m", "voc12.own_photographs", "--images", folder / "photos"]
-    run([*words, "--tags", folder / "tags.csv", "--untagged", "background", "--out", data])
+    words += ["--tags", folder / "tags.csv", "--untagged", "background", "--out", data]
+    if status := execute([str(word) for word in words]):
+        raise InputError(f"voc12.own_photographs ended with {status}; its message stands above")
     return data, "train", "tagged", folder / "masks"
-
-
-def train(args: argparse.Namespace, method: str, seed: int, data: Path, train_list: str) -> Path:
-    """The weights of a run."""
-    name = f"{method}_{seed}"
-    weights = args.out / "results" / name / f"{name}.pth"
-    if not weights.is_file():
-        words = ["train_cpn.py", "--data_root", data, "--train_list", train_list]
-        words += ["--val_list", "none", "--method", method, "--seed", seed]
-        words += ["--session_name", name, "--results", args.out / "results"]
-        run([*words, "--num_workers", args.num_workers, *shlex.split(args.flags)])
-    return weights
 
 
 def one_row(
@@ -107,14 +95,19 @@ def one_row(
 ) -> dict[str, object]:
     """Train and score a run."""
     data, train_list, score_list, masks = place
-    weights = train(args, method, seed, data, train_list)
-    cams = weights.parent / "cam"
-    words = ["infer_cam.py", "--data_root", data, "--infer_list", score_list, "--weights", weights]
-    words += ["--scales", *args.scales, "--cam", "refined", "--out_cam", cams]
-    words += ["--num_workers", args.num_workers]
-    run(words + (["--refinement", "pcm"] if method == CAM else []))
-    verdict = read_training(weights)["verdict"]
-    maps = score_maps(data, score_list, cams, masks, args.num_workers)
+    preset = replace(
+        PRESETS["photos"],
+        voc12_root=str(data),
+        train_list=train_list,
+        train=args.flags,
+        scales=shlex.join(["--scales", *args.scales]),
+    )
+    road = Road(preset, args.out / "results", args.num_workers, "auto")
+    weights = road.train(("--val_list", "none", "--method", method), seed)
+    cams = road.cams(weights, score_list, *(UNTRAINED_PCM.split() if method == CAM else ()))
+    Runner(execute).make(cams)
+    verdict = read_training(weights.output)["verdict"]
+    maps = score_maps(data, score_list, cams.output, masks, args.num_workers)
     return {"method": method, "seed": seed, "maps": maps, "verdict": verdict}
 
 

@@ -1,11 +1,17 @@
 """Many trainings: which have failed, and what the verdict said."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from experiments import training_seeds
+from experiments.presets import PRESETS
+from experiments.road import Road
 from experiments.training_seeds import failed_runs, main, parse_args, summary
+from flags import cpn_training
+from tool.choices import METHODS
 
 
 def row(method, seed, best, failures=(), silent=0.0):
@@ -35,55 +41,75 @@ def test_summary_sets_the_verdict_against_that():
     assert lines[-2:] == ["| failed | 1 | 1 |", "| others | 1 | 3 |"]
 
 
-def test_runs_take_turns_and_are_kept(pets_root, tmp_path, monkeypatch, capsys):
-    commands = []
+@pytest.fixture
+def commands(tmp_path, monkeypatch):
+    """The commands that were run, of which each leaves what a later one needs."""
+    ran = []
 
     def execute(words):
-        commands.append(words)
+        ran.append(words)
         if words[0] == "train_cpn.py":
             name = words[words.index("--session_name") + 1]
-            folder = tmp_path / "out/results" / name
-            folder.mkdir(parents=True)
-            (folder / f"{name}.pth").write_bytes(b"")
+            (tmp_path / "out/results" / name / f"{name}.pth").write_bytes(b"")
+        if words[0] == "infer_cam.py":
+            Path(words[words.index("--out_cam") + 1]).mkdir()
         return 0
 
     monkeypatch.setattr(training_seeds, "execute", execute)
     monkeypatch.setattr(training_seeds, "read_training", lambda _: {"verdict": ROWS[0]["verdict"]})
     monkeypatch.setattr(training_seeds, "score_maps", lambda *_: ROWS[0]["maps"])
-    flags = ["--voc12_root", str(pets_root), "--methods", "cam", "cpn", "--seeds", "2"]
-    flags += ["--train_list", "train", "--list", "train", "--out", str(tmp_path / "out")]
-    main(parse_args([*flags, "--flags=--preset small --lr 0.0001"]))
+    return ran
+
+
+def runs(path):
+    return [(one["method"], one["seed"]) for one in json.loads(path.read_text())["rows"]]
+
+
+def test_runs_take_turns_and_are_kept(pets_root, tmp_path, commands, capsys):
+    flags = ["--voc12_root", str(pets_root), "--seeds", "2", "--out", str(tmp_path / "out")]
+    flags += ["--train_list", "train", "--list", "train"]
+    small, both = "--flags=--preset small --lr 0.0001", ["--methods", "cam", "cpn"]
+    main(parse_args([*flags, *both, small]))
     trained = [words for words in commands if words[0] == "train_cpn.py"]
-    assert [words[words.index("--session_name") + 1] for words in trained] == [
-        "cam_0",
-        "cpn_0",
-        "cam_1",
-        "cpn_1",
-    ]
-    assert all(words[-4:] == ["--preset", "small", "--lr", "0.0001"] for words in trained)
+    sessions = [words[words.index("--session_name") + 1].rsplit("_", 1)[0] for words in trained]
+    assert sessions == ["cam_seed0", "cpn_seed0", "cam_seed1", "cpn_seed1"]
+    parsed = cpn_training.parse_args(trained[-1][1:])
+    assert (parsed.method, parsed.seed, parsed.lr, parsed.optimizer) == ("cpn", 1, 1e-4, "adamw")
     looked = [words for words in commands if words[0] == "infer_cam.py"]
     assert ["pcm" in words for words in looked] == [True, False, True, False]
-    written = json.loads((tmp_path / "out/training_seeds.json").read_text())
-    assert [(one["method"], one["seed"]) for one in written["rows"]] == [
-        ("cam", 0),
-        ("cpn", 0),
-        ("cam", 1),
-        ("cpn", 1),
-    ]
+    every = [("cam", 0), ("cpn", 0), ("cam", 1), ("cpn", 1)]
+    assert runs(tmp_path / "out/training_seeds.json") == every
     assert "| others | 0 | 4 |" in capsys.readouterr().out
     commands.clear()
-    main(parse_args([*flags, "--flags=--preset small --lr 0.0001", "--methods", "cam"]))
+    main(parse_args([*flags, small, "--methods", "cam"]))
     assert commands == []
-    kept = json.loads((tmp_path / "out/training_seeds.json").read_text())["rows"]
-    assert {(one["method"], one["seed"]) for one in kept} == {
-        (method, seed) for method in ("cam", "cpn") for seed in (0, 1)
-    }
+    assert sorted(runs(tmp_path / "out/training_seeds.json")) == sorted(every)
     with pytest.raises(training_seeds.InputError, match="another --flags: --preset small --lr"):
         main(parse_args([*flags, "--flags=--preset small"]))
+
+
+def test_tables_take_the_sessions(pets_root, tmp_path, commands):
+    flags = ["--voc12_root", str(pets_root), "--train_list", "train", "--list", "train"]
+    main(parse_args([*flags, "--seeds", "1", "--out", str(tmp_path / "out")]))
+    preset = replace(
+        PRESETS["photos"],
+        voc12_root=str(pets_root),
+        train_list="train",
+        train="--preset small --val_list none",
+        scales="--scales 0.5 0.75",
+    )
+    road = Road(preset, tmp_path / "out/results", 1, "cpu")
+    for method in METHODS:
+        weights = road.train(("--method", method), 0)
+        assert weights.output.is_file()
+        if method != "cam":
+            assert road.cams(weights, "train").output.is_dir()
 
 
 def test_a_command_that_fails_is_named(pets_root, tmp_path, monkeypatch):
     monkeypatch.setattr(training_seeds, "execute", lambda _: 2)
     flags = ["--voc12_root", str(pets_root), "--out", str(tmp_path / "out")]
-    with pytest.raises(training_seeds.InputError, match=r"train_cpn\.py ended with 2"):
+    with pytest.raises(
+        training_seeds.InputError, match=r"train_cpn\.py .*exit status 2"
+    ):
         main(parse_args(flags))
