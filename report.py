@@ -21,7 +21,7 @@ if __name__ == "__main__":
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -325,6 +325,12 @@ class Gallery:
         cam = stage.load(find_cam(stage.folder, name))
         return Layer(map_uri(cam.cam, cam.keys, label.shape), picture)
 
+    def coloured(self, name: str, stage: Shown) -> Sequence[int]:
+        """The mask values that a stage's picture may have, at any threshold."""
+        if stage.searched:
+            return [int(key) + 1 for key in stage.load(find_cam(stage.folder, name)).keys]
+        return np.unique(self.label(name, stage)).tolist()
+
     def photograph(self, name: str) -> np.ndarray:
         """(H, W, 3) uint8 RGB."""
         return read_image(image_path(self.voc12_root, name), self.exif)
@@ -340,11 +346,13 @@ class Gallery:
                 f"{truth.shape} (height, width); is it another image's?"
             )
         last = self.label(name, self.stages[-1])
-        shown = last if truth is None else truth
+        present = np.unique(last if truth is None else truth).tolist()
+        values = {*present, *(value for one in self.stages for value in self.coloured(name, one))}
         return Card(
             name,
             score,
-            tuple(int(value) - 1 for value in np.unique(shown) if 0 < value < IGNORE_LABEL),
+            classes_of(present),
+            classes_of(values),
             jpeg_uri(mask_overlay(image, last)),
             jpeg_uri(image, LARGE),
             truth
@@ -352,6 +360,11 @@ class Gallery:
             else Layer(mask_uri(truth), jpeg_uri(mask_overlay(image, truth), SMALL)),
             tuple(self.layer(name, stage, small) for stage in self.stages),
         )
+
+
+def classes_of(values: Iterable[int]) -> tuple[int, ...]:
+    """The class numbers, from 0, of mask values in ascending order; background and 255 are none."""
+    return tuple(value - 1 for value in sorted(values) if 0 < value < IGNORE_LABEL)
 
 
 def spread_places(count: int, limit: int) -> list[int]:

@@ -109,7 +109,5 @@ def test_tables_take_the_sessions(pets_root, tmp_path, commands):
 def test_a_command_that_fails_is_named(pets_root, tmp_path, monkeypatch):
     monkeypatch.setattr(training_seeds, "execute", lambda _: 2)
     flags = ["--voc12_root", str(pets_root), "--out", str(tmp_path / "out")]
-    with pytest.raises(
-        training_seeds.InputError, match=r"train_cpn\.py .*exit status 2"
-    ):
+    with pytest.raises(training_seeds.InputError, match=r"train_cpn\.py .*exit status 2"):
         main(parse_args(flags))

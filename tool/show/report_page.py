@@ -40,14 +40,16 @@ class Layer(NamedTuple):
 
 
 class Card(NamedTuple):
-    """An image of the gallery: its score in percent (NaN: none), the numbers of the classes in it,
-    pictures as data URIs: a thumbnail, the photograph, the ground truth (None: there is none) and
-    its layers, as many as the gallery has stages.
+    """An image of the gallery: its score in percent (NaN: none), the numbers of the classes in it
+    and of those that its pictures have (a mask may say another one), pictures as data URIs: a
+    thumbnail, the photograph, the ground truth (None: there is none) and its layers, as many as the
+    gallery has stages.
     """
 
     id: str
     score: float
     classes: tuple[int, ...]
+    coloured: tuple[int, ...]
     thumbnail: str
     photograph: str
     truth: Layer | None
@@ -181,8 +183,8 @@ def examples(
             f'<button class="row" data-card="{place}" aria-label="{escape(what)}: '
             f'{escape(card.id)}, open large">{shown}</button>'
         )
-    present = sorted({key for place in chosen.values() for key in cards[place].classes})
-    return "\n".join([*parts, "</div>", legend(present, classes)])
+    coloured = sorted({key for place in chosen.values() for key in cards[place].coloured})
+    return "\n".join([*parts, "</div>", legend(coloured, classes)])
 
 
 def gallery(cards: Sequence[Card], stages: Sequence[StageView], classes: Sequence[str]) -> str:
@@ -195,7 +197,7 @@ def gallery(cards: Sequence[Card], stages: Sequence[StageView], classes: Sequenc
         '<div class="controls"><label>Class <select id="class"><option '
         f'value="">all</option>{options}</select></label>'
         '<span id="count" class="soft"></span></div>',
-        legend(present, classes),
+        legend(sorted({key for card in cards for key in card.coloured}), classes),
         '<div class="cards">',
     ]
     for place, card in enumerate(cards):
@@ -226,7 +228,7 @@ def _data(cards: Sequence[Card], stages: Sequence[StageView], classes: Sequence[
             {
                 "id": card.id,
                 "score": None if math.isnan(card.score) else round(card.score, 1),
-                "classes": card.classes,
+                "coloured": card.coloured,
                 "photograph": card.photograph,
                 "truth": card.truth and card.truth.uri,
                 "layers": [layer.uri for layer in card.layers],

@@ -218,7 +218,7 @@ async function open(place) {
   const title = viewer.querySelector(".title"), line = viewer.querySelector(".legend");
   title.replaceChildren(element("b", "", card.score === null ? "" : card.score + " "),
     named("", card.id), " ", element("span", "soft", place + 1 + " of " + data.cards.length));
-  line.replaceChildren(...card.classes.map(key => {
+  line.replaceChildren(...card.coloured.map(key => {
     const chip = element("span", "chip"), colour = element("i");
     colour.style.background = "rgb(" + data.palette[key + 1] + ")";
     chip.append(colour, named("", data.classes[key + 1]));
