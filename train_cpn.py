@@ -59,7 +59,7 @@ from tool.run.shards import is_main
 from tool.run.trainer import TrainingRun
 from tool.schedule import build_optimizer
 from tool.transforms import TrainTransform
-from voc12.dataset import TrainSet, epoch_loader, round_loader
+from voc12.dataset import TrainSet, class_weights, epoch_loader, round_loader
 from voc12.labels import class_table, label_source, load_labels, note_labels
 from voc12.training_list import TrainingList, load_training_list, loader_settings
 from voc12.validation import CamValidation, unless_missing
@@ -123,20 +123,31 @@ def make_optimizer(
     )
 
 
-def training_length(args: argparse.Namespace, data: TrainingList) -> tuple[int, int]:
-    """(rounds, iterations a round): an epoch each, or one round of --max_iterations."""
+def training_length(
+    args: argparse.Namespace, data: TrainingList, labels: np.ndarray
+) -> tuple[int, int]:
+    """(rounds, iterations a round): an epoch each, or one round of --max_iterations.
+
+    labels: (images, C) multi-hot
+    """
     if args.max_iterations is None:
         return args.max_epoches, data.steps_per_epoch(args.batch_size)
     if args.max_iterations == AUTO:
-        return 1, auto_iterations(len(data.ids), args.batch_size)
+        classes = int(labels.any(axis=0).sum())  # a list may name classes that no image has
+        return 1, auto_iterations(len(data.ids), classes, args.batch_size)
     return 1, args.max_iterations
 
 
 def make_loader(
-    args: argparse.Namespace, train_set: TrainSet, device: torch.device, iterations: int
+    args: argparse.Namespace,
+    train_set: TrainSet,
+    labels: np.ndarray,
+    device: torch.device,
+    iterations: int,
 ) -> Callable[[int, int], DataLoader]:
-    """The batches of each round of training_length."""
+    """The batches of each round of training_length; labels: (images, C) multi-hot."""
     settings = loader_settings(args, device)
+    settings["weights"] = class_weights(labels) if args.sampling == "class" else None
     if args.max_iterations is None:
         return epoch_loader(train_set, **settings)
     return round_loader(train_set, **settings, iterations=iterations)
@@ -220,7 +231,7 @@ def main(args: argparse.Namespace) -> None:
     net.to(device, memory_format=torch.channels_last)
     if args.compile:
         compile_training(net)
-    rounds, iterations = training_length(args, data)
+    rounds, iterations = training_length(args, data, labels)
     optimizer, schedule = make_optimizer(args, net, rounds * iterations)
 
     # ============ batches, validation ============
@@ -255,7 +266,7 @@ def main(args: argparse.Namespace) -> None:
         tqdm.write(f"epoch {epoch + 1}: {said}")
         return measures
 
-    run.train(make_loader(args, train_set, device, iterations), losses_of, on_epoch)
+    run.train(make_loader(args, train_set, labels, device, iterations), losses_of, on_epoch)
 
     # ============ verdict, output ============
     verdict = say_verdict(args, run, data, labels) if is_main() else {}

@@ -18,7 +18,6 @@ import numpy as np
 
 from experiments.presets import (
     AGREED_CRF,
-    CAM_RATES,
     SEG_ARCH,
     SEG_HEAD,
     SEG_RATE,
@@ -221,8 +220,6 @@ class Plan:
         flags += ["--preset", "small", "--method", own.method, "--backbone", own.backbone]
         long_side = own.crop_size * 23 // 20, own.crop_size * 9 // 5
         flags += ["--crop_size", own.crop_size, "--resize_long", *long_side]
-        if own.method == CAM:
-            flags += CAM_RATES.split()
         if own.method == CPN:
             flags += ["--grid_sizes", own.crop_size // 4, own.crop_size // 2]
         flags += ["--batch_size", own.batch_size, "--max_iterations", own.iterations]

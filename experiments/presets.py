@@ -7,9 +7,6 @@ from dataclasses import dataclass, replace
 from voc12.constants import VOC12_ROOT
 from voc12.sample import recipe
 
-# A plain CAM's own rates for AdamW: a head that finds its place early, and a backbone that hardly
-# moves, learn in half the iterations of --preset small's rates (docs/log/2026-11-27.md).
-CAM_RATES = "--lr 0.0001 --new_layer_factor 100"
 UNTRAINED_PCM = "--cam refined --refinement pcm"  # what refines a plain CAM, of infer_cam.py
 AGREED_CRF = "--crf irn --crf_threshold auto"  # of make_crf.py, for maps after consensus_cam.py
 # A light DeepLab, its rate, how small it sees photographs in training, and in its test.
@@ -78,7 +75,7 @@ PRESETS = {
         cells=((8,), (16,), (32,), (64,), (32, 64), (8, 16, 32, 64)),
         backbones=("efficientnet_lite0", "efficientnet_lite0:8"),
         absent="skip",
-        consensus_cam=CAM_RATES,
+        consensus_cam="--lr 0.0001 --new_layer_factor 100",  # as --preset small
         consensus_seg=recipe.SEG,
         consensus_test=recipe.SEG_INFERENCE,
         about="the embedded sample data set, settings of demo.py, but each method from ImageNet "
@@ -90,9 +87,7 @@ PRESETS = {
         train_list="animals_train_aug",
         splits={"train": "animals_train_aug", "val": "animals_val"},
         ablation_split="val",
-        train="--backbone efficientnet_lite0 --crop_size 224 --resize_long 256 400 --batch_size 8 "
-        "--momentum 0.9 --lr 0.005 --max_epoches 3 --val_list none --patch grid --grid_sizes 56 "
-        "112",
+        train="--preset small --val_list none",
         scales="--scales 0.5 0.75 1.0",
         # Labels around the best threshold of CPN's maps, 0.53, as the released settings are around
         # a plain CAM's (docs/log).
@@ -104,10 +99,9 @@ PRESETS = {
         seg=f"{SEG_ARCH} --backbone efficientnet_lite0 {SEG_HEAD} --crop_size 224 --batch_size 8 "
         f"{SEG_RATE} --max_iterations 300",
         superpixels=(50, 100, 200, 300),
-        cells=((14,), (28,), (56,), (112,), (56, 112), (14, 28, 56), (14, 28, 56, 112)),
+        cells=((10,), (20,), (40,), (80,), (40, 80), (10, 20, 40), (10, 20, 40, 80)),
         backbones=("efficientnet_lite0", "efficientnet_lite0:8"),
         absent="skip",
-        consensus_cam=f"--preset small {CAM_RATES}",
         consensus_seg=f"{SEG_SCALE} {TAG_HEAD}",
         consensus_test=f"--scales {' '.join(map(str, SEG_TEST_SCALES))}",
         about="VOC 2012 photographs of six animal classes (790 train, 200 val)",

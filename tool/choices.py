@@ -4,6 +4,7 @@ nothing is imported, so that --help does not wait for torch.
 What a name means is said where it is used.
 """
 
+SAMPLINGS = ("uniform", "class")  # voc12/dataset.py
 METHODS = ("cpn", "seam", "cam")  # network/cam_steps.py has a step of each
 REFINEMENTS = ("pcm+prcm", "pcm", "prcm", "none")  # network/cpn.py
 PRCM_KEYS = ("released", "transposed")  # network/cpn.py

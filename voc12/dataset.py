@@ -43,10 +43,17 @@ def require_every(
     return paths
 
 
+# In a key, what is between the epochs of an image's visits in one epoch: every visit draws other
+# random numbers.
+VISIT = 2**32
+
+
 class EpochSampler(Sampler):
     """Keys (epoch, index) of one epoch in a random order that (seed, epoch) fixes; `skip` leaves
     out the batches already seen.
 
+    weights: (length,) how often each sample comes, relative to the others; None: each once. A
+    sample comes as often as its share says, rounded down or up by chance (systematic resampling).
     The epoch travels with the index so that a worker can draw a sample's random numbers from (seed,
     epoch, index) alone, whatever worker and order it is loaded in. The last len % batch_size
     samples are left out, as the released loader's drop_last does. batch_size counts the samples of
@@ -54,16 +61,39 @@ class EpochSampler(Sampler):
     one.
     """
 
-    def __init__(self, length: int, batch_size: int, seed: int, epoch: int, skip: int = 0) -> None:
+    def __init__(
+        self,
+        length: int,
+        batch_size: int,
+        seed: int,
+        epoch: int,
+        skip: int = 0,
+        weights: np.ndarray | None = None,
+    ) -> None:
         self.length, self.batch_size, self.seed, self.epoch = length, batch_size, seed, epoch
+        self.weights = weights
         self.batches = range(skip, length // batch_size)
         self.part = batch_share(batch_size)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
+        keys = self._keys()
         for batch in self.batches:
             first = batch * self.batch_size + rank() * self.part
-            yield from ((self.epoch, int(index)) for index in order[first : first + self.part])
+            yield from keys[first : first + self.part]
+
+    def _keys(self) -> list[tuple[int, int]]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        if self.weights is None:
+            return [(self.epoch, int(index)) for index in rng.permutation(self.length)]
+        ends = np.cumsum(self.weights / self.weights.sum()) * self.length
+        points = np.arange(self.length) + rng.random()
+        chosen = np.searchsorted(ends, points, side="right").clip(max=self.length - 1)
+        visits = np.arange(self.length) - np.searchsorted(chosen, chosen)  # chosen ascends
+        keys = [
+            (self.epoch + int(visit) * VISIT, int(index))
+            for visit, index in zip(visits, chosen, strict=True)
+        ]
+        return [keys[place] for place in rng.permutation(self.length)]
 
     def __len__(self) -> int:
         return len(self.batches) * self.part
@@ -74,14 +104,17 @@ class IterationSampler(Sampler):
     EpochSampler's epochs, one epoch after the other.
     """
 
-    def __init__(self, length: int, batch_size: int, seed: int, start: int, stop: int) -> None:
-        self.length, self.batch_size, self.seed, self.start, self.stop = (
-            length,
-            batch_size,
-            seed,
-            start,
-            stop,
-        )
+    def __init__(
+        self,
+        length: int,
+        batch_size: int,
+        seed: int,
+        start: int,
+        stop: int,
+        weights: np.ndarray | None = None,
+    ) -> None:
+        self.length, self.batch_size, self.seed, self.weights = length, batch_size, seed, weights
+        self.start, self.stop = start, stop
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         per_epoch = self.length // self.batch_size
@@ -89,7 +122,9 @@ class IterationSampler(Sampler):
         while position < self.stop:
             epoch, skip = divmod(position, per_epoch)
             count = min(per_epoch - skip, self.stop - position)
-            sampler = EpochSampler(self.length, self.batch_size, self.seed, epoch, skip)
+            sampler = EpochSampler(
+                self.length, self.batch_size, self.seed, epoch, skip, self.weights
+            )
             yield from islice(sampler, count * sampler.part)
             position += count
 
@@ -98,10 +133,15 @@ class IterationSampler(Sampler):
 
 
 def epoch_loader(
-    data: Dataset, batch_size: int, seed: int, num_workers: int, pin_memory: bool
+    data: Dataset,
+    batch_size: int,
+    seed: int,
+    num_workers: int,
+    pin_memory: bool,
+    weights: np.ndarray | None = None,
 ) -> Callable[[int, int], Loader]:
     """(epoch, iterations to skip) -> the remaining batches of that epoch, for TrainingRun.train;
-    data: indexed by EpochSampler's keys.
+    data: indexed by EpochSampler's keys; weights: of its samples, see there.
 
     batch_size: of all ranks; each loads its part. The loader has a generator of its own: with
     torch's it would draw a number at the start of each epoch and after each resume, and a resumed
@@ -109,26 +149,41 @@ def epoch_loader(
     """
 
     def loader(epoch: int, skip: int) -> Loader:
-        sampler = EpochSampler(len(data), batch_size, seed, epoch, skip)
+        sampler = EpochSampler(len(data), batch_size, seed, epoch, skip, weights)
         return _training_loader(data, batch_size, sampler, num_workers, pin_memory)
 
     return loader
 
 
 def round_loader(
-    data: Dataset, batch_size: int, seed: int, num_workers: int, pin_memory: bool, iterations: int
+    data: Dataset,
+    batch_size: int,
+    seed: int,
+    num_workers: int,
+    pin_memory: bool,
+    iterations: int,
+    weights: np.ndarray | None = None,
 ) -> Callable[[int, int], Loader]:
     """As epoch_loader, for a training in rounds of this many iterations, however many epochs over
     the data a round is.
     """
 
     def loader(round_: int, skip: int) -> Loader:
-        sampler = IterationSampler(
-            len(data), batch_size, seed, round_ * iterations + skip, (round_ + 1) * iterations
-        )
+        start, stop = round_ * iterations + skip, (round_ + 1) * iterations
+        sampler = IterationSampler(len(data), batch_size, seed, start, stop, weights)
         return _training_loader(data, batch_size, sampler, num_workers, pin_memory)
 
     return loader
+
+
+def class_weights(labels: np.ndarray) -> np.ndarray:
+    """How often each image comes where every class is to come as often as another: one over the
+    number of images of its rarest class; (images,) from labels (images, C) multi-hot. Images
+    without a class are a class of their own.
+    """
+    own = np.concatenate([labels > 0, ~labels.any(axis=1, keepdims=True)], axis=1)
+    rare = 1 / np.maximum(own.sum(axis=0), 1)
+    return (own * rare).max(axis=1)
 
 
 def _training_loader(

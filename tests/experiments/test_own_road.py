@@ -40,9 +40,6 @@ def test_settings_follow_from_the_photographs_and_the_machine():
 def test_a_plain_cam_is_refined_and_cpn_as_it_was_trained():
     plain, own = (plan(method=method).parts[:2] for method in ("cam", "cpn"))
     assert "--grid_sizes" not in plain[0].words
-    # rates of its own; CPN has those of the preset
-    assert {"--lr", "--new_layer_factor"} <= set(plain[0].words)
-    assert not {"--lr", "--new_layer_factor"} & set(own[0].words)
     assert plain[1].words[-8:-4] == ("--cam", "refined", "--refinement", "pcm")
     assert "--grid_sizes" in own[0].words
     assert "--refinement" not in own[1].words

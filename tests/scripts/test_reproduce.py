@@ -543,9 +543,10 @@ def test_rows_that_are_no_expression(capsys):
     assert "'CPN (' is no regular expression" in capsys.readouterr().err
 
 
-def test_the_best_preset_needs_a_training_of_its_own():
-    # its flags win over those of --preset best
-    road = Road(PRESETS["sample"], Path("results"), 0, "cpu")
+@pytest.mark.parametrize("data", ["sample", "photos"])
+def test_the_best_preset_needs_a_training_of_its_own(data):
+    # the sample's flags win over those of --preset best, the photographs have another preset
+    road = Road(replace(PRESETS[data], voc12_root="data"), Path("results"), 0, "cpu")
     assert {line.setting for line in seeds_lines(road, None)} == {"CAM", "SEAM", "CPN"}
 
 

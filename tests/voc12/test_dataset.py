@@ -13,7 +13,14 @@ from tool.errors import InputError
 from tool.file.images import read_image
 from tool.patches import PatchMask
 from tool.transforms import TrainTransform, normalise
-from voc12.dataset import EpochSampler, InferenceSet, IterationSampler, TrainSet, epoch_loader
+from voc12.dataset import (
+    EpochSampler,
+    InferenceSet,
+    IterationSampler,
+    TrainSet,
+    class_weights,
+    epoch_loader,
+)
 from voc12.labels import load_labels
 from voc12.lists import image_path, load_ids
 
@@ -84,6 +91,35 @@ def test_images_left_out_differ_between_epochs():
         for epoch in range(60)
     }
     assert len(left_out) == 5
+
+
+def test_samples_come_as_often_as_their_weights_say():
+    weights = np.array([4.0, 1, 1, 0.5, 0.5, 0, 1, 0])  # of 8, so each is a count
+    epochs = [list(EpochSampler(8, 2, seed=1, epoch=epoch, weights=weights)) for epoch in range(60)]
+    counts = np.array([np.bincount([index for _, index in keys], minlength=8) for keys in epochs])
+    assert (abs(counts - weights) < 1).all()
+    assert np.allclose(counts.mean(axis=0), weights, atol=0.15)
+    keys = [key for epoch in epochs for key in epoch]
+    assert len(set(keys)) == len(keys)  # each visit draws other numbers
+    assert epochs[3] == list(EpochSampler(8, 2, seed=1, epoch=3, weights=weights))
+    assert epochs[3][4:] == list(EpochSampler(8, 2, seed=1, epoch=3, skip=2, weights=weights))
+    whole = list(IterationSampler(8, 2, 1, 0, 8, weights))
+    assert whole == epochs[0] + epochs[1]
+    assert list(IterationSampler(8, 2, 1, 3, 8, weights)) == whole[6:]
+
+
+def test_equal_weights_leave_none_out():
+    keys = list(EpochSampler(9, 3, seed=2, epoch=5, weights=np.full(9, 0.3)))
+    assert sorted(keys) == [(5, index) for index in range(9)]
+
+
+def test_class_weights_bring_each_class_as_often():
+    # ten of class 0, two of class 1, one of both, two of none
+    labels = np.array([[1, 0]] * 10 + [[0, 1]] * 2 + [[1, 1]] + [[0, 0]] * 2, dtype=np.float32)
+    weights = class_weights(labels)
+    assert np.allclose(weights, [1 / 11] * 10 + [1 / 3] * 3 + [1 / 2] * 2)
+    shares = [weights[:10].sum(), weights[10:13].sum(), weights[13:].sum()]
+    assert np.allclose(shares, [10 / 11, 1, 1])
 
 
 # ============ IterationSampler ============
