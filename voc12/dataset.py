@@ -176,14 +176,16 @@ def round_loader(
     return loader
 
 
-def class_weights(labels: np.ndarray) -> np.ndarray:
+def class_weights(labels: np.ndarray) -> np.ndarray | None:
     """How often each image comes where every class is to come as often as another: one over the
     number of images of its rarest class; (images,) from labels (images, C) multi-hot. Images
-    without a class are a class of their own.
+    without a class are a class of their own. None where all come as often: the order is then the
+    one without weights.
     """
     own = np.concatenate([labels > 0, ~labels.any(axis=1, keepdims=True)], axis=1)
     rare = 1 / np.maximum(own.sum(axis=0), 1)
-    return (own * rare).max(axis=1)
+    weights = (own * rare).max(axis=1)
+    return weights if np.ptp(weights) else None
 
 
 def _training_loader(

@@ -128,9 +128,14 @@ def test_the_small_preset_counts_in_iterations_unless_epochs_are_asked_for():
         parse_args(["--max_epoches", "2", "--max_iterations", "5"])
 
 
-@pytest.mark.parametrize("method", ["cam", "seam", "cpn"])
-def test_the_small_preset_trains_goes_on_and_says_how_it_went(pets_root, tmp_path, capsys, method):
-    flags = ("--method", method, "--preset", "small", "--weights", "none", "--grid_sizes", 16, 32)
+@pytest.mark.parametrize(
+    ("method", "sampling"), [("cam", "class"), ("seam", "uniform"), ("cpn", "class")]
+)
+def test_the_small_preset_trains_goes_on_and_says_how_it_went(
+    pets_root, tmp_path, capsys, method, sampling
+):
+    flags = ("--method", method, "--preset", "small", "--sampling", sampling)
+    flags += ("--weights", "none", "--grid_sizes", 16, 32)
     where = ("--voc12_root", pets_root, "--results", tmp_path, "--train_list", "train")
     size = ("--crop_size", 64, "--resize_long", 60, 90, "--batch_size", 2, "--num_workers", 0)
     length = ("--max_iterations", 5, "--val_list", "none", "--device", "cpu")

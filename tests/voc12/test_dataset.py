@@ -120,6 +120,7 @@ def test_class_weights_bring_each_class_as_often():
     assert np.allclose(weights, [1 / 11] * 10 + [1 / 3] * 3 + [1 / 2] * 2)
     shares = [weights[:10].sum(), weights[10:13].sum(), weights[13:].sum()]
     assert np.allclose(shares, [10 / 11, 1, 1])
+    assert class_weights(np.eye(3)) is None
 
 
 # ============ IterationSampler ============
