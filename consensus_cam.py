@@ -60,7 +60,7 @@ from voc12.class_list import load_class_list
 from voc12.constants import CLASSES
 from voc12.dataset import InferenceSet
 from voc12.inference_list import inference_loader
-from voc12.lists import image_path, load_ids, require_root
+from voc12.lists import evenly, image_path, load_ids, require_root
 from voc12.threshold_choice import choose_sure_thresholds
 
 
@@ -122,7 +122,7 @@ def teach(
     """
     rng = np.random.default_rng(args.seed)
     # in any order: the first ones choose the directions of the deepest map
-    ids = rng.permutation(seeds.ids[:: -(-len(seeds.ids) // MAX_IMAGES)]).tolist()
+    ids = rng.permutation(evenly(seeds.ids, MAX_IMAGES)).tolist()
     lessons = Lessons(sure, rng)
     for _, seed, early, deep in network_maps(args, net, seeds, ids, device):
         small = [resize_map(map_, early.shape[1:]) for map_ in seed.cam]

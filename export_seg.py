@@ -54,6 +54,7 @@ from tool.file.state_dict import read_training
 from tool.mask_values import BACKGROUND
 from tool.run.photograph_flags import trained_long_side
 from tool.transforms import scaled_images
+from voc12.lists import evenly
 
 SIZE_STEPS = (2, 128)  # fewest and most: sides of 64 to 4096 pixels
 TRACED_SIZES = {1: (2, 3, 97, 131), SIZE_STEP: (2, 3, 96, 128)}
@@ -253,8 +254,8 @@ def main(args: argparse.Namespace) -> None:
     out = args.out or str(Path(args.weights).with_suffix(""))
     for suffix in [SUFFIXES[name] for name in args.export] + [INT8_SUFFIX] * bool(args.int8):
         require_no_folder(f"{out}{suffix}", "out")
-    photographs = [one.path for one in find_photographs(args.int8 or (), "seg")]
-    photographs = photographs[:: max(1, -(-len(photographs) // CALIBRATED))]
+    found = [one.path for one in find_photographs(args.int8 or (), "seg")]
+    photographs = evenly(found, CALIBRATED)
     net, config, classes = load_seg(args.weights)
     net = Portable(net).eval()
     size = tuple(args.size) if args.size else None

@@ -32,7 +32,7 @@ from tool.run.flags import non_negative_int, positive_int
 from voc12.class_list import load_class_list
 from voc12.constants import MASK_DIR
 from voc12.evaluation import evaluate_cams
-from voc12.lists import image_path, load_ids
+from voc12.lists import evenly, image_path, load_ids
 from voc12.threshold_choice import MAX_IMAGES
 
 CRF_THRESHOLDS = np.arange(0.1, 0.95, 0.1)
@@ -267,7 +267,7 @@ def main(args: argparse.Namespace) -> None:
         ).scores.miou_skip
         best = int(miou.argmax())
         print(f"{folder}, {args.list}, {len(ids)} images: best {miou[best]:.2f} @ {best / 100:.2f}")
-        pictures = load_pictures(args.voc12_root, ids[:: -(-len(ids) // args.images)], folder)
+        pictures = load_pictures(args.voc12_root, evenly(ids, args.images), folder)
         every = [image_evidence(image, cam) for image, cam in pictures]
         evidence = reduce(add, every)
         for size in args.parts:

@@ -23,7 +23,7 @@ import torch
 
 from tool.run.flags import positive_int
 from tool.run.run_log import provenance
-from voc12.lists import load_ids
+from voc12.lists import evenly, load_ids
 from voc12.sample.make import make_sample
 
 
@@ -141,5 +141,5 @@ def photographs(args: argparse.Namespace, count: int) -> tuple[Path, list[str], 
         )
         make_sample(root, images=count, val_images=1, classes="voc")
     ids = load_ids(root, args.list)
-    ids = ids[:: max(1, len(ids) // count)][:count]
+    ids = evenly(ids, count)
     return root, ids, f"{len(ids)} {what}"

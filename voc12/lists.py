@@ -7,7 +7,9 @@ ships them. Wherever a script takes a list, NAME:N is N of its images, evenly sp
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from tool.errors import InputError
 from tool.file.photographs import PHOTOGRAPH_SUFFIXES
@@ -17,6 +19,7 @@ from tool.names import name_fault, require_names
 from voc12.constants import DATA_HELP, IMAGE_DIR, LIST_DIR, MASK_DIR
 from voc12.masks import ground_truth_dir
 
+Item = TypeVar("Item")
 # VOC has .jpg only; the rest is for own images
 IMAGE_SUFFIXES = (*PHOTOGRAPH_SUFFIXES, *(suffix.upper() for suffix in PHOTOGRAPH_SUFFIXES))
 TRAIN_AUG = "train_aug"
@@ -105,6 +108,12 @@ def list_title(name: str | Path) -> str:
     return list_stem(name) + ("" if count is None else f":{count}")
 
 
+def evenly(items: Sequence[Item], most: int) -> list[Item]:
+    """At most `most` of the items, evenly spread, in their order."""
+    count = min(most, len(items))
+    return [items[index * len(items) // count] for index in range(count)]
+
+
 def load_ids(voc12_root: str | Path, name: str | Path) -> list[str]:
     """The image ids of the list `name` (see resolve_list); train_aug without a file is derived from
     the masks on disk.
@@ -117,7 +126,7 @@ def load_ids(voc12_root: str | Path, name: str | Path) -> list[str]:
         ids = load_ids(voc12_root, whole)
         if count > len(ids):
             raise InputError(f"{name} asks for {count} images, the list {whole} has {len(ids)}")
-        return [ids[index * len(ids) // count] for index in range(count)]
+        return evenly(ids, count)
     try:
         path = resolve_list(voc12_root, name)
     except InputError:

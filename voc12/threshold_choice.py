@@ -16,7 +16,7 @@ from tool.file.cam_file import CamFile, load_cam
 from tool.file.images import APPLY_EXIF, read_image
 from tool.run.notes import note
 from tool.run.pool import pool_map
-from voc12.lists import image_path
+from voc12.lists import evenly, image_path
 
 MAX_IMAGES = 400
 FEW_IMAGES = 100  # under which the choice was seen to be up to 9 points off
@@ -101,7 +101,7 @@ def list_evidence(
     exif: str,
 ) -> Evidence:
     """The evidence of at most MAX_IMAGES of the list's images; raises as choose_threshold does."""
-    ids = ids[:: -(-len(ids) // MAX_IMAGES)]
+    ids = evenly(ids, MAX_IMAGES)
     files = [
         (image_path(voc12_root, name), path)
         for name, path in zip(ids, find_seeds(cam_dir, ids), strict=True)
@@ -140,7 +140,7 @@ def matching_threshold(
 
     Raises InputError for maps that say they are of another stage.
     """
-    ids = ids[:: -(-len(ids) // MAX_IMAGES)]
+    ids = evenly(ids, MAX_IMAGES)
     seeds = pool_map(
         partial(_shown, load=load_seed), find_seeds(seed_dir, ids), num_workers, "seeds"
     )

@@ -8,6 +8,7 @@ from tool.errors import InputError
 from voc12.constants import LIST_DIR
 from voc12.lists import (
     derive_train_aug,
+    evenly,
     image_path,
     list_stem,
     list_title,
@@ -142,6 +143,12 @@ def test_train_aug_is_the_masks_minus_val_unless_a_file_says_otherwise(root, nam
     (root / "ImageSets" / "Segmentation" / "train_aug.txt").write_text("c\na\n")
     assert load_ids(root, name) == ["c", "a"]
     assert derive_train_aug(root) == ["a", "c", "d"]
+
+
+def test_evenly_takes_all_or_some_in_their_order():
+    assert evenly("abc", 5) == ["a", "b", "c"]
+    assert evenly(range(10), 4) == [0, 2, 5, 7]
+    assert evenly((), 3) == []
 
 
 def test_a_part_of_a_list_is_evenly_spread(root):
