@@ -161,7 +161,7 @@ def test_int8_is_a_smaller_file_that_says_and_sees_the_same(tmp_path, capsys):
     *_, said = capsys.readouterr().out.splitlines()
     path = tmp_path / "seg_int8.onnx"
     alike = float(said.removeprefix(f"{path}: ").split(" MB, ")[1].split("%")[0])
-    assert "pixels of 12 photographs as without int8" in said
+    assert "pixels of 20 photographs as without int8" in said
     assert 90 < alike < 100
 
     whole = onnxruntime.InferenceSession(tmp_path / "seg.onnx")
