@@ -240,16 +240,36 @@ def require_stage(
         )
 
 
+def training_log(session: Path) -> list[dict[str, Any]]:
+    """The lines of a session's log; raises InputError where there is none."""
+    log = session / "log.jsonl"
+    if not log.is_file():
+        raise InputError(f"no log.jsonl in {session}; check --session_dir")
+    return list(read_json_lines(log))
+
+
+def verdict_words(session: Path) -> tuple[bool, str]:
+    """(whether the training has failed by its own signs, what it said of itself, without masks);
+    no words where it said nothing: it is not finished, or no CAM training.
+    """
+    said = [entry for entry in training_log(session) if entry.get("kind") == "verdict"]
+    if not said:
+        return False, ""
+    failures = said[-1].get("failures")
+    if not isinstance(failures, list) or not all(isinstance(one, str) for one in failures):
+        return False, ""
+    if failures:
+        return True, f"This training has FAILED by its own signs: {'; '.join(failures)}."
+    return False, "No sign of a failed training, by its loss and its maps, without masks."
+
+
 def training_curves(session: Path) -> dict[str, list[tuple[float, float]]]:
     """name -> (iteration, value) of every loss in the log, once where two are the same, as the
     classification loss is of a plain CAM's; where a stopped run did iterations again, the later
     ones count.
     """
-    log = session / "log.jsonl"
-    if not log.is_file():
-        raise InputError(f"no log.jsonl in {session}; check --session_dir")
     curves: dict[str, dict[int, float]] = {}
-    for entry in read_json_lines(log):
+    for entry in training_log(session):
         step = entry.get("step")
         if entry.get("kind") != "train" or type(step) is not int:
             continue
@@ -501,6 +521,7 @@ def main(args: argparse.Namespace) -> None:
     ids = load_ids(root, args.list)
     list_name = list_title(args.list)
     curves = training_curves(Path(args.session_dir)) if args.session_dir else {}
+    failed, verdict = verdict_words(Path(args.session_dir)) if args.session_dir else (False, "")
     truth = open_truth(args, ids, classes)
     if args.sureness and truth is not None:
         raise InputError(f"--sureness is for a list without masks, {args.list} has some")
@@ -514,7 +535,11 @@ def main(args: argparse.Namespace) -> None:
         "" if last.auto is None or truth is None else f" @ {last.threshold:.2f} (best by the masks)"
     )
     panels = [
-        page.section("Training", page.line_chart(curves, "iteration", "loss"))
+        page.section(
+            "Training",
+            page.line_chart(curves, "iteration", "loss"),
+            page.paragraph(verdict, soft=True) if verdict and not failed else "",
+        )
         if any(curves.values())
         else "",
         classifier_section(args.classifier) if args.classifier else "",
@@ -545,6 +570,7 @@ def main(args: argparse.Namespace) -> None:
         page.paragraph(
             f"{list_name}, {len(ids)} images, commit {short_commit(git_commit())}", soft=True
         ),
+        page.warning(verdict) if failed else "",
         '<div class="first"><div>',
         summary_section(args, stages),
         curve_section(args, stages),

@@ -274,6 +274,32 @@ def test_a_loss_that_is_the_whole_is_drawn_once(tmp_path):
     assert training_curves(tmp_path) == {"loss": [(1, 0.5)], "loss_tcp": [(1, 0.25)]}
 
 
+@pytest.mark.parametrize(
+    ("failures", "says", "place"),
+    [
+        ([], "No sign of a failed training", "</div></div>"),
+        (["<b>all</b> maps are empty"], "FAILED by its own signs: &lt;b&gt;all", "<h1>"),
+        ("none", None, None),
+        ([3], None, None),
+    ],
+)
+def test_the_trainings_verdict_on_itself(run, tmp_path, failures, says, place):
+    session = tmp_path / "session"
+    session.mkdir()
+    lines = (run[1] / "log.jsonl").read_text().splitlines()
+    old = {"kind": "verdict", "failures": ["an older one"]}  # the later one counts
+    lines += [json.dumps(one) for one in (old, {"kind": "verdict", "failures": failures})]
+    (session / "log.jsonl").write_text("\n".join(lines))
+    text = _page(run, tmp_path / "page.html", "--session_dir", session)
+    assert "an older one" not in text
+    assert ("by its own signs" in text) == (failures == ["<b>all</b> maps are empty"])
+    if says:
+        assert text.count(says) == 1
+        assert text.index(place) < text.index(says)
+    else:
+        assert "No sign" not in text
+
+
 def test_lines_of_a_log_that_nobody_wrote_are_left_out(tmp_path):
     lines = [
         {"kind": "train", "step": 1, "loss": 0.5},

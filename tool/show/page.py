@@ -22,6 +22,8 @@ h1 { font-size: 25px; line-height: 1.25; margin: 0 0 4px; letter-spacing: -.01em
   overflow-wrap: anywhere; }
 h2 { font-size: 17px; margin: 0 0 10px; }
 p { margin: 6px 0; } .soft { color: var(--soft); }
+.warning { margin: 10px 0; padding: 8px 14px; border-left: 4px solid var(--mark);
+  border-radius: 4px; background: var(--panel); font-weight: 600; overflow-wrap: anywhere; }
 section { background: var(--panel); border: 1px solid var(--line); border-radius: 8px; }
 section { padding: 18px 20px; margin: 16px 0; overflow-x: auto; }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr));
@@ -89,6 +91,11 @@ def section(heading: str, *parts: str) -> str:
 def paragraph(text: str, soft: bool = False) -> str:
     """Text as a paragraph, grey if soft."""
     return f"<p{' class=soft' if soft else ''}>{escape(text)}</p>"
+
+
+def warning(text: str) -> str:
+    """Text as a paragraph that cannot be overlooked."""
+    return f'<p class="warning" role="alert">{escape(text)}</p>'
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:
