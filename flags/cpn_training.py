@@ -83,7 +83,7 @@ PRESETS = {
 EPOCHES = 8
 # --max_iterations auto
 EPOCHES_OF_AUTO = 3
-VISITS_OF_AUTO = 400  # images a class
+VISITS_OF_AUTO = 240  # images a class
 LEAST_OF_AUTO = 300
 
 

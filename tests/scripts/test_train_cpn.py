@@ -119,7 +119,7 @@ def test_the_small_preset_counts_in_iterations_unless_epochs_are_asked_for():
     )
     assert (args.lr, args.new_layer_factor) == (1e-4, 100)
     assert auto_iterations(images=40, classes=3, batch_size=8) == 300
-    assert auto_iterations(images=1060, classes=20, batch_size=8) == 1000
+    assert auto_iterations(images=1060, classes=20, batch_size=8) == 600
     assert auto_iterations(images=10_582, classes=20, batch_size=8) == 3968
     args = parse_args(["--preset", "small", "--max_epoches", "2"])
     assert (args.max_epoches, args.max_iterations) == (2, None)
