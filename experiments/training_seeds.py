@@ -38,6 +38,7 @@ from tool.run.flags import positive_int, worker_count
 from tool.run.steps import Runner, execute
 from voc12.constants import MASK_DIR
 from voc12.data_flags import add_list_flag, add_root_flag
+from voc12.lists import require_root
 
 MARGIN = 3.0  # points of mIoU under the median of the method's runs
 DRAW = 0  # of the photographs of a set
@@ -78,8 +79,8 @@ def make_data(args: argparse.Namespace) -> tuple[Path, str, str, Path]:
     """(data set, list to train on, list to score, its masks); raises InputError where the set is
     not made.
     """
+    root = require_root(args.voc12_root)
     if args.set is None:
-        root = Path(args.voc12_root)
         return root, args.train_list, args.list, root / MASK_DIR
     folder, data = args.out / args.set, args.out / "data"
     write_set(args.voc12_root, args.train_list, SETS[args.set], DRAW, folder)
