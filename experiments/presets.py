@@ -4,9 +4,12 @@ the road of own photographs (experiments/own_road.py) has its home here too.
 
 from dataclasses import dataclass, replace
 
+from flags import cpn_training
 from voc12.constants import VOC12_ROOT
 from voc12.sample import recipe
 
+_SMALL = cpn_training.PRESETS["small"]
+SMALL_RATES = f"--lr {_SMALL['lr']} --new_layer_factor {_SMALL['new_layer_factor']:g}"
 UNTRAINED_PCM = "--cam refined --refinement pcm"  # what refines a plain CAM, of infer_cam.py
 AGREED_CRF = "--crf irn --crf_threshold auto"  # of make_crf.py, for maps after consensus_cam.py
 # A light DeepLab, its rate, how small it sees photographs in training, and in its test.
@@ -75,7 +78,7 @@ PRESETS = {
         cells=((8,), (16,), (32,), (64,), (32, 64), (8, 16, 32, 64)),
         backbones=("efficientnet_lite0", "efficientnet_lite0:8"),
         absent="skip",
-        consensus_cam="--lr 0.0001 --new_layer_factor 100",  # as --preset small
+        consensus_cam=SMALL_RATES,
         consensus_seg=recipe.SEG,
         consensus_test=recipe.SEG_INFERENCE,
         about="the embedded sample data set, settings of demo.py, but each method from ImageNet "

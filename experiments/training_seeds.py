@@ -3,7 +3,7 @@ in VOC layout or on a set of own photographs.
 
     python -m experiments.training_seeds --voc12_root VOC2012 --set three --out OUT
     python -m experiments.training_seeds --voc12_root VOC2012 --train_list animals_train_aug \\
-        --list animals_val --seeds 10 --flags="--preset small --max_iterations 300" --out OUT
+        --list animals_val --seeds 10 --flags="--preset small" --out OUT
 
 A run has failed when its refined maps (a plain CAM's by PCM as it starts) are MARGIN points under
 the median of its method. The verdict of train_cpn.py, which sees no masks, is set against that.
