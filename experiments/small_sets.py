@@ -99,7 +99,9 @@ def go_road(args: argparse.Namespace, folder: Path, number: int) -> Plan:
 def score_maps(
     data: Path, image_list: str, cams: Path, masks: Path, num_workers: int
 ) -> dict[str, float]:
-    """mIoU and threshold of the CAM files of a list, the best by the masks and that of auto."""
+    """mIoU and threshold of the CAM files of a list, the best by the masks and that of auto, nan
+    where the maps are all alike.
+    """
     ids = load_ids(data, image_list)
     evaluation = evaluate_cams(
         ids,
@@ -110,9 +112,12 @@ def score_maps(
         num_workers=num_workers,
     )
     miou = partial(np.take, evaluation.scores.miou_skip)
-    auto = choose_threshold(data, ids, cams, num_workers)
     best = evaluation.best("skip")
-    found = float(miou(evaluation.thresholds.index(auto)))
+    try:
+        auto = choose_threshold(data, ids, cams, num_workers)
+        found = float(miou(evaluation.thresholds.index(auto)))
+    except InputError:  # the same files were just read, so it is their values
+        auto = found = float("nan")
     return {
         "best": float(miou(best)),
         "best_threshold": evaluation.thresholds[best],
