@@ -254,8 +254,12 @@ def main(args: argparse.Namespace) -> None:
     )
 
     # ============ loop ============
+    step = STEPS[args.method]
+    if args.method == "seam":
+        step = partial(step, scale=args.seam_scale)
+
     def losses_of(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        return weigh_losses(STEPS[args.method](net, batch), dict(args.loss_weights))
+        return weigh_losses(step(net, batch), dict(args.loss_weights))
 
     def on_epoch(epoch: int) -> dict:
         if validation is None:

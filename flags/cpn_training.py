@@ -13,6 +13,7 @@ from tool.choices import (
     RELEASED_MOMENTUM,
     RESNET38_WEIGHTS,
     SAMPLINGS,
+    SEAM_SCALE,
     SLIC_INPUTS,
     STRATEGIES,
 )
@@ -27,6 +28,7 @@ from tool.run.flags import (
     pixels,
     scale_number,
     share,
+    view_scale,
 )
 from tool.run.machine_flags import add_switch, add_workers_flag
 from tool.run.training_flags import (
@@ -220,6 +222,14 @@ def parse_args(argv: list[str] | None = None, description: str | None = None) ->
         default="released",
         help="superpixels drawn with replacement as released (39%% hidden at 0.5), or exactly "
         "(default %(default)s)",
+    )
+
+    views = parser.add_argument_group("second view (seam)")
+    views.add_argument(
+        "--seam_scale",
+        type=view_scale,
+        default=SEAM_SCALE,
+        help="size of the second view, against the crop (default %(default)s, as released)",
     )
 
     optimisation = parser.add_argument_group("optimisation")

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from network.cpn import CPNHead
+from tool.choices import SEAM_SCALE
 from tool.errors import InputError
 from tool.losses import (
     cam_losses,
@@ -26,9 +27,11 @@ def train_cpn_step(net: CPNHead, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     )
 
 
-def train_seam_step(net: CPNHead, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """SEAM's losses: the image, and the image at 0.3 of its size."""
-    branches = (batch["image"], seam_scale(batch["image"]))
+def train_seam_step(
+    net: CPNHead, batch: dict[str, Tensor], scale: float = SEAM_SCALE
+) -> dict[str, Tensor]:
+    """SEAM's losses: the image, and the image at scale of its size, 0.3 as released."""
+    branches = (batch["image"], seam_scale(batch["image"], scale))
     cams, refined = zip(*(net.forward_low_resolution(image) for image in branches), strict=True)
     return seam_losses_low_resolution(
         cams, refined, batch["label"], [image.shape[2:] for image in branches]

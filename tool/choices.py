@@ -17,6 +17,9 @@ STRATEGIES = ("superpixel", "grid", "pixel")
 DRAWS = ("released", "exact")
 SLIC_INPUTS = ("rescaled", "raw")
 
+# tool/losses.py
+SEAM_SCALE = 0.3  # of the crop: SEAM's second view, as released
+
 # tool/schedule.py
 OPTIMIZERS = ("sgd", "adamw")
 NEW_LAYER_FACTOR = 10

@@ -21,11 +21,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tool.cam import keep_max, normalise_cam, set_background
+from tool.choices import SEAM_SCALE
 from tool.mask_values import IGNORE_LABEL
 
 MIN_POOL_FRACTION = 4  # loss_rvmin averages H*W // 4 pixels
 OHEM_FRACTION = 0.2
-SEAM_SCALE = 0.3
 SHOWN_SHARE = 0.002  # of a crop, under which a class counts as not shown
 
 
@@ -190,12 +190,15 @@ def loss_ecr(
     return hardest_mean(one * shown, classes) + hardest_mean(two * shown, classes)
 
 
-def seam_scale(image: Tensor) -> Tensor:
-    """image (B, C, H, W) at 0.3 of its size, floor(0.3 * side), bilinear with aligned corners:
-    SEAM's second branch.
+def _resize(maps: Tensor, size: Sequence[int]) -> Tensor:
+    return F.interpolate(maps, tuple(size), mode="bilinear", align_corners=True)
+
+
+def seam_scale(image: Tensor, scale: float = SEAM_SCALE) -> Tensor:
+    """image (B, C, H, W) at scale of its size, floor(scale * side), bilinear with aligned corners:
+    SEAM's second branch, at 0.3 as released.
     """
-    size = [int(SEAM_SCALE * side) for side in image.shape[2:]]
-    return F.interpolate(image, size, mode="bilinear", align_corners=True)
+    return _resize(image, [int(scale * side) for side in image.shape[2:]])
 
 
 def _full_precision(losses: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[str, Tensor]]:
@@ -293,10 +296,7 @@ def _labelled_maps(groups, label: Tensor, sizes) -> tuple[list[list[Tensor]], Te
     selected = []
     for group in groups:
         maps = [cam.float().gather(1, channels.expand(-1, -1, *cam.shape[2:])) for cam in group]
-        maps = [
-            F.interpolate(cam, tuple(size), mode="bilinear", align_corners=True)
-            for cam, size in zip(maps, sizes, strict=True)
-        ]
+        maps = [_resize(cam, size) for cam, size in zip(maps, sizes, strict=True)]
         selected.append(maps)
     return selected, label.gather(1, order)
 
@@ -334,7 +334,7 @@ def seam_losses_low_resolution(
 
 def _seam_terms(logits, label, cams, refined, kept: Tensor) -> dict[str, Tensor]:
     (a, a_small), (r, r_small) = weigh(cams, kept, (1.0, 1.0)), weigh(refined, kept, (1.0, 1.0))
-    a, r = seam_scale(a), seam_scale(r)
+    a, r = (_resize(cam, a_small.shape[2:]) for cam in (a, r))
     classes = label.shape[1]
     losses = {
         "loss_cls": _loss_cls(logits, label, refined, kept),

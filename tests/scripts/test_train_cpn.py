@@ -155,6 +155,20 @@ def test_the_small_preset_trains_goes_on_and_says_how_it_went(
     assert_same_weights(tmp_path / "whole" / "whole.pth", tmp_path / "parts" / "parts.pth")
 
 
+def test_seams_second_view_has_the_size_that_is_asked_for(pets_root, tmp_path, monkeypatch):
+    seen = []
+
+    def step(net, batch, scale):
+        seen.append(scale)
+        return train_seam_step(net, batch, scale)
+
+    monkeypatch.setitem(train_cpn.STEPS, "seam", step)
+    for name, scale in (("released", ()), ("larger", ("--seam_scale", 0.5))):
+        main(_args(pets_root, tmp_path, *SMALL, "--method", "seam", *scale, name=name))
+    assert set(seen) == {0.3, 0.5}
+    assert seen.count(0.3) == seen.count(0.5)
+
+
 def test_released_command_line_is_accepted():
     words = (
         "--voc12_root V --train_list voc12/train_aug.txt --val_list voc12/val.txt --weights "
@@ -270,13 +284,13 @@ def test_cpn_step_is_three_passes_and_the_losses_at_full_size(small_net, batch):
     )
 
 
+@pytest.mark.parametrize("scale", [0.3, 0.6])
 @torch.no_grad()
-def test_seam_step_is_two_passes_and_the_losses_at_full_size(small_net, batch):
-    cams, refined = zip(
-        *(small_net(image) for image in (batch["image"], seam_scale(batch["image"]))), strict=True
-    )
+def test_seam_step_is_two_passes_and_the_losses_at_full_size(small_net, batch, scale):
+    views = batch["image"], seam_scale(batch["image"], scale)
+    cams, refined = zip(*(small_net(image) for image in views), strict=True)
     _assert_same_losses(
-        train_seam_step(small_net, batch), seam_losses(cams, refined, batch["label"])
+        train_seam_step(small_net, batch, scale), seam_losses(cams, refined, batch["label"])
     )
 
 

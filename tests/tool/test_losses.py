@@ -172,6 +172,7 @@ def test_parts_of_the_seam_losses_match_the_released_ones(seam):
 
 def test_seam_scale_takes_the_floor_of_the_side():
     assert seam_scale(torch.zeros(1, 3, 46, 37)).shape == (1, 3, 13, 11)
+    assert seam_scale(torch.zeros(1, 3, 46, 37), 0.6).shape == (1, 3, 27, 22)
 
 
 # ============ terms against loops ============

@@ -93,6 +93,7 @@ seed_number = at_least(0, 2**32 - 1)  # what every generator takes, numpy's too
 positive_number = Number(float, 0, LARGEST, over=True)
 non_negative_number = Number(float, 0, LARGEST)
 scale_number = Number(float, SMALLEST_SCALE, LARGEST_SCALE)  # of an image
+view_scale = Number(float, 0.1, 1)  # of a crop
 unit_number = Number(float, 0, 1)
 share = Number(float, 0, 1, over=True, under=True)
 block_number = Number(int, -1000, 1000)  # of a network's blocks; below 0 from its end
