@@ -180,7 +180,8 @@ def main(args: argparse.Namespace) -> None:
             print(
                 f"{method}, seed {seed}: best {maps['best']:.1f} @ {maps['best_threshold']:.2f}, "
                 f"auto {maps['auto']:.1f} @ {maps['auto_threshold']:.2f}, loss "
-                f"{verdict['loss']:.3f} of {verdict['prior']:.3f}, silent {verdict['silent']:.0%}"
+                f"{verdict['loss']:.3f} of {verdict['prior']:.3f}, silent {verdict['silent']:.0%}, "
+                f"astray {verdict['astray']:.0%}"
                 f"{', FAILED by its own signs' if verdict['failures'] else ''}",
                 flush=True,
             )

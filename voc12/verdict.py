@@ -9,18 +9,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tool.file.images import APPLY_EXIF, read_image
 from tool.losses import global_average, loss_classification
 from tool.transforms import normalise, resize, scaled_size, to_tensor
-from voc12.lists import image_path
+from voc12.lists import evenly, image_path
 
-IMAGES = 32  # evenly spread over the training list
+IMAGES = 64  # evenly spread over the training list
 # A classifier with more than this share of the loss that the frequencies of the classes alone give
 # has learnt next to nothing; one that trained well has under a half.
 UNLEARNT = 0.85
 SILENT = 0.2  # share of labelled maps without a positive value from which on maps answer nowhere
+ASTRAY = 0.25  # share of the others that answer more at the border, from which on maps go astray
+BORDER = 16  # a frame of this part of the shorter side is the border of a map
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,14 @@ class Verdict:
     loss:   classification loss on whole images, over the classes that the training list has
     prior:  the same of a classifier that knows how often each class occurs, and no image
     silent: share of the labelled classes' plain maps that have no positive value
+    astray: share of the others whose border answers more than their middle
     """
 
     images: int
     loss: float
     prior: float
     silent: float
+    astray: float
 
     @property
     def failures(self) -> list[str]:
@@ -48,6 +53,11 @@ class Verdict:
             )
         if self.silent > SILENT:
             found.append(f"{self.silent:.0%} of the maps of labelled classes answer nowhere")
+        if self.astray > ASTRAY:
+            found.append(
+                f"{self.astray:.0%} of the maps of labelled classes answer more at the border of "
+                "the photograph than in its middle, so beside the objects"
+            )
         return found
 
     def text(self) -> str:
@@ -55,8 +65,8 @@ class Verdict:
         if not self.failures:
             return (
                 f"verdict: no sign of a failed training (loss {self.loss:.3f} of {self.prior:.3f} "
-                f"without learning, {self.silent:.0%} of the maps silent, {self.images} training "
-                "images)"
+                f"without learning; of the maps {self.silent:.0%} silent, {self.astray:.0%} "
+                f"astray; {self.images} training images)"
             )
         return (
             f"verdict: this training has FAILED by its own signs: {'; '.join(self.failures)}. Use "
@@ -76,6 +86,20 @@ def prior_loss(labels: np.ndarray) -> float:
     return float(-(share * np.log(share) + (1 - share) * np.log1p(-share)).mean())
 
 
+def go_astray(maps: Tensor) -> Tensor:
+    """(K,) whether maps (K, H, W) answer more along their border than in their middle half, means
+    of the positive part; False for a map without any.
+    """
+    maps = maps.clamp(min=0)
+    height, width = maps.shape[1:]
+    frame = max(1, min(height, width) // BORDER)
+    border = torch.ones_like(maps[0], dtype=torch.bool)
+    border[frame:-frame, frame:-frame] = False
+    top, left = height // 4, width // 4
+    middle = maps[:, top : height - top, left : width - left]
+    return maps[:, border].mean(dim=1) > middle.mean(dim=(1, 2))
+
+
 @torch.inference_mode()
 def judge(
     net: nn.Module,
@@ -92,8 +116,8 @@ def judge(
     size a good network may say less than the frequencies; exif: how photographs are read
     """
     present = labels.any(axis=0)  # a class that no image has is easily said to be absent
-    chosen = np.unique(np.linspace(0, len(ids) - 1, min(IMAGES, len(ids))).round().astype(int))
-    losses, silent = [], []
+    chosen = evenly(range(len(ids)), IMAGES)
+    losses, silent, astray = [], [], []
     for name, label in zip([ids[index] for index in chosen], labels[chosen], strict=True):
         image = read_image(image_path(root, name), exif)
         size = scaled_size(image.shape[:2], long_side / max(image.shape[:2]))
@@ -103,10 +127,14 @@ def judge(
         target = torch.from_numpy(label[None, present]).to(device)
         losses.append(float(loss_classification(scores, target)))
         maps = cam[0, 1:][torch.from_numpy(label > 0).to(device)]
-        silent += (maps.amax(dim=(1, 2)) <= 0).tolist()
+        silent += (dead := maps.amax(dim=(1, 2)) <= 0).tolist()
+        if len(maps := maps[~dead]):
+            maps = F.interpolate(maps[None], size, mode="bilinear", align_corners=True)[0]
+            astray += go_astray(maps).tolist()
     return Verdict(
         images=len(chosen),
         loss=float(np.mean(losses)),
         prior=prior_loss(labels[:, present]),
         silent=float(np.mean(silent)) if silent else 0.0,
+        astray=float(np.mean(astray)) if astray else 0.0,
     )

@@ -16,7 +16,13 @@ from tool.choices import METHODS
 
 def row(method, seed, best, failures=(), silent=0.0):
     maps = {"best": best, "best_threshold": 0.5, "auto": best, "auto_threshold": 0.5}
-    verdict = {"loss": 0.1, "prior": 0.4, "silent": silent, "failures": list(failures)}
+    verdict = {
+        "loss": 0.1,
+        "prior": 0.4,
+        "silent": silent,
+        "astray": 0.0,
+        "failures": list(failures),
+    }
     return {"method": method, "seed": seed, "maps": maps, "verdict": verdict}
 
 

@@ -9,25 +9,33 @@ from torch.nn import functional as F
 from tests.conftest import PETS
 from voc12.labels import load_labels
 from voc12.lists import load_ids
-from voc12.verdict import Verdict, judge, prior_loss
+from voc12.verdict import ASTRAY, IMAGES, Verdict, go_astray, judge, prior_loss
 
 LONG_SIDE = 90  # pixels
 
 
+PLAIN = torch.ones(4, 5)
+ASIDE = torch.tensor([[1.0] * 5, [1, -1, -1, -1, 1], [1, -1, -1, -1, 1], [1] * 5])
+
+
 class _Says(nn.Module):
-    """A network whose maps are what `say` gives for each image in turn, (C,) values everywhere."""
+    """A network whose maps are what `say` gives for each image in turn, (C,) values, times a shape;
+    shapes come in turn.
+    """
 
     mean, std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
-    def __init__(self, say):
+    def __init__(self, say, shapes=(PLAIN,)):
         super().__init__()
         self.say = list(say)
+        self.shapes = shapes
         self.seen = []
 
     def cam_and_features(self, x):
         self.seen.append(tuple(x.shape[2:]))
         values = torch.tensor([0.0, *self.say.pop(0)])
-        return values.view(1, -1, 1, 1).expand(1, -1, 4, 5).clone(), {}
+        shape = self.shapes[len(self.seen) % len(self.shapes)]
+        return values.view(1, -1, 1, 1) * shape, {}
 
 
 @pytest.fixture
@@ -81,6 +89,44 @@ def test_maps_that_answer_nowhere_are_named(data):
     assert "100% of the maps of labelled classes answer nowhere" in verdict.failures[-1]
 
 
+def test_maps_that_answer_at_the_border_are_named(data):
+    """From one in four on; a class beside the labelled ones may answer where it likes."""
+    net = _Says(6 * (2 * data[2] - 1), [ASIDE])
+    verdict = _judge(net, data)
+    assert (verdict.astray, verdict.silent) == (1, 0)
+    assert verdict.failures == [
+        "100% of the maps of labelled classes answer more at the border of the photograph than in "
+        "its middle, so beside the objects"
+    ]
+    ids = [data[1][0]] * 8
+    labels = np.repeat(data[2][:1], 8, axis=0)
+    for astray, failed in ((2, False), (3, True)):
+        net = _Says(6 * (2 * labels - 1), [ASIDE] * astray + [-ASIDE] * (8 - astray))
+        verdict = _judge(net, (data[0], ids, labels))
+        assert verdict.astray == astray / 8
+        assert (verdict.astray > ASTRAY) == failed == any("border" in f for f in verdict.failures)
+
+
+def test_border_is_a_sixteenth_of_the_shorter_side_and_at_least_a_pixel():
+    for height, width, frame in ((40, 64, 2), (9, 30, 1)):
+        maps = torch.full((2, height, width), -9.0)
+        maps[0, :, :frame] = 1
+        maps[1, frame, frame] = 1  # neither
+        assert go_astray(maps).tolist() == [True, False]
+        maps[1, height // 4, width // 4 :] = 1  # the first row of the middle, and the right border
+        border = 2 * frame * (height + width - 2 * frame)
+        middle = (height - 2 * (height // 4)) * (width - 2 * (width // 4))
+        share = (width - 2 * (width // 4)) / middle
+        assert go_astray(maps)[1] == (frame / border > share)
+
+
+def test_a_long_list_is_sampled_evenly(data):
+    ids = list(data[1]) * 40
+    labels = np.tile(data[2], (40, 1))
+    net = _Says(6 * (2 * labels - 1))
+    assert _judge(net, (data[0], ids, labels)).images == len(net.seen) == IMAGES
+
+
 def test_prior_is_the_loss_of_the_frequencies():
     labels = np.array([[1, 0], [1, 1], [0, 0], [1, 0]], dtype=np.float32)
     logits = torch.logit(torch.from_numpy(labels.mean(axis=0)))
@@ -93,5 +139,5 @@ def test_prior_is_the_loss_of_the_frequencies():
 
 
 def test_record_is_plain():
-    record = Verdict(images=2, loss=0.5, prior=0.5, silent=0.0).record()
+    record = Verdict(images=2, loss=0.5, prior=0.5, silent=0.0, astray=0.0).record()
     assert record["failures"][0].startswith("the classifier's loss is 0.500")
