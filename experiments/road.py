@@ -9,6 +9,7 @@ from typing import Any
 from experiments.presets import AGREED_CRF, Preset
 from flags import aff_training, cpn_training, irn_training, seg_training
 from tool.file.digests import digest
+from tool.run.flags import AUTO
 from tool.run.steps import Step
 from tool.run.training_flags import FREE_SETTINGS
 from voc12.constants import MASK_DIR
@@ -73,11 +74,12 @@ class Road:
         may change its result.
 
         A --preset is no setting but what others default to, so that two ways to say the same share
-        a session.
+        a session. A length that follows from the list counts by its rule.
         """
-        return (
-            self.results / f"{name}_{digest(changed_settings(parse, flags) | {'from': made_from})}"
-        )
+        settings = changed_settings(parse, flags)
+        if settings.get("max_iterations") == AUTO:
+            settings["max_iterations"] = cpn_training.AUTO_RULE
+        return self.results / f"{name}_{digest(settings | {'from': made_from})}"
 
     def _trainer(self, script: str, flags: Sequence[str], folder: Path, *needs: Step) -> Step:
         where = [

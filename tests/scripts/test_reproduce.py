@@ -499,6 +499,19 @@ def test_numbers_in_print_are_those_of_the_same_training():
     assert found["CPN, resnet50:8"] is None
 
 
+def test_another_rule_for_lengths_is_another_session(monkeypatch):
+    def sessions():
+        presets = [replace(PRESETS["photos"], train=flags) for flags in lengths]
+        return [Road(one, Path("results"), 0, "cpu").train((), 0).folder for one in presets]
+
+    lengths = ("--max_iterations auto", "--max_iterations 500", "--max_epoches 2")
+    before = sessions()
+    monkeypatch.setattr(cpn_training, "AUTO_RULE", (3, 240, 500))
+    after = sessions()
+    assert before[0] != after[0]
+    assert before[1:] == after[1:]
+
+
 def test_backbones_stand_against_their_plain_cam_and_the_first():
     road = Road(PRESETS["photos"], Path("results"), 0, "cpu")
     names = ("efficientnet_lite0", "efficientnet_lite2", "efficientnet_lite2:8")
