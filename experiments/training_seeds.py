@@ -5,8 +5,9 @@ in VOC layout or on a set of own photographs.
     python -m experiments.training_seeds --voc12_root VOC2012 --train_list animals_train_aug \\
         --list animals_val --seeds 10 --flags="--preset small" --out OUT
 
-A run has failed when its refined maps (a plain CAM's by PCM as it starts) are MARGIN points under
-the median of its method. The verdict of train_cpn.py, which sees no masks, is set against that.
+A run has failed when its refined maps (a plain CAM's by PCM as it starts) are --margin points under
+the median of its method, here or in another --out (--against). The verdict of train_cpn.py, which
+sees no masks, is set against that.
 What is done is kept; --out is for one choice of flags, lists and scales. Sessions in OUT/results
 are named as reproduce.py names them, so its tables take them by --results.
 """
@@ -34,14 +35,15 @@ from tool.choices import METHODS
 from tool.errors import InputError, run_script
 from tool.file.atomic import write_json
 from tool.file.state_dict import read_training
-from tool.run.flags import positive_int, worker_count
+from tool.run.flags import non_negative_number, positive_int, worker_count
 from tool.run.steps import Runner, execute
 from voc12.constants import MASK_DIR
 from voc12.data_flags import add_list_flag, add_root_flag
 from voc12.lists import require_root
 
-MARGIN = 3.0  # points of mIoU under the median of the method's runs
+MARGIN = 3.0  # points of mIoU
 DRAW = 0  # of the photographs of a set
+FILE = "training_seeds.json"
 SETTINGS = ("flags", "set", "train_list", "list", "scales")  # of all rows of a file
 
 
@@ -69,6 +71,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--scales", nargs="+", default=["0.5", "0.75"], help="of the maps (default 0.5 0.75)"
+    )
+    parser.add_argument(
+        "--margin",
+        type=non_negative_number,
+        default=MARGIN,
+        help="points under the median from which on a run has failed (default %(default)s)",
+    )
+    parser.add_argument(
+        "--against",
+        type=Path,
+        help="--out of other runs on the same lists, whose medians are taken (default: of these)",
     )
     parser.add_argument("--num_workers", type=worker_count, default=2)
     parser.add_argument("--out", required=True, type=Path, help="folder for all")
@@ -112,32 +125,40 @@ def one_row(
     return {"method": method, "seed": seed, "maps": maps, "verdict": verdict}
 
 
-def failed_runs(rows: Sequence[dict]) -> list[bool]:
-    """Of each row whether it is MARGIN under the median of its method."""
+def said(row: dict, name: str) -> float:
+    """A number of the verdict on a run, nan where it is of a version that did not say it."""
+    return float(row["verdict"].get(name, np.nan))
+
+
+def failed_runs(rows: Sequence[dict], margin: float, against: Sequence[dict]) -> list[bool]:
+    """Of each row whether it is margin under the median of its method in against."""
     return [
         row["maps"]["best"]
-        < np.median([one["maps"]["best"] for one in rows if one["method"] == row["method"]])
-        - MARGIN
+        < np.median([one["maps"]["best"] for one in against if one["method"] == row["method"]])
+        - margin
         for row in rows
     ]
 
 
-def summary(rows: Sequence[dict]) -> list[str]:
-    """Markdown: the runs of each method, and how often the verdict was right."""
-    failed = failed_runs(rows)
+def summary(rows: Sequence[dict], margin: float, against: Sequence[dict] = ()) -> list[str]:
+    """Markdown: the runs of each method, and how often the verdict was right; against: rows whose
+    medians are taken instead of those of rows.
+    """
+    failed = failed_runs(rows, margin, against or rows)
+    whose = "that median" if against else "the median"
     lines = [
-        f"| method | runs | median | lowest | highest | over {MARGIN:g} under the median | most "
-        "silent maps |",
-        "|---|---|---|---|---|---|---|",
+        f"| method | runs | median | lowest | highest | over {margin:g} under {whose} | most "
+        "silent maps | most astray |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for method in dict.fromkeys(row["method"] for row in rows):
         own = [row for row in rows if row["method"] == method]
         miou = [row["maps"]["best"] for row in own]
         count = sum(bad for row, bad in zip(rows, failed, strict=True) if row["method"] == method)
-        silent = max(row["verdict"]["silent"] for row in own)
+        silent, astray = (np.max([said(row, name) for row in own]) for name in ("silent", "astray"))
         lines.append(
             f"| {method} | {len(own)} | {np.median(miou):.1f} | {min(miou):.1f} | "
-            f"{max(miou):.1f} | {count} | {silent:.0%} |"
+            f"{max(miou):.1f} | {count} | {silent:.0%} | {astray:.0%} |"
         )
     named = [bool(row["verdict"]["failures"]) for row in rows]
     pairs = list(zip(failed, named, strict=True))
@@ -164,11 +185,28 @@ def read_rows(path: Path, settings: dict[str, object]) -> list[dict]:
     return rows
 
 
+def other_rows(
+    folder: Path | None, settings: dict[str, object], methods: Sequence[str]
+) -> list[dict]:
+    """The rows of another --out, none for None; their --flags may be others. Raises InputError
+    where a method has none, or they are of other lists.
+    """
+    if folder is None:
+        return []
+    same = {name: value for name, value in settings.items() if name != "flags"}
+    rows = read_rows(folder / FILE, same)
+    for method in methods:
+        if not any(row["method"] == method for row in rows):
+            raise InputError(f"--against {folder} has no run of {method}; train some there first")
+    return rows
+
+
 def main(args: argparse.Namespace) -> None:
     """Train and score every run, seed by seed, so that an early end has all methods."""
-    file = args.out / "training_seeds.json"
+    file = args.out / FILE
     settings = {name: getattr(args, name) for name in SETTINGS}
     kept = read_rows(file, settings)
+    others = other_rows(args.against, settings, args.methods)
     place = make_data(args)
     rows = []
     for seed in range(args.seeds):
@@ -180,14 +218,14 @@ def main(args: argparse.Namespace) -> None:
             print(
                 f"{method}, seed {seed}: best {maps['best']:.1f} @ {maps['best_threshold']:.2f}, "
                 f"auto {maps['auto']:.1f} @ {maps['auto_threshold']:.2f}, loss "
-                f"{verdict['loss']:.3f} of {verdict['prior']:.3f}, silent {verdict['silent']:.0%}, "
-                f"astray {verdict['astray']:.0%}"
+                f"{verdict['loss']:.3f} of {verdict['prior']:.3f}, silent "
+                f"{said(row, 'silent'):.0%}, astray {said(row, 'astray'):.0%}"
                 f"{', FAILED by its own signs' if verdict['failures'] else ''}",
                 flush=True,
             )
-            others = [row for row in kept if row not in rows]
-            write_json(file, settings | {"rows": rows + others})
-    print("\n".join(summary(rows)))
+            later = [row for row in kept if row not in rows]
+            write_json(file, settings | {"rows": rows + later})
+    print("\n".join(summary(rows, args.margin, others)))
 
 
 if __name__ == "__main__":

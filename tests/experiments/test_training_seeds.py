@@ -37,14 +37,30 @@ ROWS = [
 
 
 def test_a_run_has_failed_three_points_under_its_own_methods_median():
-    assert failed_runs(ROWS) == [False, True, False, False, False, True]
+    assert failed_runs(ROWS, 3, ROWS) == [False, True, False, False, False, True]
+    assert failed_runs(ROWS, 3.2, ROWS) == [False, False, False, False, False, True]
+
+
+def test_or_under_the_median_of_other_runs():
+    others = [row("cam", 0, 60.1), row("cam", 1, 90.0), row("cam", 2, 60.0), row("cpn", 0, 51.0)]
+    assert failed_runs(ROWS, 10, others) == [True, True, False, False, False, True]
+    lines = summary(ROWS, 10, others)
+    assert "over 10 under that median" in lines[0]
+    assert lines[2].startswith("| cam | 3 | 50.0 | 46.9 | 51.0 | 2 |")
+    assert lines[-2:] == ["| failed | 1 | 2 |", "| others | 1 | 2 |"]
 
 
 def test_summary_sets_the_verdict_against_that():
-    lines = summary(ROWS)
-    assert lines[2] == "| cam | 3 | 50.0 | 46.9 | 51.0 | 1 | 30% |"
-    assert lines[3] == "| cpn | 3 | 57.1 | 40.0 | 60.0 | 1 | 0% |"
+    lines = summary(ROWS, 3)
+    assert lines[2] == "| cam | 3 | 50.0 | 46.9 | 51.0 | 1 | 30% | 0% |"
+    assert lines[3] == "| cpn | 3 | 57.1 | 40.0 | 60.0 | 1 | 0% | 0% |"
     assert lines[-2:] == ["| failed | 1 | 1 |", "| others | 1 | 3 |"]
+
+
+def test_a_verdict_of_an_older_version_says_less():
+    older = row("cam", 3, 50.0)
+    del older["verdict"]["astray"]
+    assert summary([*ROWS, older], 3)[2].endswith("| 30% | nan% |")
 
 
 @pytest.fixture
@@ -92,6 +108,32 @@ def test_runs_take_turns_and_are_kept(pets_root, tmp_path, commands, capsys):
     assert sorted(runs(tmp_path / "out/training_seeds.json")) == sorted(every)
     with pytest.raises(training_seeds.InputError, match="another --flags: --preset small --lr"):
         main(parse_args([*flags, "--flags=--preset small"]))
+
+
+def test_another_folder_has_the_medians(pets_root, tmp_path, commands, capsys):
+    flags = ["--voc12_root", str(pets_root), "--train_list", "train", "--list", "train"]
+    flags += ["--methods", "cam", "--seeds", "1"]
+    main(parse_args([*flags, "--out", str(tmp_path / "out")]))
+    kept = json.loads((tmp_path / "out/training_seeds.json").read_text())
+    kept["rows"][0]["maps"] |= {"best": 70.0}
+    kept["flags"] = "--preset best"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/training_seeds.json").write_text(json.dumps(kept))
+    capsys.readouterr()
+    against = ["--out", str(tmp_path / "out"), "--against", str(tmp_path / "other")]
+    main(parse_args([*flags, *against]))
+    assert "| failed | 0 | 1 |" in capsys.readouterr().out
+    main(parse_args([*flags, *against, "--margin", "21"]))
+    assert "| failed | 0 | 0 |" in capsys.readouterr().out
+    commands.clear()
+    for change, message in (
+        (["--methods", "cpn"], "other has no run of cpn; train some there first"),
+        (["--list", "val"], "another --list: train"),
+        (["--against", str(tmp_path / "none")], "none has no run of cam"),
+    ):
+        with pytest.raises(training_seeds.InputError, match=message):
+            main(parse_args([*flags, *against, "--out", str(tmp_path / "new"), *change]))
+    assert commands == []
 
 
 def test_tables_take_the_sessions(pets_root, tmp_path, commands):
