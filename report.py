@@ -248,11 +248,11 @@ def training_log(session: Path) -> list[dict[str, Any]]:
     return list(read_json_lines(log))
 
 
-def verdict_words(session: Path) -> tuple[bool, str]:
-    """(whether the training has failed by its own signs, what it said of itself, without masks);
-    no words where it said nothing: it is not finished, or no CAM training.
+def verdict_words(log: Sequence[dict[str, Any]]) -> tuple[bool, str]:
+    """(whether the training of this log has failed by its own signs, what it said of itself,
+    without masks); no words where it said nothing: it is not finished, or no CAM training.
     """
-    said = [entry for entry in training_log(session) if entry.get("kind") == "verdict"]
+    said = [entry for entry in log if entry.get("kind") == "verdict"]
     if not said:
         return False, ""
     failures = said[-1].get("failures")
@@ -263,13 +263,13 @@ def verdict_words(session: Path) -> tuple[bool, str]:
     return False, "No sign of a failed training, by its loss and its maps, without masks."
 
 
-def training_curves(session: Path) -> dict[str, list[tuple[float, float]]]:
+def training_curves(log: Sequence[dict[str, Any]]) -> dict[str, list[tuple[float, float]]]:
     """name -> (iteration, value) of every loss in the log, once where two are the same, as the
     classification loss is of a plain CAM's; where a stopped run did iterations again, the later
     ones count.
     """
     curves: dict[str, dict[int, float]] = {}
-    for entry in training_log(session):
+    for entry in log:
         step = entry.get("step")
         if entry.get("kind") != "train" or type(step) is not int:
             continue
@@ -520,8 +520,9 @@ def main(args: argparse.Namespace) -> None:
     classes = load_class_list(root)
     ids = load_ids(root, args.list)
     list_name = list_title(args.list)
-    curves = training_curves(Path(args.session_dir)) if args.session_dir else {}
-    failed, verdict = verdict_words(Path(args.session_dir)) if args.session_dir else (False, "")
+    log = training_log(Path(args.session_dir)) if args.session_dir else []
+    curves = training_curves(log)
+    failed, verdict = verdict_words(log)
     truth = open_truth(args, ids, classes)
     if args.sureness and truth is not None:
         raise InputError(f"--sureness is for a list without masks, {args.list} has some")

@@ -21,7 +21,7 @@ from network.expansion_weights import load_affinity_net, load_irn
 from network.mxnet_params import read_mxnet_params
 from network.seg_weights import load_seg
 from network.weights import load_network
-from report import training_curves
+from report import training_curves, training_log
 from tests.network.test_mxnet_params import array_bytes, file_bytes
 from tests.tool.run.test_trainer import _run
 from tool.errors import InputError
@@ -386,7 +386,7 @@ def _checkpoint() -> dict:
 
 def _read_curves(path: Path) -> dict:
     path.replace(path.parent / "log.jsonl")
-    return training_curves(path.parent)
+    return training_curves(training_log(path.parent))
 
 
 LOG = b"""{"kind": "start", "time": "2026-01-01T00:00:00", "step": 0, "settings": {"seed": 0}}

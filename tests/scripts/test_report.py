@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from report import evaluate_stages, main, parse_args, training_curves
+from report import evaluate_stages, main, parse_args, training_curves, training_log
 from tests.browser import BROWSER, open_tab
 from tests.conftest import PETS
 from tests.seeds import write_seeds
@@ -261,7 +261,7 @@ def test_limit_spreads_from_worst_to_best(run, page, tmp_path):
 
 
 def test_later_iterations_count(run):
-    curves = training_curves(run[1])
+    curves = training_curves(training_log(run[1]))
     assert curves == {
         "loss": [(1, 1), (2, 9.0), (3, 1 / 3)],
         "loss_cls": [(1, 0.5), (2, 0.25), (3, 0.5 / 3)],
@@ -271,7 +271,7 @@ def test_later_iterations_count(run):
 def test_a_loss_that_is_the_whole_is_drawn_once(tmp_path):
     line = {"kind": "train", "step": 1, "loss_cls": 0.5, "loss": 0.5, "loss_tcp": 0.25}
     (tmp_path / "log.jsonl").write_text(json.dumps(line))
-    assert training_curves(tmp_path) == {"loss": [(1, 0.5)], "loss_tcp": [(1, 0.25)]}
+    assert training_curves(training_log(tmp_path)) == {"loss": [(1, 0.5)], "loss_tcp": [(1, 0.25)]}
 
 
 @pytest.mark.parametrize(
@@ -309,12 +309,12 @@ def test_lines_of_a_log_that_nobody_wrote_are_left_out(tmp_path):
         {"kind": ["train"], "step": 3, "loss": 3},
     ]
     (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    assert training_curves(tmp_path) == {"loss": [(1, 0.5)]}
+    assert training_curves(training_log(tmp_path)) == {"loss": [(1, 0.5)]}
 
 
 def test_what_is_missing_is_named(run, tmp_path):
     with pytest.raises(InputError, match=r"no log.jsonl in .*; check --session_dir"):
-        training_curves(tmp_path)
+        training_curves(training_log(tmp_path))
     with pytest.raises(InputError, match="no stage given"):
         evaluate_stages(parse_args(["--voc12_root", str(run[0])]), ["a"], PETS, None)
     with pytest.raises(

@@ -60,7 +60,7 @@ def test_a_network_that_knows_frequencies_alone_has_failed(data):
     share = data[2].mean(axis=0).clip(0.01, 0.99)
     verdict = _judge(_Says([np.log(share / (1 - share))] * len(data[1])), data)
     assert verdict.loss == pytest.approx(verdict.prior, abs=0.02)
-    assert "has learnt next to nothing" in verdict.failures[0]
+    assert "has learnt too little" in verdict.failures[0]
     assert "FAILED" in verdict.text()
 
 
