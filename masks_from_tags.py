@@ -141,7 +141,7 @@ def train_classifier(make: Any, progress: Progress, seed: int) -> Plan:
             return plan
         if number + 1 < TRIES:
             print(f"the classifier has failed; once more, with seed {seed + number + 1}")
-    print("no classifier has learnt enough: expect poor masks, and look at report.html")
+    print("every classifier has failed by its own signs: expect poor masks, look at report.html")
     return min(tried, key=lambda pair: pair[0])[1]
 
 

@@ -56,7 +56,8 @@ class Verdict:
         if self.astray > ASTRAY:
             found.append(
                 f"{self.astray:.0%} of the maps of labelled classes answer more at the border of "
-                "the photograph than in its middle, so beside the objects"
+                "the photograph than in its middle: beside the objects, unless the classes lie "
+                "there, as sky and ground do"
             )
         return found
 
