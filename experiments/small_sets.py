@@ -22,7 +22,7 @@ import numpy as np
 
 from experiments.own_road import Plan, Progress, choose_settings
 from experiments.own_sets import SETS, OwnSet, write_set
-from tool.errors import InputError, run_script
+from tool.errors import InputError, NothingLearntError, run_script
 from tool.file.atomic import write_json
 from tool.run.flags import positive_int, worker_count
 from tool.run.steps import execute
@@ -116,7 +116,7 @@ def score_maps(
     try:
         auto = choose_threshold(data, ids, cams, num_workers)
         found = float(miou(evaluation.thresholds.index(auto)))
-    except InputError:  # the same files were just read, so it is their values
+    except NothingLearntError:
         auto = found = float("nan")
     return {
         "best": float(miou(best)),

@@ -42,6 +42,10 @@ class InputError(Exception):
     """
 
 
+class NothingLearntError(InputError):
+    """Maps whose values are all alike, so that no threshold parts them."""
+
+
 @contextlib.contextmanager
 def naming_file(path: object) -> Iterator[None]:
     """Put path before an InputError that knows arrays only, and make one of a full memory."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tool.auto_threshold import CONSENSUS, MIDDLE, THRESHOLDS, Evidence, image_evidence
-from tool.errors import InputError
+from tool.errors import InputError, NothingLearntError
 from tool.expand.seed import CRF_STAGE, WALK_STAGE, find_seeds
 from tool.file.cam_file import CamFile, load_cam
 from tool.file.images import APPLY_EXIF, read_image
@@ -79,13 +79,13 @@ def _parting(
     cam_dir: str | Path,
     load: Callable[[Path], CamFile],
 ) -> float:
-    """The threshold of choose_threshold; raises InputError naming the folder where there is
+    """The threshold of choose_threshold; raises NothingLearntError naming the folder where there is
     none.
     """
     try:
         chosen = evidence.threshold()
     except ValueError as error:
-        raise InputError(f"{cam_dir}: {error}; has the network learnt anything?") from error
+        raise NothingLearntError(f"{cam_dir}: {error}; has the network learnt anything?") from error
     if CONSENSUS in load(find_seeds(cam_dir, ids)[0]).meta:
         # such maps are made to have their threshold at MIDDLE, and auto is over the best on them
         chosen = float(THRESHOLDS[np.abs(THRESHOLDS - (chosen + MIDDLE) / 2).argmin()])
