@@ -241,11 +241,15 @@ def require_stage(
 
 
 def training_log(session: Path) -> list[dict[str, Any]]:
-    """The lines of a session's log; raises InputError where there is none."""
+    """The lines of a session's log since it last began anew; raises InputError where there is no
+    log.
+    """
     log = session / "log.jsonl"
     if not log.is_file():
         raise InputError(f"no log.jsonl in {session}; check --session_dir")
-    return list(read_json_lines(log))
+    lines = list(read_json_lines(log))
+    begun = [number for number, line in enumerate(lines) if line.get("kind") == "start"]
+    return lines[begun[-1] if begun else 0 :]
 
 
 def verdict_words(log: Sequence[dict[str, Any]]) -> tuple[bool, str]:

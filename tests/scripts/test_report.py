@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from report import evaluate_stages, main, parse_args, training_curves, training_log
+from report import evaluate_stages, main, parse_args, training_curves, training_log, verdict_words
 from tests.browser import BROWSER, open_tab
 from tests.conftest import PETS
 from tests.seeds import write_seeds
@@ -266,6 +266,18 @@ def test_later_iterations_count(run):
         "loss": [(1, 1), (2, 9.0), (3, 1 / 3)],
         "loss_cls": [(1, 0.5), (2, 0.25), (3, 0.5 / 3)],
     }
+
+
+def test_a_training_that_was_thrown_away_says_nothing(tmp_path):
+    """A log goes on under --resume never, from its last start."""
+    old = [{"kind": "start"}, {"kind": "train", "step": 1, "loss": 9.0}]
+    old += [{"kind": "train", "step": 5, "loss": 9.0}, {"kind": "verdict", "failures": ["lost"]}]
+    new = [{"kind": "start"}, {"kind": "train", "step": 1, "loss": 0.5}, {"kind": "resume"}]
+    new += [{"kind": "train", "step": 2, "loss": 0.25}]
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, old + new)))
+    log = training_log(tmp_path)
+    assert verdict_words(log) == (False, "")
+    assert training_curves(log) == {"loss": [(1, 0.5), (2, 0.25)]}
 
 
 def test_a_loss_that_is_the_whole_is_drawn_once(tmp_path):
