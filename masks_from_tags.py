@@ -129,14 +129,14 @@ def count_gpus(device: str) -> int:
 
 def train_classifier(make: Any, progress: Progress, seed: int) -> Plan:
     """The plan of the first seed whose classifier does not fail by its own signs, or else of the
-    one that learnt most; its classifier is trained.
+    one whose worst sign is the least; its classifier is trained.
     """
     tried: list[tuple[float, Plan]] = []
     for number in range(TRIES):
         plan = make(seed + number)
         progress.run(plan, until=plan.classifier_parts)
-        loss, failed = verdict_of(plan.classifier)
-        tried.append((loss, plan))
+        worst, failed = verdict_of(plan.classifier)
+        tried.append((worst, plan))
         if not failed:
             return plan
         if number + 1 < TRIES:

@@ -26,12 +26,14 @@ from experiments.presets import (
     TAG_HEAD,
     UNTRAINED_PCM,
 )
+from flags import cpn_training, seg_training
 from tool.errors import InputError
 from tool.file.atomic import write_json
 from tool.file.digests import digest
 from tool.file.model_folder import read_cut_offs
 from tool.run.photograph_flags import trained_long_side
 from tool.run.steps import ROOT, execute
+from tool.run.training_flags import FREE_SETTINGS
 from voc12.own_masks import PREDICTED, mask_places
 from voc12.own_photographs import Own, relative_path
 from voc12.threshold_choice import choose_threshold
@@ -200,11 +202,19 @@ class Plan:
             words += [f"--{name}", str(getattr(self, name))]
         self.parts.append(Part(tuple(words), about, cost, self.state, trains))
 
-    def _session(self, name: str, flags: Sequence[object]) -> tuple[Path, list[object]]:
-        """(its weights, flags with those that say so); named after all that came before it and its
-        own flags, since a session goes on with the same settings alone.
+    def _session(
+        self, parse: Callable, name: str, flags: Sequence[object]
+    ) -> tuple[Path, list[object]]:
+        """(its weights, flags with those that say so); named after all that came before it and the
+        trainer's settings in force, since a session goes on with the same settings alone.
         """
-        own = digest({"before": self.state, "flags": [self._plain(str(flag)) for flag in flags]})
+        settings = vars(parse([str(flag) for flag in flags]))
+        in_force = {
+            name: self._plain(str(value))
+            for name, value in settings.items()
+            if name not in FREE_SETTINGS
+        }
+        own = digest({"before": self.state, "settings": in_force})
         folder = self.work / "results" / f"{name}_{own[:SHORT]}"
         session = ["--session_name", folder.name, "--results", folder.parent]
         return folder / f"{folder.name}.pth", [*flags, *session]
@@ -224,7 +234,9 @@ class Plan:
             flags += ["--grid_sizes", own.crop_size // 4, own.crop_size // 2]
         flags += ["--batch_size", own.batch_size, "--max_iterations", own.iterations]
         flags += ["--seed", self.seed]
-        weights, flags = self._session(f"classifier_seed{self.seed}", flags)
+        weights, flags = self._session(
+            cpn_training.parse_args, f"classifier_seed{self.seed}", flags
+        )
         image_cost = SECONDS_PER_IMAGE[own.method] * (own.crop_size / 160) ** 2
         cost = 8 + own.iterations * own.batch_size * image_cost
         about = "a classifier learns from the tags"
@@ -268,7 +280,7 @@ class Plan:
             flags += ["--crop_size", own.seg_crop_size, *SEG_SCALE.split()]
             flags += ["--batch_size", own.seg_batch_size, "--max_iterations", own.seg_iterations]
             flags += ["--val_every", own.seg_iterations, "--seed", self.seed]
-            weights, flags = self._session(f"model_{number + 1}", flags)
+            weights, flags = self._session(seg_training.parse_args, f"model_{number + 1}", flags)
             about = "a segmentation model learns from the masks"
             area = (own.seg_crop_size / 224) ** 2
             cost = 8 + own.seg_iterations * own.seg_batch_size * 0.095 * area
@@ -333,11 +345,9 @@ def training_of(weights: Path) -> dict[str, Any]:
 
 
 def verdict_of(weights: Path) -> tuple[float, bool]:
-    """(classification loss on training photographs, whether the training failed by its own signs)
-    of a classifier.
-    """
+    """(how bad the worst of its signs is, whether the training failed by them) of a classifier."""
     verdict = training_of(weights).get("verdict", {})
-    return float(verdict.get("loss", np.inf)), bool(verdict.get("failures"))
+    return float(verdict.get("worst", np.inf)), bool(verdict.get("failures"))
 
 
 def road_record(plan: Plan, own: Own) -> dict[str, Any]:

@@ -45,6 +45,14 @@ def test_a_plain_cam_is_refined_and_cpn_as_it_was_trained():
     assert "--refinement" not in own[1].words
 
 
+def test_a_preset_that_means_other_settings_makes_another_classifier(monkeypatch):
+    before = plan()
+    assert plan(out=Path("elsewhere"), workers=3).state == before.state
+    monkeypatch.setitem(cpn_training.PRESETS["small"], "lr", 5e-4)
+    assert plan().parts[0].state != before.parts[0].state
+    assert plan().classifier != before.classifier
+
+
 def test_the_table_of_consensus_has_the_settings_of_the_road():
     # reversed, as infer_cam.py comes a second time, for its scores
     parts = {part.words[0]: part.words[1:] for part in reversed(plan().parts)}

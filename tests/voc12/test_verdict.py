@@ -9,13 +9,14 @@ from torch.nn import functional as F
 from tests.conftest import PETS
 from voc12.labels import load_labels
 from voc12.lists import load_ids
-from voc12.verdict import ASTRAY, IMAGES, Verdict, go_astray, judge, prior_loss
+from voc12.verdict import FEWEST_MAPS, IMAGES, Verdict, go_astray, judge, prior_loss
 
 LONG_SIDE = 90  # pixels
 
 
-PLAIN = torch.ones(4, 5)
-ASIDE = torch.tensor([[1.0] * 5, [1, -1, -1, -1, 1], [1, -1, -1, -1, 1], [1] * 5])
+PLAIN = torch.ones(6, 7)
+ASIDE = torch.ones(6, 7)
+ASIDE[1:-1, 1:-1] = -0.1
 
 
 class _Says(nn.Module):
@@ -89,35 +90,105 @@ def test_maps_that_answer_nowhere_are_named(data):
     assert "100% of the maps of labelled classes answer nowhere" in verdict.failures[-1]
 
 
-def test_maps_that_answer_at_the_border_are_named(data):
-    """From half of them on; a class beside the labelled ones may answer where it likes."""
-    net = _Says(6 * (2 * data[2] - 1), [ASIDE])
-    verdict = _judge(net, data)
-    assert (verdict.astray, verdict.silent) == (1, 0)
-    assert verdict.failures == [
-        "100% of the maps of labelled classes answer more at the border of the photograph than in "
-        "its middle: beside the objects, unless the classes lie there, as sky and ground do"
-    ]
-    ids = [data[1][0]] * 8
-    labels = np.repeat(data[2][:1], 8, axis=0)
-    for astray, failed in ((4, False), (5, True)):
-        net = _Says(6 * (2 * labels - 1), [ASIDE] * astray + [-ASIDE] * (8 - astray))
-        verdict = _judge(net, (data[0], ids, labels))
-        assert verdict.astray == astray / 8
-        assert (verdict.astray > ASTRAY) == failed == any("border" in f for f in verdict.failures)
+def _single(data, count):
+    """The first photograph so many times, labelled with the first class alone."""
+    labels = np.zeros((count, len(PETS)), dtype=np.float32)
+    labels[:, 0] = 1
+    return data[0], [data[1][0]] * count, labels
 
 
-def test_border_is_a_sixteenth_of_the_shorter_side_and_at_least_a_pixel():
-    for height, width, frame in ((40, 64, 2), (9, 30, 1)):
-        maps = torch.full((2, height, width), -9.0)
-        maps[0, :, :frame] = 1
-        maps[1, frame, frame] = 1  # neither
-        assert go_astray(maps).tolist() == [True, False]
-        maps[1, height // 4, width // 4 :] = 1  # the first row of the middle, and the right border
-        border = 2 * frame * (height + width - 2 * frame)
-        middle = (height - 2 * (height // 4)) * (width - 2 * (width // 4))
-        share = (width - 2 * (width // 4)) / middle
-        assert go_astray(maps)[1] == (frame / border > share)
+def _astray(data, *shapes, size=LONG_SIDE):
+    """Share of maps astray, one map of each shape."""
+    root, ids, labels = _single(data, len(shapes))
+    net = _Says(6 * (2 * labels - 1), [shapes[-1], *shapes[:-1]])  # the first image is number 1
+    return judge(net, root, ids, labels, size, torch.device("cpu")).astray
+
+
+def test_maps_that_answer_at_the_border_are_astray(data):
+    assert _astray(data, *[ASIDE] * 8) == 1
+    assert _astray(data, *[ASIDE] * 3, *[PLAIN] * 7) == 0.3
+    assert _astray(data, *[-PLAIN] * 2, *[ASIDE] * 3, *[PLAIN] * 7) == 0.3  # of those that answer
+
+
+def test_maps_are_looked_at_in_the_images_size(data):
+    """A ring beside the border is in the middle of the cells, but not of the image."""
+    ring = torch.ones(6, 6)
+    ring[1:-1, 1:-1] = 2
+    ring[2:-2, 2:-2] = 0
+    assert not go_astray(ring[None]).any()
+    assert _astray(data, *[ring] * 8) == 1
+
+
+def test_few_cells_or_maps_say_nothing(data):
+    small = ASIDE[[0, 1, 2, -1]]
+    assert go_astray(small[None]).all()
+    assert _astray(data, *[small] * 8) == 0
+    assert _astray(data, *[ASIDE] * (FEWEST_MAPS - 1)) == 0
+
+
+def test_border_and_middle_against_loops():
+    rng = np.random.default_rng(0)
+    found = []
+    for height, width in ((9, 30), (40, 64), (64, 33), (100, 100), (17, 5)):
+        for factor in (0.9, 1.0, 1.1, 1.3):
+            one = rng.normal(size=(height, width)).astype(np.float32)
+            frame = max(1, min(height, width) // 16)
+            border, middle = [], []
+            for y in range(height):
+                for x in range(width):
+                    if min(y, x, height - 1 - y, width - 1 - x) < frame:
+                        one[y, x] *= factor
+                        border.append(max(float(one[y, x]), 0))
+                    if (
+                        height // 4 <= y < height - height // 4
+                        and width // 4 <= x < width - width // 4
+                    ):
+                        middle.append(max(float(one[y, x]), 0))
+            expected = np.mean(border) > 1.05 * np.mean(middle)
+            assert bool(go_astray(torch.from_numpy(one)[None])) == expected
+            found.append(expected)
+    assert 3 < sum(found) < len(found) - 3
+
+
+def test_means_that_differ_by_rounding_are_alike():
+    flat = torch.rand(50, 1, 1) * torch.ones(50, 90, 60)
+    assert not go_astray(flat).any()
+
+
+@pytest.mark.parametrize("says", [{"loss": 0.55}, {"silent": 0.2}, {"astray": 0.45}])
+def test_limits(says):
+    """At a limit nothing is said, over it one thing."""
+    good = {"images": 64, "loss": 0.1, "prior": 1.0, "silent": 0.0, "astray": 0.0}
+    assert Verdict(**good | says).failures == []
+    assert Verdict(**good | says).worst == pytest.approx(1)
+    (name,) = says
+    over = Verdict(**good | {name: says[name] + 0.01})
+    assert len(over.failures) == 1
+    assert over.worst > 1
+    assert over.record()["worst"] == over.worst
+
+
+def test_a_class_that_all_images_have_leaves_the_loss_unjudged():
+    verdict = Verdict(images=64, loss=0.01, prior=0.0, silent=0.0, astray=0.0)
+    assert (verdict.failures, verdict.worst) == ([], 0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_scores_that_are_not_finite_are_named(data, value):
+    """Also where one image alone has them."""
+    logits = 6 * (2 * data[2] - 1)
+    logits[0] = value
+    verdict = _judge(_Says(logits), data)
+    assert "the network's scores are not finite" in verdict.failures
+    assert verdict.worst == np.inf
+    assert "FAILED" in verdict.text()
+
+
+def test_what_is_known_without_learning_is_that_of_the_whole_list(data):
+    root, ids, labels = _single(data, 2 * IMAGES)
+    labels[1::2] = np.roll(labels[1::2], 1, axis=1)  # of each pair the first is looked at
+    verdict = _judge(_Says(6 * (2 * labels[::2] - 1)), (root, ids, labels))
+    assert verdict.prior == pytest.approx(prior_loss(labels[:, :2])) == pytest.approx(np.log(2))
 
 
 def test_a_long_list_is_sampled_evenly(data):
