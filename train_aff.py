@@ -112,7 +112,7 @@ def main(args: argparse.Namespace) -> None:
     # ============ session ============
     run = begin_session(
         args,
-        parse_args(["--preset", args.preset]),
+        parse_args([]),
         Trained(net, optimizer, schedule, device),
         epochs=args.max_epoches,
         steps_per_epoch=steps_per_epoch,

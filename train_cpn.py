@@ -183,6 +183,17 @@ def make_patches(args: argparse.Namespace, net: CPNHead) -> tuple[PatchMask, Reg
     return patch_mask, regions
 
 
+def require_second_view(args: argparse.Namespace) -> None:
+    """Raise InputError where SEAM's second view has less than two pixels a side: no quarter of it
+    can be free of the classes.
+    """
+    if int(args.seam_scale * args.crop_size) < 2:
+        raise InputError(
+            f"--seam_scale {args.seam_scale:g} of --crop_size {args.crop_size} leaves no second "
+            "view of 2 pixels a side; raise either"
+        )
+
+
 def make_validation(
     args: argparse.Namespace, net: CPNHead, data: TrainingList, device: torch.device
 ) -> CamValidation | None:
@@ -220,6 +231,8 @@ def say_verdict(
 def main(args: argparse.Namespace) -> None:
     """Train, and write results/<session_name>/<session_name>.pth."""
     # ============ settings ============
+    if args.method == "seam":
+        require_second_view(args)
     device = begin_machine(args)
 
     # ============ data ============
@@ -232,6 +245,8 @@ def main(args: argparse.Namespace) -> None:
     if args.compile:
         compile_training(net)
     rounds, iterations = training_length(args, data, labels)
+    if args.max_iterations == AUTO:
+        args.max_iterations = iterations  # another rule of a later version is another session
     optimizer, schedule = make_optimizer(args, net, rounds * iterations)
 
     # ============ batches, validation ============
@@ -245,7 +260,7 @@ def main(args: argparse.Namespace) -> None:
     # ============ session ============
     run = begin_session(
         args,
-        parse_args(["--preset", args.preset]),
+        parse_args([]),
         Trained(net, optimizer, schedule, device),
         epochs=rounds,
         steps_per_epoch=iterations,

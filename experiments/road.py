@@ -28,6 +28,19 @@ def changed_settings(parse: Callable, flags: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def deciding_settings(parse: Callable, flags: Sequence[str]) -> dict[str, Any]:
+    """changed_settings without those that the method of train_cpn.py does not read; a length that
+    follows from the list is told by its rule.
+    """
+    settings, method = changed_settings(parse, flags), getattr(parse(list(flags)), "method", None)
+    for other, names in cpn_training.READ_BY.items():
+        if method is not None and method != other:
+            settings = {name: value for name, value in settings.items() if name not in names}
+    if settings.get("max_iterations") == AUTO:
+        settings["max_iterations"] = cpn_training.AUTO_RULE
+    return settings
+
+
 def crf_cams(masks: Step) -> Path:
     """The CAM files that make_crf.py leaves beside its masks."""
     return Path(masks.flags[masks.flags.index("--out_cam") + 1])
@@ -74,11 +87,9 @@ class Road:
         may change its result.
 
         A --preset is no setting but what others default to, so that two ways to say the same share
-        a session. A length that follows from the list counts by its rule.
+        a session.
         """
-        settings = changed_settings(parse, flags)
-        if settings.get("max_iterations") == AUTO:
-            settings["max_iterations"] = cpn_training.AUTO_RULE
+        settings = deciding_settings(parse, flags)
         return self.results / f"{name}_{digest(settings | {'from': made_from})}"
 
     def _trainer(self, script: str, flags: Sequence[str], folder: Path, *needs: Step) -> Step:

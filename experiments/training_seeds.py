@@ -5,11 +5,11 @@ in VOC layout or on a set of own photographs.
     python -m experiments.training_seeds --voc12_root VOC2012 --train_list animals_train_aug \\
         --list animals_val --seeds 10 --flags="--preset small" --out OUT
 
-A run has failed when its refined maps (a plain CAM's by PCM as it starts) are --margin points under
-the median of its method, here or in another --out (--against). The verdict of train_cpn.py, which
-sees no masks, is set against that.
-What is done is kept; --out is for one choice of flags, lists and scales. Sessions in OUT/results
-are named as reproduce.py names them, so its tables take them by --results.
+A run has failed when its refined maps (a plain CAM's by PCM as it starts) are more than --margin
+points under the median of its method, here or in another --out (--against). The verdict of
+train_cpn.py, which sees no masks, is set against that. What is done is kept; --out is for one
+choice of flags, lists and scales. Sessions in OUT/results are named as reproduce.py names them, so
+its tables take them by --results.
 """
 
 from tool.start import end_at_ctrl_c
@@ -21,7 +21,7 @@ import argparse
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +29,9 @@ import numpy as np
 from experiments.own_road import CAM
 from experiments.own_sets import SETS, write_set
 from experiments.presets import PRESETS, UNTRAINED_PCM
-from experiments.road import Road
+from experiments.road import Road, deciding_settings
 from experiments.small_sets import score_maps
+from flags import cpn_training
 from tool.choices import METHODS
 from tool.errors import InputError, run_script
 from tool.file.atomic import write_json
@@ -40,6 +41,7 @@ from tool.run.steps import Runner, execute
 from voc12.constants import MASK_DIR
 from voc12.data_flags import add_list_flag, add_root_flag
 from voc12.lists import require_root
+from voc12.verdict import Verdict
 
 MARGIN = 3.0  # points of mIoU
 DRAW = 0  # of the photographs of a set
@@ -76,7 +78,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--margin",
         type=non_negative_number,
         default=MARGIN,
-        help="points under the median from which on a run has failed (default %(default)s)",
+        help="a run has failed that is more points under the median (default %(default)s)",
     )
     parser.add_argument(
         "--against",
@@ -120,14 +122,19 @@ def one_row(
     weights = road.train(("--val_list", "none", "--method", method), seed)
     cams = road.cams(weights, score_list, *(UNTRAINED_PCM.split() if method == CAM else ()))
     Runner(execute).make(cams)
-    verdict = read_training(weights.output)["verdict"]
+    verdict = read_training(weights.output).get("verdict")
+    if verdict is None:
+        raise InputError(
+            f"{weights.output} is of a version that said no verdict; give another --out"
+        )
     maps = score_maps(data, score_list, cams.output, masks, args.num_workers)
     return {"method": method, "seed": seed, "maps": maps, "verdict": verdict}
 
 
-def said(row: dict, name: str) -> float:
-    """A number of the verdict on a run, nan where it is of a version that did not say it."""
-    return float(row["verdict"].get(name, np.nan))
+def is_named(row: dict) -> bool:
+    """Whether the verdict names a run, by the limits of today."""
+    numbers = {field.name: row["verdict"][field.name] for field in fields(Verdict)}
+    return bool(Verdict(**numbers).failures)
 
 
 def failed_runs(rows: Sequence[dict], margin: float, against: Sequence[dict]) -> list[bool]:
@@ -155,12 +162,12 @@ def summary(rows: Sequence[dict], margin: float, against: Sequence[dict] = ()) -
         own = [row for row in rows if row["method"] == method]
         miou = [row["maps"]["best"] for row in own]
         count = sum(bad for row, bad in zip(rows, failed, strict=True) if row["method"] == method)
-        silent, astray = (np.max([said(row, name) for row in own]) for name in ("silent", "astray"))
+        silent, astray = (max(row["verdict"][name] for row in own) for name in ("silent", "astray"))
         lines.append(
             f"| {method} | {len(own)} | {np.median(miou):.1f} | {min(miou):.1f} | "
             f"{max(miou):.1f} | {count} | {silent:.0%} | {astray:.0%} |"
         )
-    named = [bool(row["verdict"]["failures"]) for row in rows]
+    named = [is_named(row) for row in rows]
     pairs = list(zip(failed, named, strict=True))
     lines += [
         "",
@@ -172,15 +179,35 @@ def summary(rows: Sequence[dict], margin: float, against: Sequence[dict] = ()) -
     return lines
 
 
+def in_force(flags: str) -> dict[str, object]:
+    """What flags of train_cpn.py mean today for each method, as JSON has it: a preset or a rule may
+    change.
+    """
+    found = {
+        method: deciding_settings(
+            cpn_training.parse_args, [*shlex.split(flags), "--method", method]
+        )
+        for method in METHODS
+    }
+    return json.loads(json.dumps(found))
+
+
 def read_rows(path: Path, settings: dict[str, object]) -> list[dict]:
     """The rows that path has; raises InputError where they are of other settings."""
     if not path.is_file():
         return []
     recorded = json.loads(path.read_text())
     rows = recorded.pop("rows")
-    if other := [name for name in settings if recorded.get(name) != settings[name]]:
+    for name, value in settings.items():
+        if recorded.get(name) == value:
+            continue
+        if name == "in_force":
+            raise InputError(
+                f"{path} has runs of another version, for which {recorded['flags']} meant other "
+                "settings; give another --out"
+            )
         raise InputError(
-            f"{path} has runs of another --{other[0]}: {recorded.get(other[0])}; give another --out"
+            f"{path} has runs of another --{name}: {recorded.get(name)}; give another --out"
         )
     return rows
 
@@ -193,7 +220,7 @@ def other_rows(
     """
     if folder is None:
         return []
-    same = {name: value for name, value in settings.items() if name != "flags"}
+    same = {name: settings[name] for name in SETTINGS if name != "flags"}
     rows = read_rows(folder / FILE, same)
     for method in methods:
         if not any(row["method"] == method for row in rows):
@@ -205,6 +232,7 @@ def main(args: argparse.Namespace) -> None:
     """Train and score every run, seed by seed, so that an early end has all methods."""
     file = args.out / FILE
     settings = {name: getattr(args, name) for name in SETTINGS}
+    settings["in_force"] = in_force(args.flags)
     kept = read_rows(file, settings)
     others = other_rows(args.against, settings, args.methods)
     place = make_data(args)
@@ -219,8 +247,8 @@ def main(args: argparse.Namespace) -> None:
                 f"{method}, seed {seed}: best {maps['best']:.1f} @ {maps['best_threshold']:.2f}, "
                 f"auto {maps['auto']:.1f} @ {maps['auto_threshold']:.2f}, loss "
                 f"{verdict['loss']:.3f} of {verdict['prior']:.3f}, silent "
-                f"{said(row, 'silent'):.0%}, astray {said(row, 'astray'):.0%}"
-                f"{', FAILED by its own signs' if verdict['failures'] else ''}",
+                f"{verdict['silent']:.0%}, astray {verdict['astray']:.0%}"
+                f"{', FAILED by its own signs' if is_named(row) else ''}",
                 flush=True,
             )
             later = [row for row in kept if row not in rows]

@@ -84,6 +84,20 @@ PRESETS = {
     },
 }
 
+# Flags that one method alone reads.
+READ_BY = {
+    "cpn": (
+        "patch",
+        "superpixels",
+        "slic_input",
+        "superpixel_mode",
+        "grid_sizes",
+        "hide_ratio",
+        "draw",
+    ),
+    "seam": ("seam_scale",),
+}
+
 EPOCHES = 8
 # --max_iterations auto
 EPOCHES_OF_AUTO = 3

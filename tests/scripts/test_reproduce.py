@@ -512,6 +512,30 @@ def test_another_rule_for_lengths_is_another_session(monkeypatch):
     assert before[1:] == after[1:]
 
 
+def test_a_flag_that_a_method_does_not_read_makes_no_other_session():
+    road = Road(PRESETS["photos"], Path("results"), 0, "cpu")
+
+    def sessions(*flags):
+        return {
+            method: road.train(("--method", method, *flags), 0).folder.name
+            for method in ("cam", "seam", "cpn")
+        }
+
+    usual = sessions()
+    for flags, readers in (
+        (("--seam_scale", "0.5"), ["seam"]),
+        (("--grid_sizes", "20"), ["cpn"]),
+        (("--lr", "0.5"), ["cam", "seam", "cpn"]),
+    ):
+        other = sessions(*flags)
+        assert [method for method in usual if usual[method] != other[method]] == readers
+
+
+def test_every_flag_of_one_method_is_a_flag():
+    names = {name for names in cpn_training.READ_BY.values() for name in names}
+    assert names <= set(vars(cpn_training.parse_args([])))
+
+
 def test_backbones_stand_against_their_plain_cam_and_the_first():
     road = Road(PRESETS["photos"], Path("results"), 0, "cpu")
     names = ("efficientnet_lite0", "efficientnet_lite2", "efficientnet_lite2:8")

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,15 @@ def _assert_same_training(one: Path, two: Path) -> None:
 
 
 # ============ flags ============
+def _small_preset(root: Path, results: Path, *flags, name: str = "run"):
+    """Flags of a training with --preset small that takes a second."""
+    where = ("--voc12_root", root, "--results", results, "--train_list", "train")
+    size = ("--crop_size", 64, "--resize_long", 60, 90, "--grid_sizes", 16, 32, "--batch_size", 2)
+    rest = ("--weights", "none", "--val_list", "none", "--num_workers", 0, "--device", "cpu")
+    words = ("--preset", "small", *where, *size, *rest, "--session_name", name, *flags)
+    return parse_args([str(word) for word in words])
+
+
 def test_a_preset_changes_defaults_and_flags_override_it():
     assert parse_args([]).preset == "paper"
     assert (parse_args([]).momentum, parse_args([]).refinement_factor) == (5e-4, None)
@@ -134,13 +144,9 @@ def test_the_small_preset_counts_in_iterations_unless_epochs_are_asked_for():
 def test_the_small_preset_trains_goes_on_and_says_how_it_went(
     pets_root, tmp_path, capsys, method, sampling
 ):
-    flags = ("--method", method, "--preset", "small", "--sampling", sampling)
-    flags += ("--weights", "none", "--grid_sizes", 16, 32)
-    where = ("--voc12_root", pets_root, "--results", tmp_path, "--train_list", "train")
-    size = ("--crop_size", 64, "--resize_long", 60, 90, "--batch_size", 2, "--num_workers", 0)
-    length = ("--max_iterations", 5, "--val_list", "none", "--device", "cpu")
-    words = [str(word) for word in (*where, *flags, *size, *length)]
-    main(parse_args([*words, "--session_name", "whole"]))
+    args = partial(_small_preset, pets_root, tmp_path, "--max_iterations", 5)
+    args = partial(args, "--method", method, "--sampling", sampling)
+    main(args(name="whole"))
     whole = load_torch(tmp_path / "whole" / "whole.pth")
     assert whole["training"]["iterations"] == 5
     assert "verdict: " in capsys.readouterr().out
@@ -149,7 +155,7 @@ def test_the_small_preset_trains_goes_on_and_says_how_it_went(
         for name, value in log_lines(tmp_path / "whole")[-2].items()
         if name not in ("kind", "time")
     }
-    parts = parse_args([*words, "--session_name", "parts"])
+    parts = args(name="parts")
     run_stopped(main, parts, 3)
     main(parts)
     assert_same_weights(tmp_path / "whole" / "whole.pth", tmp_path / "parts" / "parts.pth")
@@ -167,6 +173,14 @@ def test_seams_second_view_has_the_size_that_is_asked_for(pets_root, tmp_path, m
         main(_args(pets_root, tmp_path, *SMALL, "--method", "seam", *scale, name=name))
     assert set(seen) == {0.3, 0.5}
     assert seen.count(0.3) == seen.count(0.5)
+
+
+def test_a_second_view_without_a_quarter_of_pixels_is_refused(pets_root, tmp_path):
+    flags = (*SMALL, "--method", "seam", "--crop_size", 16, "--seam_scale", 0.1)
+    assert _error(pets_root, tmp_path, *flags) == (
+        "--seam_scale 0.1 of --crop_size 16 leaves no second view of 2 pixels a side; raise either"
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_released_command_line_is_accepted():
@@ -592,6 +606,40 @@ def test_other_settings_do_not_continue_a_session(pets_root, tmp_path):
     )
     main(_args(pets_root, tmp_path, *SMALL, "--method", "cam", "--lr", "0.02", "--resume", "never"))
     assert log_lines(tmp_path / "run")[-1]["kind"] == "end"
+
+
+def _of_an_older_version(session, **changes):
+    """Settings of a checkpoint as another version wrote them; None for none."""
+    path = session / "checkpoint.pth"
+    state = load_torch(path)
+    state["settings"] = {
+        name: value for name, value in (state["settings"] | changes).items() if value is not None
+    }
+    torch.save(state, path)
+
+
+def test_a_session_older_than_a_flag_had_none_of_a_presets_value(pets_root, tmp_path):
+    flags = ("--method", "seam", "--max_iterations", 4)
+    stopped = _small_preset(pets_root, tmp_path, *flags, "--seam_scale", 0.3)
+    run_stopped(main, stopped, 2)
+    _of_an_older_version(tmp_path / "run", seam_scale=None)
+    with pytest.raises(InputError, match=r"started with --seam_scale 0\.3, now it is 0\.75"):
+        main(_small_preset(pets_root, tmp_path, *flags))
+    main(stopped)
+    assert log_lines(tmp_path / "run")[-1]["kind"] == "end"
+
+
+def test_another_rule_for_the_length_does_not_continue_a_session(pets_root, tmp_path, monkeypatch):
+    args = partial(_small_preset, pets_root, tmp_path, "--method", "cam")
+    monkeypatch.setattr(train_cpn, "auto_iterations", lambda *_: 4)
+    run_stopped(main, args(), 2)
+    monkeypatch.setattr(train_cpn, "auto_iterations", lambda *_: 6)
+    with pytest.raises(InputError, match="started with --max_iterations 4, now it is 6"):
+        main(args())
+    monkeypatch.setattr(train_cpn, "auto_iterations", lambda *_: 4)
+    main(args())
+    training = load_torch(tmp_path / "run" / "run.pth")["training"]
+    assert training["settings"]["max_iterations"] == training["iterations"] == 4
 
 
 def test_other_labels_do_not_continue_a_session(pets_root, tmp_path, capsys):

@@ -79,9 +79,10 @@ def begin_session(
     """The training that the flags of add_machine_flags and add_session_flags ask for, begun or
     continued from its checkpoint.
 
-    defaults: the script's flags where none is given, but for the preset; data: data_digest of what
-    is trained on; free: settings beside FREE_SETTINGS in which a session may go on otherwise.
-    Raises InputError for a session with other settings.
+    defaults: the script's flags where none is given, no preset either: what a session had whose
+    version lacked a flag; data: data_digest of what is trained on; free: settings beside
+    FREE_SETTINGS in which a session may go on otherwise. Raises InputError for a session with other
+    settings.
     """
     folder = session_folder(args)
     run = TrainingRun(
