@@ -52,12 +52,13 @@ FILE_HELP = f"image labels are a file {', '.join(SUFFIXES)}, or a folder with a 
 @dataclass(frozen=True)
 class Entry:
     """What a file says of an image: where, for messages; key, as the file names it; row, (C,)
-    multi-hot.
+    multi-hot; negative, whether it says in words that the image shows no class.
     """
 
     where: str
     key: str | int
     row: np.ndarray
+    negative: bool = False
 
 
 def labels_from_file(source: str, ids: Sequence[str], classes: Sequence[str]) -> np.ndarray:
@@ -200,6 +201,15 @@ class _Reading:
             row[self.find(name)] = 1
         return row
 
+    def of_field(self, where: str, key: str | int, field: str) -> Entry:
+        """What one field of tags says of an image."""
+        parts = {field} | {part for separator in TAG_SEPARATORS for part in field.split(separator)}
+        return Entry(where, key, self.of_tags(field, where), self.says_none(parts))
+
+    def says_none(self, names: Iterable[str]) -> bool:
+        """Whether one of the names says that an image shows no class."""
+        return any(self.find(name) is None and is_no_class(name) for name in names)
+
     def unknown(self, name: str) -> str:
         """What is wrong with a name."""
         near = difflib.get_close_matches(name[:60], self.classes, n=1)
@@ -329,10 +339,11 @@ def _from_table(items: Sequence[tuple[str | int, Any]], reading: _Reading) -> li
                 f"{where}: a key must be an image's name; it is a {type(key).__name__}"
             )
         if isinstance(value, str):
-            named.append(Entry(where, key, reading.of_tags(value, where)))
+            named.append(reading.of_field(where, key, value))
         elif isinstance(value, list | tuple) and any(isinstance(part, str) for part in value):
             names = [part if isinstance(part, str) else repr(part) for part in value]
-            named.append(Entry(where, key, reading.of_names(names, where)))
+            row = reading.of_names(names, where)
+            named.append(Entry(where, key, row, reading.says_none(names)))
         else:
             vectors.append((where, key, _vector(value, where)))
     return named + _from_vectors(vectors, reading)
@@ -501,6 +512,7 @@ def _one_column_a_class(rows: Rows, reading: _Reading, ids: Sequence[str]) -> li
         told = {row[i].lower() for _, row in body}
         if i != key and i not in place.values() and told <= {*YES, *NO} and not is_no_class(name):
             raise InputError(f"{where}: {reading.unknown(name)}")
+    none = [i for i, name in enumerate(header) if i != key and reading.says_none([name])]
     cells = {row[i].lower() for _, row in body for i in place.values()}
     no = (*NO, "-1", "-1.0") if cells.isdisjoint(NO) else NO
     entries = []
@@ -513,7 +525,8 @@ def _one_column_a_class(rows: Rows, reading: _Reading, ids: Sequence[str]) -> li
                     f"'{shortened(row[i])}'; give 0 or 1"
                 )
             hot[c] = row[i].lower() in YES
-        entries.append(Entry(f"{reading.path} line {number}", _key(row[key]), hot))
+        negative = any(row[i].lower() in YES for i in none)
+        entries.append(Entry(f"{reading.path} line {number}", _key(row[key]), hot, negative))
     return entries
 
 
@@ -527,8 +540,10 @@ def _tags(rows: Rows, reading: _Reading, ids: Sequence[str]) -> list[Entry] | No
         where = f"{reading.path} line {number}"
         if number == rows[0][0] and _is_heading(rows, ids, tags, reading):
             continue
-        row = sum((reading.of_tags(tag, where) for tag in tags), np.zeros(len(reading.classes)))
-        entries.append(Entry(where, _key(name), np.minimum(row, 1).astype(np.float32)))
+        said = [reading.of_field(where, _key(name), tag) for tag in tags]
+        row = sum((one.row for one in said), np.zeros(len(reading.classes)))
+        negative = any(one.negative for one in said)
+        entries.append(Entry(where, _key(name), np.minimum(row, 1).astype(np.float32), negative))
     return entries
 
 
@@ -612,6 +627,7 @@ def _from_folders(root: Path, reading: _Reading) -> list[Entry]:
         raise InputError(f"{root} has no subfolder of a class; {FILE_HELP}")
     suffixes = {suffix.lower() for suffix in IMAGE_SUFFIXES}
     found: dict[str, tuple[Path, np.ndarray]] = {}
+    negative = set()
     for folder in folders:
         row = reading.of_names([folder.name], str(folder))
         for path in sorted(folder.rglob("*")):
@@ -623,4 +639,6 @@ def _from_folders(root: Path, reading: _Reading) -> list[Entry]:
                     f"{other} and {path} are two photographs of one name; rename one of them"
                 )
             found[path.stem] = (other, np.maximum(known, row))
-    return [Entry(str(path), key, row) for key, (path, row) in found.items()]
+            if reading.says_none([folder.name]):
+                negative.add(path.stem)
+    return [Entry(str(path), key, row, key in negative) for key, (path, row) in found.items()]

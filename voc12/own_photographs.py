@@ -12,7 +12,7 @@ that does not train, for the scores of the classifier), tagged (both) and untagg
 
 Tags are in any of the forms of docs/data.md#image-labels. Their names are the classes, unless
 --classes gives a list. A photograph without a row, or with an empty one, has no tags; --untagged
-says what that means.
+says what that means. The tag background or none is one: the photograph shows no class.
 """
 
 from tool.start import end_at_ctrl_c
@@ -221,9 +221,9 @@ def _number(name: str) -> str:
 
 def read_tags(
     path: str, photographs: Sequence[Photograph], given: Sequence[str] | None
-) -> tuple[tuple[str, ...], np.ndarray]:
-    """(classes, (N, C) multi-hot) of a file of tags; rows of photographs that it does not name are
-    zero. given: --classes.
+) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """(classes, (N, C) multi-hot, (N,) whether the file says it) of a file of tags; rows of
+    photographs that it does not name are zero. given: --classes.
 
     Raises InputError when it names none of the photographs, for a name that may be several of
     them, and for two rows that say different things of one.
@@ -240,7 +240,9 @@ def read_tags(
             lost.append(entry)
             continue
         other = said.setdefault(place, entry)
-        if not np.array_equal(other.row, entry.row):
+        if not np.array_equal(other.row, entry.row) or (
+            other.negative != entry.negative and not entry.row.any()
+        ):
             raise InputError(
                 f"{other.where} and {entry.where} say different things of {find.paths[place]}; "
                 "leave one, with all its tags"
@@ -254,9 +256,11 @@ def read_tags(
         names = ", ".join(shortened(entry.key) for entry in lost[:3])
         print(f"{path}: {len(lost)} of its photographs are not in the folder, e.g. {names}")
     labels = np.zeros((len(photographs), len(classes)), dtype=np.float32)
+    labelled = np.zeros(len(photographs), dtype=bool)
     for place, entry in said.items():
         labels[place] = entry.row
-    return classes, labels
+        labelled[place] = entry.row.any() or entry.negative
+    return classes, labels, labelled
 
 
 def require_class_names(source: str, classes: Sequence[str]) -> None:
@@ -338,8 +342,7 @@ def read_own(args: argparse.Namespace) -> Own:
     photographs = find_photographs([args.images], "masks", ignored_folders(args))
     given = load_class_list(args.classes) if args.classes else None
     if args.tags:
-        classes, labels = read_tags(args.tags, photographs, given)
-        labelled = labels.any(axis=1)
+        classes, labels, labelled = read_tags(args.tags, photographs, given)
     else:
         classes, labels, labelled = tags_of_folders(root, photographs, given)
     untagged = args.untagged or (BACKGROUND if len(classes) == 1 else UNLABELLED)

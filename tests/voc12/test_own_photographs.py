@@ -126,6 +126,54 @@ def test_photographs_without_tags(tmp_path, photos, capsys, flags, lists):
     assert "1 photographs without tags" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        TABLE.replace("empty.jpg,", "empty.jpg,background"),
+        TABLE.replace("empty.jpg,", "empty.jpg,none"),
+        TABLE.replace("empty.jpg,", "empty.jpg,no class"),
+        TABLE.replace("empty.jpg,\n", "").replace(",", ";").replace("cat; dog", "cat, dog")
+        + "empty.jpg;Background\n",
+        "image,cat,dog,owl,background\ntrip 2024/IMG 0001,1,0,0,0\ntrip 2024/x,1,1,0,0\n"
+        "x.png,0,1,0,0\ngröße 4,0,0,1,0\nempty,0,0,0,1\n",
+    ],
+)
+@pytest.mark.parametrize("untagged", ["unlabelled", "skip", None])
+def test_a_tag_says_that_a_photograph_shows_no_class(tmp_path, photos, table, untagged):
+    """So it teaches the background, whatever those without tags do."""
+    out = make(tmp_path, photos, table, *(("--untagged", untagged) if untagged else ()))
+    assert shown(out) == SAYS | {"empty.jpg": []}
+    assert len(load_ids(out, "tagged")) == len(load_ids(out, "all")) == 5
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"x.png": "dog", "größe 4.jpg": ["owl"], "empty.jpg": "background"},
+        {"x.png": "dog", "größe 4.jpg": ["owl"], "empty.jpg": ["none"]},
+        [
+            {"image": "x.png", "tags": ["dog"]},
+            {"image": "größe 4.jpg", "tags": "owl"},
+            {"image": "empty.jpg", "tags": ["nothing"]},
+        ],
+    ],
+)
+def test_so_does_a_tag_in_json(tmp_path, photos, content):
+    tags = tmp_path / "tags.json"
+    tags.write_text(json.dumps(content))
+    words = ["--images", str(photos), "--tags", str(tags), "--out", str(tmp_path / "data")]
+    main(parse_args(words))
+    assert len(load_ids(tmp_path / "data", "tagged")) == 3
+    assert shown(tmp_path / "data") == {"x.png": ["dog"], "größe 4.jpg": ["owl"], "empty.jpg": []}
+
+
+def test_two_rows_of_which_one_says_that_there_is_no_class(tmp_path, photos):
+    with pytest.raises(InputError, match=r"say different things of empty\.jpg"):
+        make(tmp_path, photos, TABLE + "empty.jpg,background\n")
+    again = make(tmp_path, photos, TABLE + "x.png,dog;background\n")  # which a class overrules
+    assert shown(again) == SAYS
+
+
 def test_one_class_takes_the_others_as_background_and_needs_some(tmp_path, photos):
     table = "image,tags\nx.png,cat\ntrip 2024/x.jpeg,cat\n"
     assert shown(make(tmp_path, photos, table))["empty.jpg"] == []
