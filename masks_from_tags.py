@@ -41,6 +41,7 @@ from experiments.own_road import (
     Settings,
     choose_settings,
     data_state,
+    masks_state,
     road_record,
     verdict_of,
 )
@@ -212,7 +213,8 @@ def main(args: argparse.Namespace) -> None:
                 num_workers=args.num_workers,
                 device=args.device,
                 seed=seed,
-                state=data_state(own, args.long_side, real),
+                state=data_state(own, args.long_side),
+                masks_state=masks_state(real),
             )
 
         progress = Progress(work / "done", settings.nproc)

@@ -2,8 +2,8 @@
 have come.
 
 Each command is a script of this repository. What it leaves is kept with a digest of the command
-and of all before it, so that the road goes on where it stopped and does again what a changed
-photograph, tag or setting changes.
+and of all before it, so that the road goes on where it stopped. A changed photograph or tag has all
+done again, a changed setting what comes from it, a changed real mask the scores.
 """
 
 import json
@@ -134,7 +134,7 @@ class Plan:
 
     images, out: folders that the user named; photographs, labelled, held, evaluated: how many there
     are; num_workers, device: of all commands that take them, which changes nothing of the result;
-    state: digest of the data, then of all parts
+    state: digest of the data, then of all parts; masks_state: of the real masks
     """
 
     settings: Settings
@@ -148,6 +148,7 @@ class Plan:
     device: str
     seed: int
     state: str
+    masks_state: str = ""
     parts: list[Part] = field(default_factory=list, init=False)
     classifier: Path = field(init=False)
     classifier_parts: int = field(init=False)
@@ -300,12 +301,6 @@ class Plan:
         flags += ["--out", out / "masks", "--json", self.sureness]
         about = "masks of the photographs' own sizes"
         self._add("-m voc12.own_masks", flags, about, 6 + 0.05 * self.photographs, machine=workers)
-        if self.evaluated:
-            flags = ["--data_root", self.evaluated_data, "--list", "val", "--type", "png"]
-            flags += ["--predict_dir", self.evaluated_data / PREDICTED, "--absent", "skip"]
-            flags += ["--json", out / "evaluation.json"]
-            cost = 6 + 0.02 * self.evaluated
-            self._add("evaluation_cam.py", flags, "real masks", cost, machine=workers)
         flags = ["--weights", self.model, "--export", "onnx", "--out", out / "model"]
         self._add("export_seg.py", flags, "the model for other programs", 45, machine=())
         flags = [out / "masks", "--to", "coco", "--images", self.images]
@@ -318,12 +313,24 @@ class Plan:
         flags += ["--sureness", self.sureness, "--classifier", self.made("classifier.json")]
         flags += ["--out", out / "report.html", "--limit", min(self.labelled, MOST_SHOWN)]
         self._add("report.py", flags, "the page", 5 + 0.02 * self.labelled, machine=workers)
+        if self.evaluated:  # last, so that real masks that come later have nothing else done again
+            self.state = digest({"before": self.state, "masks": self.masks_state})
+            flags = ["--data_root", self.evaluated_data, "--list", "val", "--type", "png"]
+            flags += ["--predict_dir", self.evaluated_data / PREDICTED, "--absent", "skip"]
+            flags += ["--json", out / "evaluation.json"]
+            cost = 6 + 0.02 * self.evaluated
+            self._add("evaluation_cam.py", flags, "real masks", cost, machine=workers)
 
 
-def data_state(own: Own, long_side: int, real: Mapping[str, Path]) -> str:
+def masks_state(real: Mapping[str, Path]) -> str:
+    """The digest of real masks, which score the result."""
+    found = {name: path.stat() for name, path in real.items()}
+    return digest({name: [info.st_size, info.st_mtime_ns] for name, info in found.items()})
+
+
+def data_state(own: Own, long_side: int) -> str:
     """The digest of photographs and labels: what all parts are made from."""
     found = [one.path.stat() for one in own.photographs]
-    masks = {name: path.stat() for name, path in real.items()}
     return digest(
         {
             "ids": own.ids,
@@ -332,7 +339,6 @@ def data_state(own: Own, long_side: int, real: Mapping[str, Path]) -> str:
             "labels": [np.flatnonzero(row).tolist() for row in own.labels],
             "labelled": own.labelled.tolist(),
             "long_side": long_side,
-            "masks": {name: [info.st_size, info.st_mtime_ns] for name, info in masks.items()},
         }
     )
 

@@ -45,6 +45,18 @@ def test_a_plain_cam_is_refined_and_cpn_as_it_was_trained():
     assert "--refinement" not in own[1].words
 
 
+def test_real_masks_change_nothing_but_the_scores():
+    settings = choose_settings(100, 0, {})
+    one, other, none = (
+        Plan(settings, Path("p"), Path("out"), 110, 100, 10, count, 1, "cpu", 0, "a", state)
+        for count, state in ((7, "b"), (7, "c"), (0, ""))
+    )
+    assert one.parts[-1].words[0] == "evaluation_cam.py"
+    assert one.parts[:-1] == other.parts[:-1] == none.parts
+    assert one.parts[-1].state != other.parts[-1].state
+    assert one.state != other.state
+
+
 def test_a_preset_that_means_other_settings_makes_another_classifier(monkeypatch):
     before = plan()
     assert plan(out=Path("elsewhere"), workers=3).state == before.state

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import io
 import json
+import math
 import os
 import stat
 import sys
@@ -183,10 +184,14 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def append_json_line(path: str | Path, entry: dict[str, Any]) -> None:
-    """Append entry as a line of JSON, what JSON lacks as text; on a line of its own also after one
-    that a killed writer left unfinished.
+    """Append entry as a line of JSON, what JSON lacks as text, nan and inf too; on a line of its
+    own also after one that a killed writer left unfinished.
     """
-    line = json.dumps(entry, default=str) + "\n"
+    finite = {
+        name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in entry.items()
+    }
+    line = json.dumps(finite, default=str) + "\n"
     if Path(path).is_file():
         with Path(path).open("rb") as file:
             size = file.seek(0, os.SEEK_END)

@@ -205,6 +205,13 @@ def test_lines_that_a_killed_writer_left_are_passed_over(tmp_path):
     assert path.read_text().count("\n") == 3
 
 
+def test_numbers_that_json_lacks_are_text(tmp_path):
+    path = tmp_path / "log.jsonl"
+    append_json_line(path, {"loss": float("nan"), "worst": float("inf"), "prior": 0.5})
+    strict = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert strict == {"loss": "nan", "worst": "inf", "prior": 0.5}
+
+
 def test_a_file_without_a_whole_line_is_named(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_bytes(b"\xff\xd8\n3\n")
