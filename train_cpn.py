@@ -31,7 +31,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from flags.cpn_training import auto_iterations, parse_args
+from flags.cpn_training import READ_BY, auto_iterations, parse_args
 from network import build_cpn
 from network.build import freeze_blocks
 from network.cam_steps import STEPS, compile_training, weigh_losses
@@ -265,7 +265,11 @@ def main(args: argparse.Namespace) -> None:
         epochs=rounds,
         steps_per_epoch=iterations,
         data=data_digest(data.ids, data.classes, labels),
-        free=("preset",),  # what it sets is compared
+        # what a preset sets is compared, what the method does not read is not
+        free=(
+            "preset",
+            *(name for other in READ_BY if other != args.method for name in READ_BY[other]),
+        ),
     )
 
     # ============ loop ============

@@ -32,8 +32,8 @@ from network.seg_weights import METHOD, load_seg_backbone, load_tag_head
 from network.weights import save_network, starting_weights
 from tool.choices import NEW_LAYER_FACTOR
 from tool.errors import InputError, run_script
-from tool.file.checkpoint import load_torch
 from tool.file.mask_reader import MaskReader
+from tool.file.state_dict import read_training
 from tool.losses import loss_tags, segmentation_loss
 from tool.run.distributed import mean_over_ranks
 from tool.run.session import (
@@ -47,6 +47,7 @@ from tool.run.session import (
     weights_path,
 )
 from tool.run.shards import batch_share, is_main
+from tool.run.training_flags import WEIGHT_FORMATS
 from tool.schedule import parameter_groups, poly_optimizer
 from tool.transforms import JITTER, PairTransform
 from voc12.dataset import round_loader
@@ -143,8 +144,12 @@ class BestWeights:
         for nothing.
         """
         self.path, self.save, self.miou = path, save, -1.0
-        if step and path.is_file():
-            self.miou = load_torch(path)["training"]["val_miou"]
+        # --save_format may change while a session goes on
+        self.others = [path.with_suffix(f".{one}") for one in WEIGHT_FORMATS]
+        self.others.remove(path)
+        for one in (path, *self.others) if step else ():
+            if one.is_file():
+                self.miou = max(self.miou, float(read_training(one).get("val_miou", -1.0)))
 
     def update(self, miou: float) -> None:
         """Write the weights if miou, the same in all processes, is the highest so far."""
@@ -152,6 +157,8 @@ class BestWeights:
             self.miou = miou
             if is_main():
                 self.save(self.path, {"val_miou": miou})
+                for one in self.others:
+                    one.unlink(missing_ok=True)
 
 
 def make_validation(

@@ -17,7 +17,15 @@ from tool.run.steps import Step, commits, seconds
 from tool.show.result_table import Difference, Measurement, Row
 
 # what a row takes from an evaluation
-NEEDED = {"absent_classes", "classes_that_occur_nowhere", "best_miou", "crf", "images", "iou"}
+NEEDED = {
+    "absent_classes",
+    "classes_that_occur_nowhere",
+    "best_miou",
+    "best_threshold",
+    "crf",
+    "images",
+    "iou",
+}
 
 Plan = tuple[Line, dict[int, Step]]  # a row, and its last step for each seed
 
@@ -65,6 +73,12 @@ class _Draws:
     values: np.ndarray
 
 
+def is_decided(step: Step) -> bool:
+    """Whether an evaluation is of masks, in which no threshold was left to choose."""
+    numbers = _numbers(step)
+    return numbers["best_threshold"] is None and not numbers["crf"]
+
+
 def draws(step: Step, result: str) -> _Draws | None:
     """Of what an evaluation says at its best threshold or at auto's; None where it has no such
     result, where it was made before single photographs were counted, and of one photograph.
@@ -96,9 +110,13 @@ def _draws(path: Path, _time: int, result: str, absent: str, miou: float) -> _Dr
     return _Draws(stored.ids, miou, share * resampled_miou(hits, unions))
 
 
-def _all_draws(steps: Iterable[Step], result: str) -> list[_Draws] | None:
-    """Of one evaluation a seed; None where one has none, or not the same photographs."""
-    found = [draws(step, result) for step in steps]
+def _all_draws(steps: Iterable[Step], *results: str) -> list[_Draws] | None:
+    """Of one evaluation a seed, at one result or each at its own; None where one has none, or not
+    the same photographs.
+    """
+    steps = list(steps)
+    each = results if len(results) == len(steps) else results * len(steps)
+    found = [draws(step, result) for step, result in zip(steps, each, strict=True)]
     if not found or None in found or len({one.ids for one in found}) > 1:
         return None
     return found
@@ -138,13 +156,9 @@ def compare(plan: Sequence[Plan]) -> list[Difference]:
     for line, _ in plan:
         for other in line.against:
             seeds = tuple(seed for seed in made[line.name] if seed in made.get(other, {}))
-            best, auto = (
-                _difference(
-                    *([made[name][seed] for seed in seeds] for name in (line.name, other)), at
-                )
-                for at in (BEST, AUTO)
-            )
-            if best is not None:
+            ours, theirs = ([made[name][seed] for seed in seeds] for name in (line.name, other))
+            best, auto = (_difference(ours, theirs, at) for at in (BEST, AUTO))
+            if best is not None or auto is not None:
                 differences.append(Difference(line.name, other, seeds, best, auto))
     return differences
 
@@ -152,8 +166,15 @@ def compare(plan: Sequence[Plan]) -> list[Difference]:
 def _difference(
     steps: Sequence[Step], others: Sequence[Step], result: str
 ) -> tuple[float, tuple[float, float]] | None:
-    """(points, interval); None where not both have draws of the same photographs."""
-    found = _all_draws([*steps, *others], result)
+    """(points, interval); None where not both have draws of the same photographs.
+
+    Masks, which had no threshold to choose, are as they were made without real ones: set against
+    maps, they are comparable with AUTO alone, and no difference at BEST is fair.
+    """
+    made = [is_decided(step) for step in (*steps, *others)]
+    if any(made) and not all(made) and result == BEST:
+        return None
+    found = _all_draws([*steps, *others], *(BEST if alone else result for alone in made))
     if found is None:
         return None
     ours, theirs = _mean(found[: len(steps)]), _mean(found[len(steps) :])

@@ -46,7 +46,7 @@ from voc12.verdict import Verdict
 MARGIN = 3.0  # points of mIoU
 DRAW = 0  # of the photographs of a set
 FILE = "training_seeds.json"
-SETTINGS = ("flags", "set", "train_list", "list", "scales")  # of all rows of a file
+SETTINGS = ("flags", "voc12_root", "set", "train_list", "list", "scales")  # of all rows of a file
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -2,6 +2,8 @@
 seeds, evaluations from before single photographs were counted.
 """
 
+import json
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from tool.file.atomic import write_json
 from tool.file.per_image import PerImage, save_per_image
 from tool.image_counts import ImageSweep
 from tool.run.steps import Step
+from tool.show.result_table import differences_csv
 
 IDS = tuple(f"image_{i}" for i in range(20))
 CLASSES = ("background", "cat", "dog")
@@ -91,6 +94,36 @@ def test_rows_and_differences_over_two_seeds(tmp_path, absent, share):
     assert found.best[1] == pytest.approx(interval(values["b"] - values["a"]))
     assert found.best[1][0] > 0
     assert found.auto == (0, (0, 0))  # the same counts in both rows
+
+
+def _masks(folder, counts):
+    """An evaluation of masks, which have no threshold."""
+    step = _step(folder, 0, counts)
+    numbers = json.loads(step.output.read_text()) | {"best_threshold": None}
+    write_json(step.output, numbers)
+    return step
+
+
+def test_masks_stand_against_maps_at_the_threshold_chosen_without_masks(tmp_path):
+    """Their own numbers are chosen without masks, so those of the maps have to be."""
+    best, auto, made = _counts(0, 0.2), _counts(1), _counts(2, 0.1)
+    maps = _step(tmp_path / "maps", 0, best, auto=auto)
+    masks = _masks(tmp_path / "masks", made)
+    same = _masks(tmp_path / "same", _counts(3))
+    against = ("a, seed, val",)
+    plan = [(_line("a"), {0: maps}), (_line("b", against), {0: masks})]
+    plan.append((_line("c", ("b, seed, val",)), {0: same}))
+    one, two = compare(plan)
+    assert one.best is None
+    assert one.auto[0] == pytest.approx(_miou(made, "skip") - _miou(auto, "skip"))
+    values = [resampled_miou(*counts.hits_and_unions()) for counts in (made, auto)]
+    assert one.auto[1] == pytest.approx(interval(values[0] - values[1]))
+    assert two.best == two.auto  # masks and masks
+    assert two.best[0] == pytest.approx(_miou(_counts(3), "skip") - _miou(made, "skip"))
+    text = differences_csv([one])
+    assert text.splitlines()[1].startswith('"b, seed, val","a, seed, val",0,,,,,')
+    plan[0] = (_line("a"), {0: _step(tmp_path / "maps", 0, best)})  # without auto: not comparable
+    assert len(compare(plan)) == 1
 
 
 def test_only_seeds_of_both_and_only_equal_photographs_are_compared(tmp_path):

@@ -19,6 +19,7 @@ from tests.sessions import assert_same_weights, log_lines, run_stopped
 from tool.errors import InputError
 from tool.file.checkpoint import load_torch
 from tool.file.images import read_mask, write_mask
+from tool.file.state_dict import read_training, save_weights
 from train_seg import BestWeights, main, parse_args
 from voc12.constants import MASK_DIR
 from voc12.lists import load_ids
@@ -117,15 +118,26 @@ def test_best_weights_are_those_of_the_best_validation(session):
     assert training["iterations"] == 2 * (1 + int(np.argmax(mious)))
 
 
-def test_best_weights_survive_a_resume_but_no_new_start(tmp_path):
-    def save(path, measures):
-        torch.save({"training": measures}, path)
+def _save_best(path, measures):
+    save_weights(path, {"state_dict": {"a": torch.zeros(1)}, "training": measures})
 
-    path = tmp_path / "best.pth"
-    BestWeights(path, 0, save).update(30.0)
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_best_weights_survive_a_resume_but_no_new_start(tmp_path, suffix):
+    path = tmp_path / f"best{suffix}"
+    BestWeights(path, 0, _save_best).update(30.0)
     for step, miou, expected in ((2, 20.0, 30.0), (2, 40.0, 40.0), (0, 20.0, 20.0)):
-        BestWeights(path, step, save).update(miou)
-        assert load_torch(path)["training"]["val_miou"] == expected
+        BestWeights(path, step, _save_best).update(miou)
+        assert read_training(path)["val_miou"] == expected
+
+
+def test_the_best_is_known_when_the_format_changes(tmp_path):
+    old, new = tmp_path / "best.pth", tmp_path / "best.safetensors"
+    BestWeights(old, 0, _save_best).update(30.0)
+    BestWeights(new, 2, _save_best).update(20.0)
+    assert [path.is_file() for path in (old, new)] == [True, False]
+    BestWeights(new, 2, _save_best).update(40.0)
+    assert [path.is_file() for path in (old, new)] == [False, True]
 
 
 def test_validation_is_the_evaluation_at_one_scale(session, pets_root, tmp_path, capsys):

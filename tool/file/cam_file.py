@@ -166,13 +166,18 @@ def is_packed(path: str | Path) -> bool:
 
 
 def find_cam(directory: str | Path, image_id: str) -> Path:
-    """The CAM file of an image: <id>.npz, else <id>.npy. Raises InputError naming both when there
-    is neither.
+    """The CAM file of an image, <id>.npz or <id>.npy. Raises InputError naming both when there is
+    neither, and when there are both: another run's, most likely.
     """
     paths = [Path(directory) / f"{image_id}{suffix}" for suffix in CAM_SUFFIXES]
-    for path in paths:
-        if path.is_file():
-            return path
+    found = [path for path in paths if path.is_file()]
+    if len(found) == 2:
+        raise InputError(
+            f"two CAM files for {image_id}: {paths[0]} and {paths[1].name}; take those of one kind "
+            "out of the folder, or write to another"
+        )
+    if found:
+        return found[0]
     raise InputError(
         f"no CAM file for {image_id}: neither {paths[0]} nor {paths[1].name} exists; run "
         "infer_cam.py for it"

@@ -42,7 +42,8 @@ DIFFERENCE_COLUMNS = ("row", "less", "seeds", "points", "points, auto")
 DIFFERENCE_LEGEND = (
     f"Both rows on the same photographs, mean over the training seeds that both have, in brackets "
     f"the {LEVEL} % interval over the photographs, paired. Not shown: 0 lies inside, so that the "
-    "list does not tell which is better. Another training may differ by more."
+    "list does not tell which is better. Another training may differ by more. Masks, made without "
+    "real ones, stand against maps at the threshold chosen without masks, under auto alone."
 )
 
 
@@ -87,14 +88,15 @@ class Row:
 @dataclass(frozen=True)
 class Difference:
     """How much a row is above another on the same photographs, mean over the training seeds that
-    both have: (points, its interval over the photographs); auto: at the thresholds chosen without
-    masks, None where not both have one.
+    both have: (points, its interval over the photographs); best: None between maps and masks;
+    auto: at the thresholds chosen without masks, masks as they are; None where maps have no such
+    threshold.
     """
 
     name: str
     other: str
     seeds: tuple[int, ...]
-    best: tuple[float, tuple[float, float]]
+    best: tuple[float, tuple[float, float]] | None
     auto: tuple[float, tuple[float, float]] | None
 
 

@@ -211,7 +211,7 @@ def test_formats_are_told_apart_by_content(tmp_path):
     _assert_equal(load_cam(renamed), _cam_file(), "npz")
 
 
-def test_find_cam_prefers_npz(tmp_path):
+def test_find_cam_takes_either_kind_and_asks_where_both_are(tmp_path):
     cam_file = _cam_file()
     with pytest.raises(InputError) as error:
         find_cam(tmp_path, cam_file.id)
@@ -222,6 +222,13 @@ def test_find_cam_prefers_npz(tmp_path):
     npy = save_cam(tmp_path, cam_file, "released")
     assert find_cam(tmp_path, cam_file.id) == npy
     npz = save_cam(tmp_path, cam_file)
+    with pytest.raises(InputError) as error:
+        find_cam(str(tmp_path), cam_file.id)
+    assert str(error.value) == (
+        f"two CAM files for 2007_000032: {tmp_path}/2007_000032.npz and 2007_000032.npy; take "
+        "those of one kind out of the folder, or write to another"
+    )
+    npy.unlink()
     assert find_cam(str(tmp_path), cam_file.id) == npz
 
 
