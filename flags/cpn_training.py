@@ -54,7 +54,7 @@ from voc12.data_flags import (
 # "small" is for own sets and light networks: AdamW with a warm-up and clipped gradients, a head
 # that finds its place early over a backbone that hardly moves, a length in iterations that follows
 # from the numbers of images and classes, PCM as it starts, and a second view for SEAM that shows
-# more than three cells a side (docs/log/2026-11-28-seeds.md).
+# more than three cells a side (docs/log/2026-11-28-seeds.md, 2026-11-28-failed.md).
 PRESETS = {
     "paper": {},
     "small": {
