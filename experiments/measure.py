@@ -110,13 +110,11 @@ def _draws(path: Path, _time: int, result: str, absent: str, miou: float) -> _Dr
     return _Draws(stored.ids, miou, share * resampled_miou(hits, unions))
 
 
-def _all_draws(steps: Iterable[Step], *results: str) -> list[_Draws] | None:
-    """Of one evaluation a seed, at one result or each at its own; None where one has none, or not
-    the same photographs.
+def _all_draws(evaluations: Iterable[tuple[Step, str]]) -> list[_Draws] | None:
+    """Of evaluations, each with its result; None where one has none, or not the same
+    photographs.
     """
-    steps = list(steps)
-    each = results if len(results) == len(steps) else results * len(steps)
-    found = [draws(step, result) for step, result in zip(steps, each, strict=True)]
+    found = [draws(step, result) for step, result in evaluations]
     if not found or None in found or len({one.ids for one in found}) > 1:
         return None
     return found
@@ -140,7 +138,7 @@ def measure(plan: Sequence[Plan]) -> tuple[list[Row], list[str]]:
         found = tuple(measurement(step, seed) for seed, step in made.items())
         intervals = [
             interval(_mean(sampled).values)
-            if (sampled := _all_draws(made.values(), name))
+            if (sampled := _all_draws((step, name) for step in made.values()))
             else None
             for name in (BEST, AUTO)
         ]
@@ -171,10 +169,10 @@ def _difference(
     Masks, which had no threshold to choose, are as they were made without real ones: set against
     maps, they are comparable with AUTO alone, and no difference at BEST is fair.
     """
-    made = [is_decided(step) for step in (*steps, *others)]
-    if any(made) and not all(made) and result == BEST:
+    every = [*steps, *others]
+    if result == BEST and len(set(map(is_decided, every))) > 1:
         return None
-    found = _all_draws([*steps, *others], *(BEST if alone else result for alone in made))
+    found = _all_draws((step, BEST if is_decided(step) else result) for step in every)
     if found is None:
         return None
     ours, theirs = _mean(found[: len(steps)]), _mean(found[len(steps) :])
