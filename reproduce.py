@@ -9,8 +9,9 @@ Every stage is a command of this repository and is printed before it runs. Sessi
 <results>/<name>, the name made of the settings, so tables that share a training share its session,
 and the same command continues after a stop. The table is written after every evaluation to
 <out>/<table>_<data>.md, .csv and .html (one file that opens without a network); --train_flags,
---score_images and --backbones add a digest to the name. It shows the seeds asked for, with 95 %
-intervals over the photographs, and differences of rows photograph by photograph.
+--score_images, --backbones and a --voc12_root that is not the preset's add a digest to the name. It
+shows the seeds asked for, with 95 % intervals over the photographs, and differences of rows
+photograph by photograph.
 
 Tables: seeds (CAM, SEAM and CPN, with and without CRF), losses, patches, prcm, backbones, pseudo
 (CRF, AffinityNet, IRN), segmentation, consensus (what all photographs agree on, masks made of it,
@@ -144,6 +145,11 @@ def settings_text(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {' '.join(map(word, value))}" for name, value in values.items())
 
 
+def _own_root(args: argparse.Namespace) -> str | None:
+    """The --voc12_root that is not the preset's."""
+    return None if args.voc12_root == PRESETS[args.data].voc12_root else args.voc12_root
+
+
 def table_name(args: argparse.Namespace) -> str:
     """The table's files without their endings; flags that change what all its rows say have a
     digest in it.
@@ -152,6 +158,7 @@ def table_name(args: argparse.Namespace) -> str:
         "train_flags": args.train_flags.split(),
         "score_images": args.score_images,
         "backbones": args.backbones,
+        "voc12_root": _own_root(args),
     }
     return f"{args.table}_{args.data}" + (f"_{digest(own)}" if any(own.values()) else "")
 
@@ -188,6 +195,16 @@ def published_numbers(road: Road, args: argparse.Namespace, seed: int) -> dict[P
     return {output: numbers[key] for output, key in keys.items() if key in numbers}
 
 
+def data_text(preset: Preset) -> str:
+    """What a table is made of: the data set, and its lists with their lengths today."""
+    root = preset.voc12_root
+    lists = {"trained on": preset.train_list} | {
+        f"scored as {split}": name for split, name in preset.splits.items()
+    }
+    said = [f"{use} {name} ({len(load_ids(root, name)):,})" for use, name in lists.items()]
+    return f"{preset.about}, {root}: {', '.join(said)}"
+
+
 def write_table(args: argparse.Namespace, preset: Preset, plan: Sequence[Plan]) -> str:
     """Write Markdown, CSV and HTML of what is there so far, and return the Markdown."""
     table = TABLES[args.table]
@@ -198,8 +215,8 @@ def write_table(args: argparse.Namespace, preset: Preset, plan: Sequence[Plan]) 
         cpn_training.parse_args, ["--train_list", preset.train_list, *preset.train.split()]
     )
     notes = [
-        f"Data: {preset.about}. CAM networks: the released settings, train_cpn.py's defaults, but "
-        f"for {settings_text(in_force)}, and what a row says."
+        f"Data: {data_text(preset)}. CAM networks: the released settings, train_cpn.py's defaults, "
+        f"but for {settings_text(in_force)}, and what a row says."
     ]
     if in_force.get("refinement_factor") == 0:
         notes.append(

@@ -36,6 +36,7 @@ class Preset:
     cells:      sets of cell sides that the table of patches tries, pixels; superpixels: counts
     backbones:  NAME or NAME:OUTPUT_STRIDE
     absent:     what a class does that occurs nowhere, as in evaluation_cam.py
+    about:      the data set in words, without numbers that its lists have
     published:  data set whose numbers in print stand beside, of experiments.tables.PUBLISHED
     """
 
@@ -107,7 +108,7 @@ PRESETS = {
         absent="skip",
         consensus_seg=f"{SEG_SCALE} {TAG_HEAD}",
         consensus_test=f"--scales {' '.join(map(str, SEG_TEST_SCALES))}",
-        about="VOC 2012 photographs of six animal classes (790 train, 200 val)",
+        about="VOC 2012 photographs of six animal classes",
     ),
     "voc12": Preset(
         voc12_root=VOC12_ROOT,
@@ -131,13 +132,13 @@ PRESETS["photos20"] = replace(
     PRESETS["photos"],
     train_list="photos20_train_aug",
     splits={"train": "all20_train_aug", "val": "all20_val"},
-    about="VOC 2012 photographs of all 20 classes (1,060 train, of which 311 are scored, 160 val)",
+    about="VOC 2012 photographs of all 20 classes",
 )
 # made by python -m voc12.coco, see docs/coco.md
 PRESETS["coco14"] = replace(
     PRESETS["voc12"],
     voc12_root="data/coco14",
     train_list="train",
-    about="COCO 2014 (82,081 train, 40,137 val)",
+    about="COCO 2014",
     published="coco14",
 )

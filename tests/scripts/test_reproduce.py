@@ -32,7 +32,7 @@ NETWORK = "--backbone resnet10t --weights none --device cpu"
 def _write_lists(voc12_root):
     lists = Path(voc12_root) / "ImageSets" / "Segmentation"
     lists.mkdir(parents=True, exist_ok=True)
-    for name, images in (("train", "abcd"), ("val", "ef")):
+    for name, images in (("train", "abcd"), ("train_aug", "abcd"), ("val", "ef")):
         (lists / f"{name}.txt").write_text("\n".join(images))
 
 
@@ -644,3 +644,18 @@ def test_settings_of_a_table_are_those_in_force():
     assert "refinement_factor 0" in text
     assert "loss_weights loss_tcp=0" in text
     assert "preset" not in text
+
+
+def test_tables_of_two_data_sets_are_two(machine, sample, tmp_path):
+    _make(tmp_path, "seeds", "--seeds", "0", "--rows", "CAM, seed, val")
+    own = tmp_path / "own"
+    _write_lists(own)
+    args = reproduce.parse_args(["--table", "seeds", "--voc12_root", str(own)])
+    assert reproduce.table_name(args) != "seeds_sample"
+    _make(tmp_path, "seeds", "--seeds", "0", "--rows", "CAM, seed, val", "--voc12_root", str(own))
+    texts = {path.read_text() for path in (tmp_path / "tables").glob("*.md")}
+    assert len(texts) == 2
+    for root in (sample, own):
+        assert any(
+            f"{root}: trained on train_aug (4), scored as train train (4)" in t for t in texts
+        )
