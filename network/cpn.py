@@ -16,6 +16,7 @@ from tool.choices import PRCM_KEYS, REFINEMENTS
 # block would have more than PCM_ELEMENTS numbers, 64 MiB.
 PCM_BLOCK = 1024
 PCM_ELEMENTS = 16 * 2**20
+HEAD_DROPOUT = 0.5  # of whole channels, before the CAM head
 
 
 def pixel_correlation(prior: Tensor, embedding: Tensor) -> Tensor:
@@ -89,7 +90,7 @@ class CPNHead(nn.Module):
             )
         self.num_classes, self.refinement, self.prcm = num_classes, refinement, prcm
         channels4, channels5 = self.early_channels
-        self.dropout7 = nn.Dropout2d(0.5)
+        self.dropout7 = nn.Dropout2d(HEAD_DROPOUT)
         self.fc8 = nn.Conv2d(self.out_channels, num_classes + 1, 1, bias=False)  # CAM head
         self.f8_3 = nn.Conv2d(channels4, 64, 1, bias=False)
         self.f8_4 = nn.Conv2d(channels5, 128, 1, bias=False)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.segmentation.deeplabv3 import ASPP
 
+from network.cpn import HEAD_DROPOUT
 from network.resnet38 import ResNet38
 from network.timm_backbone import TimmBackbone
 from tool.errors import InputError
@@ -22,7 +23,6 @@ from tool.errors import InputError
 # at stride 32
 FIELD_OF_VIEW = 96
 LOW_STRIDE, LOW_CHANNELS = 4, 48  # of the early map that DeepLabv3+ reads
-TAG_DROPOUT = 0.5  # of the CAM networks' heads too
 
 
 def conv_block(
@@ -138,7 +138,7 @@ class TagHead(nn.Module):
 
     def forward(self, deepest: Tensor) -> Tensor:
         """The logits."""
-        return self.fc8(F.dropout2d(deepest, TAG_DROPOUT, self.training)).mean((2, 3))
+        return self.fc8(F.dropout2d(deepest, HEAD_DROPOUT, self.training)).mean((2, 3))
 
 
 def weigh_classes(logits: Tensor, tags: Tensor) -> Tensor:
