@@ -25,7 +25,7 @@ def build_cpn(
     refinement:    one of REFINEMENTS; SEAM's network is "pcm"
     prcm:          one of PRCM_KEYS
     pretrained:    ImageNet weights for a timm backbone; ResNet38's come from a file
-                   (network.weights.load_weights)
+                   (network.weights.load_backbone_weights)
     Raises ValueError for num_classes, refinement and prcm that it does not know, InputError for a
     stride that the backbone has not.
     """

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from network.resnet38 import ResNet38
-from tool.cam import EPS, cam_prior
+from tool.cam import EPS, cam_prior, widened
 from tool.choices import PRCM_KEYS, REFINEMENTS
 
 # Columns of the N x N affinity that inference computes at a time, fewer on maps so large that the
@@ -50,10 +50,12 @@ def spatial_gather(prior: Tensor, feature: Tensor) -> Tensor:
     pixels; (B, F, K, 1).
 
     prior: (B, K, h, w), feature: (B, F, h, w). Source: CPN section 3.3, an object-contextual gather
-    with scale 1.
+    with scale 1. Computed in float32 at least.
     """
-    weights = prior.flatten(2).softmax(dim=2)  # (B, K, N)
-    return (weights @ feature.flatten(2).transpose(1, 2)).transpose(1, 2).unsqueeze(3)
+    with torch.autocast(prior.device.type, enabled=False):
+        weights = widened(prior).flatten(2).softmax(dim=2)  # (B, K, N)
+        means = weights @ widened(feature).flatten(2).transpose(1, 2)
+        return means.transpose(1, 2).unsqueeze(3)
 
 
 def pixel_region_correlation(

@@ -7,12 +7,16 @@ with names. All numbers in the file are little-endian:
 
     uint64 0x112, uint64 reserved
     uint64 count of arrays, and per array
-        uint32 magic, 0xF993fac8 (V1), 0xF993fac9 (V2) or 0xF993faca (V3); before V1 the number of
-        axes stands here int32 storage type, in V2 and V3 only; 0 is dense uint32 number of axes
-        (not repeated before V1), and per axis int64 length (uint32 before V1) int32 device type,
-        int32 device number, int32 data type the values in C order
-    uint64 count of names, and per name uint64 length and its bytes, "arg:conv1a_weight" or
-    "aux:bn7_moving_mean"
+        uint32 magic: 0xF993fac8 (V1), 0xF993fac9 (V2) or 0xF993faca (V3); before V1 the number of
+               axes stands here
+        int32 storage type: in V2 and V3 only; 0 is dense
+        uint32 number of axes: not repeated before V1
+        int64 length of each axis: uint32 before V1
+        int32 device type, int32 device number, int32 data type
+        the values: in C order
+    uint64 count of names, and per name
+        uint64 length: of what follows
+        its bytes: "arg:conv1a_weight" or "aux:bn7_moving_mean"
 
 Source: MXNet src/ndarray/ndarray.cc, NDArray::Load.
 """

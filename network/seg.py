@@ -294,9 +294,10 @@ def merged_logits(
     """The mean logits (K, H, W), float32, of one image over its scales, each with its mirror image
     if flip is set.
 
-    scaled: normalised images (3, h, w), one a scale; size: the (H, W) to which all logits are
-    resized The mean is of logits, not of probabilities, as in the codebase named above; they are
-    resized once instead of twice.
+    scaled: normalised images (3, h, w), one a scale
+    size:   the (H, W) to which all logits are resized
+    The mean is of logits, not of probabilities, as in the codebase named above; they are resized
+    once instead of twice.
     """
     total = torch.zeros(())
     for image in scaled:

@@ -124,7 +124,10 @@ class Evidence:
 
 
 def smoothed(curve: np.ndarray) -> np.ndarray:
-    """Means of five neighbours, curves of few photographs being noisy."""
+    """Sums of five neighbours over 5, curves of few photographs being noisy. What lies beyond the
+    ends counts as 0, so that a maximum at the rim, where no map of objects has its threshold, needs
+    to be the higher for it.
+    """
     return np.convolve(curve, np.ones(5) / 5, mode="same")
 
 

@@ -54,15 +54,21 @@ def keep_max(cam: Tensor, dim: int = 1) -> Tensor:
     return torch.where(cam == cam.amax(dim=dim, keepdim=True), cam, torch.zeros_like(cam))
 
 
+def widened(values: Tensor) -> Tensor:
+    """values of half precision in float32; of other types as they are."""
+    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
+
+
 def cam_prior(cam: Tensor) -> Tensor:
     """The prior p that PCM and PRCM spread, from a raw CAM; (B, K, h, w) in [0, 1], without
     gradient.
 
     Each map is relu(a - eps) / (max + eps) with a = relu(cam); background is 1 - max of the
     foreground; then the foreground keeps only each pixel's largest value (ties kept). The order of
-    operations is the released one: margins go down to 5e-7.
+    operations is the released one: margins go down to 5e-7. Maps of half precision are widened to
+    float32, in which EPS is more than nothing.
     """
-    activation = F.relu(cam.detach())
+    activation = F.relu(widened(cam.detach()))
     high = activation.amax(dim=(2, 3), keepdim=True) + EPS
     prior = set_background(F.relu(activation - EPS) / high)
     return torch.cat([prior[:, :1], keep_max(prior[:, 1:])], dim=1)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tool.cam import keep_max, normalise_cam, set_background
+from tool.cam import keep_max, normalise_cam, set_background, widened
 from tool.choices import SEAM_SCALE
 from tool.mask_values import IGNORE_LABEL
 
@@ -47,7 +47,8 @@ def global_average(cam: Tensor, size: Sequence[int] | None = None) -> Tensor:
     """The mean over pixels of the foreground maps, (B, C), of cam (B, K, h, w) or of cam resized
     bilinearly (align_corners) to size.
 
-    The mean of a resized map is a weighted mean of the map, so nothing is resized.
+    The mean of a resized map is a weighted mean of the map, so nothing is resized. That is computed
+    in float32, under autocast too.
     """
     if size is None:
         return cam[:, 1:].mean(dim=(2, 3))
@@ -55,7 +56,8 @@ def global_average(cam: Tensor, size: Sequence[int] | None = None) -> Tensor:
         _resize_weights(source, target, cam)
         for source, target in zip(cam.shape[2:], size, strict=True)
     )
-    return torch.einsum("bkhw,h,w->bk", cam[:, 1:].float(), rows, columns)
+    with torch.autocast(cam.device.type, enabled=False):
+        return torch.einsum("bkhw,h,w->bk", cam[:, 1:].float(), rows, columns)
 
 
 def _resize_weights(source: int, target: int, like: Tensor) -> Tensor:
@@ -79,7 +81,7 @@ def loss_rvmin(refined: Tensor, label: Tensor) -> Tensor:
     labelled class.
     """
     foreground = (refined[:, 1:] * label[:, :, None, None]).amax(dim=1).flatten(1)
-    count = foreground.shape[1] // MIN_POOL_FRACTION
+    count = max(1, foreground.shape[1] // MIN_POOL_FRACTION)
     smallest = foreground.topk(count, dim=1, largest=False, sorted=False).values
     return F.relu(smallest).sum() / (count * foreground.shape[0])
 
@@ -122,7 +124,7 @@ def hardest_mean(difference: Tensor, classes: int | None = None) -> Tensor:
     """
     flat = difference.flatten(1)
     maps = classes + 1 if classes else difference.shape[1]
-    count = int(OHEM_FRACTION * maps * difference.shape[2] * difference.shape[3])
+    count = max(1, int(OHEM_FRACTION * maps * difference.shape[2] * difference.shape[3]))
     if flat.shape[1] > count:
         flat = flat.topk(count, dim=1, sorted=False).values
     return flat.sum() / (count * flat.shape[0])
@@ -206,16 +208,16 @@ def _full_precision(losses: Callable[..., dict[str, Tensor]]) -> Callable[..., d
     stay.
     """
 
-    def widened(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
-        return [widened(part) for part in value] if isinstance(value, list | tuple) else value
+    def all_widened(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [all_widened(part) for part in value]
+        return widened(value) if isinstance(value, Tensor) else value
 
     @functools.wraps(losses)
     def run(maps: Tensor | Sequence[Tensor], *others: Any, **named: Any) -> dict[str, Tensor]:
         device = maps.device if isinstance(maps, Tensor) else maps[0].device
         with torch.autocast(device.type, enabled=False):
-            return losses(widened(maps), *map(widened, others), **named)
+            return losses(all_widened(maps), *map(all_widened, others), **named)
 
     return run
 

@@ -154,9 +154,9 @@ class Scores:
     """Per-class scores and their means in percent; leading axes as those of the confusion matrix.
 
     iou, precision, recall: (..., K), NaN where undefined: IoU of a class in neither prediction nor
-    ground truth, precision of
-      one never predicted, recall of one not in the ground truth. A class that is predicted but
-      never occurs in the ground truth has IoU 0 and counts in both means.
+               ground truth, precision of one never predicted, recall of one not in the ground
+               truth. A class that is predicted but never occurs in the ground truth has IoU 0 and
+               counts in both means.
     miou_zero: (...,) mean over all K classes, one that occurs in neither counting as 0: the
                released scripts
     miou_skip: (...,) mean over the classes that occur in prediction or ground truth, as IRN's; NaN

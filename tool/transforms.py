@@ -129,7 +129,8 @@ def colour_jitter(
     draws.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(rng.integers(2**63)))
+        # not torch.manual_seed, which seeds the dropout of every GPU as well
+        torch.default_generator.manual_seed(int(rng.integers(2**63)))
         return np.array(import_jitter()(*jitter)(Image.fromarray(image)))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import xlogy
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -99,10 +100,11 @@ class Verdict:
 
 def prior_loss(labels: np.ndarray) -> float:
     """The classification loss of a classifier that says each class's frequency for every image:
-    the mean over classes of the entropy of a coin; labels (images, C) multi-hot.
+    the mean over classes of the entropy of a coin; labels (images, C) multi-hot. 0 where all images
+    have the same labels: there is nothing to learn then.
     """
-    share = labels.mean(axis=0).astype(np.float64).clip(1e-12, 1 - 1e-12)
-    return float(-(share * np.log(share) + (1 - share) * np.log1p(-share)).mean())
+    share = labels.mean(axis=0, dtype=np.float64)
+    return float(-(xlogy(share, share) + xlogy(1 - share, 1 - share)).mean())
 
 
 def go_astray(maps: Tensor) -> Tensor:

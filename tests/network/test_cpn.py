@@ -280,9 +280,17 @@ def test_correlations_stay_in_float32_under_autocast():
         _random(1, 5, 4, 4, dtype=torch.float32),
     )
     keys = _random(1, 5, 3, 1, dtype=torch.float32)
-    expected = pixel_correlation(prior, embedding), pixel_region_correlation(prior, keys, embedding)
+
+    def correlations():
+        return (
+            pixel_correlation(prior, embedding),
+            pixel_region_correlation(prior, keys, embedding),
+            spatial_gather(prior, embedding),
+        )
+
+    expected = correlations()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        ours = pixel_correlation(prior, embedding), pixel_region_correlation(prior, keys, embedding)
+        ours = correlations()
     assert all(torch.equal(one, two) for one, two in zip(ours, expected, strict=True))
 
 

@@ -20,14 +20,22 @@ def _counts(generator: np.random.Generator, images: int, classes: int):
 def _loop(hits, unions, draws, seed):
     """A draw at a time, a photograph at a time, a class at a time."""
     generator, mious = np.random.default_rng(seed), []
+    whole = [
+        100 * int(hit) / int(union) if union else None
+        for hit, union in zip(hits.sum(axis=0), unions.sum(axis=0), strict=True)
+    ]
     for _ in range(draws):
         total = [[0, 0] for _ in range(hits.shape[1])]
         for image in generator.integers(len(hits), size=len(hits)):
             for k, sums in enumerate(total):
                 sums[0] += int(hits[image, k])
                 sums[1] += int(unions[image, k])
-        ious = [100 * part / whole for part, whole in total if whole]
-        mious.append(sum(ious) / len(ious) if ious else float("nan"))
+        ious = [
+            100 * part / union if union else known
+            for (part, union), known in zip(total, whole, strict=True)
+            if known is not None
+        ]
+        mious.append(sum(ious) / len(ious))
     return mious
 
 
@@ -75,11 +83,26 @@ def test_two_photographs_by_hand():
     assert np.mean(values == 50) == pytest.approx(0.5, abs=0.05)
 
 
-def test_a_draw_without_any_class_counts_for_nothing():
+def test_a_class_that_a_draw_lacks_counts_as_on_the_list():
+    """A class that one photograph shows, and all of it wrong, makes no draw better."""
     hits, unions = np.array([[10], [0]]), np.array([[20], [0]])
-    values = resampled_miou(hits, unions)
-    assert np.mean(np.isnan(values)) == pytest.approx(0.25, abs=0.05)
-    assert interval(values) == (50, 50)
+    assert interval(resampled_miou(hits, unions)) == (50, 50)
+    generator = np.random.default_rng(6)
+    hits, unions = _counts(generator, 100, 2)
+    rare = np.zeros((100, 1), dtype=np.int64)
+    rare[7] = 300
+    point = mean_iou(hits.sum(axis=0), unions.sum(axis=0))
+    low, high = interval(
+        resampled_miou(np.append(hits, 0 * rare, axis=1), np.append(unions, rare, axis=1))
+    )
+    assert low < point * 2 / 3 < high
+    assert high - low < 15
+
+
+def test_no_class_at_all():
+    nothing = np.zeros((3, 2), dtype=np.int64)
+    assert np.isnan(resampled_miou(nothing, nothing)).all()
+    assert np.isnan(mean_iou(nothing.sum(axis=0), nothing.sum(axis=0)))
 
 
 def test_same_photographs_same_draws():
@@ -101,7 +124,14 @@ def test_same_photographs_same_draws():
 
 @pytest.mark.parametrize(
     ("limits", "shown"),
-    [((0.1, 2), True), ((-2, -0.1), True), ((-1, 1), False), ((0, 1), False), ((-1, 0), False)],
+    [
+        ((0.1, 2), True),
+        ((-2, -0.1), True),
+        ((-1, 1), False),
+        ((0, 1), False),
+        ((-1, 0), False),
+        ((float("nan"), float("nan")), False),
+    ],
 )
 def test_a_difference_is_shown_where_zero_lies_outside(limits, shown):
     assert is_shown(limits) == shown

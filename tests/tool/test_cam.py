@@ -104,6 +104,13 @@ def test_cam_prior_carries_no_gradient_and_ignores_the_background_score():
     assert torch.equal(cam_prior(other), prior)
 
 
+def test_cam_prior_of_half_precision_is_that_of_its_numbers_in_float32():
+    cam = _raw(1, 4, 6, 5).bfloat16()
+    prior = cam_prior(cam)
+    assert prior.dtype == torch.float32
+    assert torch.equal(prior, cam_prior(cam.float()))
+
+
 @pytest.mark.parametrize("function", [normalise_cam, set_background, keep_max, cam_prior])
 def test_permuting_classes_permutes_the_maps_and_changes_no_input(function):
     cam = _raw(2, 5, 4, 4)

@@ -246,6 +246,13 @@ def test_loss_er_is_the_mean_over_foreground():
     )
 
 
+def test_losses_of_a_pixel_are_numbers():
+    cams = [_random(1, 2, 1, 1, seed=seed) for seed in range(6)]
+    label, visible = torch.ones(1, 1, dtype=torch.float64), torch.full((1,), 0.5)
+    losses = cpn_losses(cams[:3], cams[3:], label, visible)
+    assert all(value.isfinite() for value in losses.values())
+
+
 def test_classification_loss_matches_loops():
     logits, label = _random(2, 3), torch.tensor([[1.0, 0, 1], [0, 0, 1]], dtype=torch.float64)
     probability = 1 / (1 + np.exp(-logits.numpy()))
@@ -258,6 +265,12 @@ def test_global_average_of_a_resized_map_needs_no_resizing(size):
     cam = _random(2, 4, 5, 7, dtype=torch.float32)
     expected = F.interpolate(cam, size, mode="bilinear", align_corners=True)[:, 1:].mean(dim=(2, 3))
     torch.testing.assert_close(global_average(cam, size), expected, atol=1e-6, rtol=1e-5)
+
+
+def test_global_average_is_in_float32_under_autocast():
+    cam = _random(2, 4, 5, 7).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(global_average(cam, (40, 30)), global_average(cam.float(), (40, 30)))
 
 
 def test_weigh_is_normalised_map_times_label_times_fraction():

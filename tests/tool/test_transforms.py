@@ -15,6 +15,7 @@ from tool.transforms import (
     JITTER,
     PairTransform,
     TrainTransform,
+    colour_jitter,
     normalise,
     random_crop,
     resize,
@@ -194,6 +195,16 @@ def test_image_and_mask_move_together(height, width, seed):
     again = transform(image, label, np.random.default_rng(seed))
     np.testing.assert_array_equal(again[0], crop)
     np.testing.assert_array_equal(again[1], crop_label)
+
+
+def test_jitter_seeds_no_generator_of_a_gpu(monkeypatch):
+    """Dropout there would repeat itself with --num_workers 0."""
+    monkeypatch.setattr(torch, "manual_seed", lambda _seed: pytest.fail("seeds all devices"))
+    image, state = _image(8, 8), torch.random.get_rng_state()
+    one, two = (colour_jitter(image, JITTER, np.random.default_rng(0)) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+    assert not np.array_equal(one, image)
+    assert torch.equal(torch.random.get_rng_state(), state)
 
 
 def test_jitter_changes_colours_and_neither_geometry_nor_padding():

@@ -185,7 +185,8 @@ def affinity_labels(low: Tensor, high: Tensor, stride: int = 8) -> Tensor:
     image, 255 unsure.
 
     low, high: (K, H, W), CRF scores with background first at a low and a high alpha, 0 outside the
-    crop Scores are averaged over stride x stride pixels. A class where the low alpha says so,
+               crop
+    Scores are averaged over stride x stride pixels. A class where the low alpha says so,
     background where the high alpha says so, 255 elsewhere and where no score reaches 1e-5. Source:
     released AffinityNet, ExtractAffinityLabelInRadius's data set.
     """

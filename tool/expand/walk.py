@@ -102,10 +102,10 @@ def affinity_walk(
 ) -> Tensor:
     """AffinityNet's walk: (K, h, w) scores after 2 ** exp_times steps (SEAM 6, PSA 8).
 
-    scores: (K, h, w) with background first, affinity: (P, S) of AffinityNet at the radius it used.
-            As released, the map is not
-    padded: pairs whose source lies in the outer columns or last rows do not exist, and cells at the
-            border have fewer neighbours.
+    scores:   (K, h, w) with background first
+    affinity: (P, S) of AffinityNet at the radius it used
+    As released, the map is not padded: pairs whose source lies in the outer columns or last rows do
+    not exist, and cells at the border have fewer neighbours.
     """
     maps = pair_maps(affinity, radius, scores.shape[1:])
     return random_walk(scores, maps**beta, pair_offsets(radius), 2**exp_times)

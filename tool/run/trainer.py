@@ -280,9 +280,6 @@ class TrainingRun:
         device out of memory.
         """
         step = data_parallel(self.net, losses_of)
-        # Crops are of one size, so that cuDNN's search for the fastest convolutions pays; what it
-        # finds may differ between runs.
-        torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
         self._last_save, self._last_iteration = time.monotonic(), time.perf_counter()
         bar = progress(total=self.max_step, initial=self.step, unit="it")
         with contextlib.ExitStack() as stack:
@@ -293,13 +290,14 @@ class TrainingRun:
                 self.net.train()
                 # A run that was stopped before its epoch's validation has no iteration left to do
                 # here.
-                for batch in loader(self.epoch, self.step - self.epoch * self.steps_per_epoch):
-                    stop, save = self._iterate(batch, step, bar)
-                    if stop or self.step == self.stop_after:
-                        self.save()
-                        self._leave(stop)
-                    if save:
-                        self.save()
+                with _convolutions_searched():
+                    for batch in loader(self.epoch, self.step - self.epoch * self.steps_per_epoch):
+                        stop, save = self._iterate(batch, step, bar)
+                        if stop or self.step == self.stop_after:
+                            self.save()
+                            self._leave(stop)
+                        if save:
+                            self.save()
                 self.net.eval()
                 self.save()  # a validation that fails costs no epoch
                 self.log.line("epoch", epoch=self.epoch, step=self.step, **on_epoch(self.epoch))
@@ -401,6 +399,20 @@ class TrainingRun:
         self.log.close()
         leave()
         raise SystemExit(128 + number if number else 0)
+
+
+@contextlib.contextmanager
+def _convolutions_searched() -> Iterator[None]:
+    """Have cuDNN search for the fastest convolutions of a size, which pays where crops are of one;
+    not in a validation, whose photographs have many, each of which would be searched for anew, with
+    memory to try in. What it finds may differ between runs.
+    """
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def to_device(batch: dict, device: torch.device) -> dict:

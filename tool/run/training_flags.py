@@ -144,7 +144,8 @@ def add_machine_flags(optimisation: argparse._ArgumentGroup) -> None:
         "--accum",
         type=positive_int,
         default=1,
-        help="pieces a batch is computed in, to save memory (default %(default)s)",
+        help="pieces a batch is computed in, to save memory; the same result in train_cpn.py alone "
+        "(default %(default)s)",
     )
     optimisation.add_argument(
         "--precision",

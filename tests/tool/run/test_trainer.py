@@ -183,6 +183,23 @@ def test_precision_is_autocast_around_the_losses_alone(tmp_path):
     assert all(p.grad.dtype == torch.float32 for p in run.net.parameters())
 
 
+def test_convolutions_are_searched_for_crops_and_not_for_validation(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    run, seen = _run(tmp_path, epochs=1, steps_per_epoch=1), []
+
+    def searches(then):
+        seen.append(torch.backends.cudnn.benchmark)
+        return then
+
+    run.train(
+        lambda *_: [next(_loader(0, 0))],
+        lambda batch: searches(_losses(run)(batch)),
+        lambda _: searches({}),
+    )
+    assert seen == [True, False]
+    assert not torch.backends.cudnn.benchmark
+
+
 # ============ stopping and resuming ============
 @pytest.mark.parametrize("stop", range(1, EPOCHS * STEPS + 1))
 def test_stopped_and_resumed_run_ends_like_a_whole_one_bit_for_bit(tmp_path, stop):
