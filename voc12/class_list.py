@@ -11,17 +11,21 @@ a line that says so:
 - CVAT's `labelmap.txt`, name:r,g,b:parts:actions, whose colours say what RGB masks show
 - JSON: a list of names, {"1": "cat"} or {"cat": 1}
 
-Where a list can be read in two ways it is refused.
+Where a list can be read in two ways it is refused. What write_class_list writes is read back as it
+was: names that lines would not give back, "1. cat" among them, become a JSON list, and those that
+no list can hold are refused before anything is written.
 """
 
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tool.errors import InputError
+from tool.file.atomic import atomic_write
 from tool.file.text import numbered_lines, read_text, shortened
 from tool.mask_values import BACKGROUND, IGNORE_LABEL
 from tool.names import name_fault
@@ -97,6 +101,53 @@ def read_class_list(source: str | Path | None) -> ClassList:
     return found
 
 
+def class_list_text(names: Sequence[str], source: str) -> str:
+    """What a class list of names holds, so that load_class_list gives them back: a name a line, or
+    JSON where lines would be read otherwise.
+
+    source: where the names are from, for messages. Raises InputError for names that no list gives
+    back: those that mean the background or ignored pixels, that cannot be part of a file's name,
+    or are given twice; and for more names than mask values.
+    """
+    if len(names) >= IGNORE_LABEL:
+        raise InputError(
+            f"{source} has {len(names)} classes; masks have room for {IGNORE_LABEL - 1} below the "
+            "ignore label"
+        )
+    for name in names:
+        _require_class(name, source)
+    lines = "".join(f"{name}\n" for name in names)
+    as_json = json.dumps(list(names), ensure_ascii=False) + "\n"
+    fault = ""
+    for text in (lines, as_json):
+        try:
+            if _parse_text(Path(CLASS_LIST_FILE), text).names == tuple(names):
+                return text
+        except InputError as error:
+            fault = f": {error}"
+    raise InputError(f"{source}: no class list would give its classes back{fault}")
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a name may mean the background or ignored pixels in a class list."""
+    return is_background(name) or name.strip(DECORATION).lower() in IGNORED_NAMES
+
+
+def _require_class(name: str, source: str) -> None:
+    if is_reserved(name):
+        raise InputError(
+            f"{source}: '{shortened(name)}' cannot be a class: in a class list it would mean the "
+            "background, or ignored pixels; call it otherwise, or take it out"
+        )
+
+
+def write_class_list(path: str | Path, names: Sequence[str], source: str = "") -> None:
+    """Write names as class_list_text has them; path itself is the source where none is given."""
+    text = class_list_text(names, source or str(path))
+    with atomic_write(path, "w") as file:
+        file.write(text)
+
+
 def has_class_list(folder: str | Path) -> bool:
     """Whether something is named as a class list there, for load_class_list to read or refuse: a
     link to nothing too.
@@ -120,23 +171,29 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _parse(path: Path) -> ClassList:
-    text = read_text(path, "class list", HINT)
+    return _parse_text(path, read_text(path, "class list", HINT))
+
+
+def _parse_text(path: Path, text: str) -> ClassList:
     entries, how = _entries(path, text)
     if not entries:
         raise InputError(f"{path} is an empty class list; give one foreground class name per line")
     kept, left_out = _foreground(path, entries)
     names: dict[str, str] = {}
+    known: set[str] = set()
     for entry in kept:
         if fault := name_fault(entry.name):
             raise InputError(
                 f"{entry.where}: class '{shortened(entry.name)}' cannot be part of a file's name: "
                 f"it {fault}"
             )
-        if entry.name in names:
+        same = unicodedata.normalize("NFC", entry.name)  # as a Mac and others write one name
+        if same in known:
             raise InputError(
                 f"{entry.where}: class '{shortened(entry.name)}' is listed twice; remove one of "
                 "them"
             )
+        known.add(same)
         names[entry.name] = entry.where
     if not names:
         raise InputError(f"{path} lists no foreground class; give one name per line")

@@ -31,6 +31,7 @@ import json
 import os
 import re
 import shutil
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,11 +45,17 @@ from tool.file.coco_json import CocoImage, CocoJson, parse_annotation, read_coco
 from tool.file.images import APPLY_EXIF, photograph_header, write_mask
 from tool.file.require import require_dir
 from tool.file.segmentation import area, box_rle, decode, segmentation_rle
-from tool.mask_values import BACKGROUND, IGNORE_LABEL
+from tool.mask_values import IGNORE_LABEL
 from tool.run.machine_flags import add_switch, add_workers_flag
 from tool.run.pool import background_calls
 from tool.run.progress import progress
-from voc12.class_list import load_class_list
+from voc12.class_list import (
+    class_list_text,
+    is_background,
+    is_reserved,
+    load_class_list,
+    write_class_list,
+)
 from voc12.constants import CLASS_LIST_FILE, IMAGE_DIR, LABEL_FILE, LIST_DIR, MASK_DIR
 from voc12.data_flags import add_exif_flag
 from voc12.labels import load_labels, save_labels
@@ -60,7 +67,6 @@ UNFINISHED = "unfinished.json"  # the settings of the work in <out>.part
 CHUNK = 16  # images a call
 CROWD_CLASS, CROWD_IGNORE = "class", "ignore"
 LIST_WORDS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-BACKGROUND_NAMES = (BACKGROUND, "_background_", "__background__", "__ignore__")
 # COCO 2014: images in all -> images with a class
 COCO14_COUNTS = {82_783: 82_081, 40_504: 40_137}
 COCO14_CLASSES = 80
@@ -118,9 +124,10 @@ class Classes:
 def choose_classes(coco: CocoJson, merge_names: bool) -> Classes:
     """The classes in the order of the categories' ids: numbers as numbers, before ids of text.
 
-    Left out, where no annotation is of them: a background, and the class 0 that Roboflow puts above
-    its classes. Raises InputError for annotations of a background, for a name that two categories
-    have (unless merge_names), and for more classes than mask values.
+    Left out, where no annotation is of them: what a class list takes for background or ignored
+    pixels, and the class 0 that Roboflow puts above its classes. Raises InputError for annotations
+    of the former, for a name that two categories have (unless merge_names), for names that a class
+    list would not give back, and for more classes than mask values.
     """
     used = set(np.unique(coco.category).tolist())
     parents = Counter(category.supercategory for category in coco.categories)
@@ -129,13 +136,16 @@ def choose_classes(coco: CocoJson, merge_names: bool) -> Classes:
     value = [0] * len(coco.categories)
     for place in sorted(range(len(value)), key=lambda place: _rank(coco.categories[place].id)):
         category = coco.categories[place]
-        if category.name.lower() in BACKGROUND_NAMES:
+        if is_reserved(category.name):
+            background = is_background(category.name)
             if place in used:
                 raise InputError(
                     f"{coco.path}: annotations are of category {category.id}, '{category.name}'; "
-                    "what no object covers is background, so take them out of the file"
+                    + ("what no object covers is background, so " if background else "")
+                    + "take them out of the file, or call the category otherwise if it is a class"
                 )
-            notes.append(f"left out: category {category.id}, '{category.name}', mask value 0")
+            value_of = ", mask value 0" if background else ", without annotations"
+            notes.append(f"left out: category {category.id}, '{category.name}'{value_of}")
             continue
         if place not in used and category.id == "0" and _is_roof(category, parents):
             notes.append(
@@ -146,7 +156,8 @@ def choose_classes(coco: CocoJson, merge_names: bool) -> Classes:
         name = re.sub(r"[/\\]", "_", category.name)
         if name != category.name:
             notes.append(f"class '{category.name}' is called '{name}': it is part of files' names")
-        if name in names:
+        alike = [n for n, known in enumerate(names) if _same(known, name)]
+        if alike:
             if not merge_names:
                 raise InputError(
                     f"{coco.path}: two categories are called '{name}'; rename one, or give "
@@ -155,15 +166,15 @@ def choose_classes(coco: CocoJson, merge_names: bool) -> Classes:
             notes.append(f"category {category.id} is merged into class '{name}' of that name")
         else:
             names.append(name)
-        value[place] = names.index(name) + 1
+        value[place] = (alike[0] if alike else names.index(name)) + 1
     if not names:
         raise InputError(f"{coco.path} has no class; its categories are empty or background")
-    if len(names) >= IGNORE_LABEL:
-        raise InputError(
-            f"{coco.path} has {len(names)} classes; masks have room for {IGNORE_LABEL - 1} below "
-            "the ignore label"
-        )
+    class_list_text(names, str(coco.path))  # refuses what could not be written
     return Classes(tuple(names), tuple(value), tuple(notes))
+
+
+def _same(one: str, other: str) -> bool:
+    return unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
 
 
 def _rank(key: str) -> tuple[bool, int, str]:
@@ -430,8 +441,7 @@ def finish(part: Path, out: Path, classes: Classes, lists: dict, table: dict, re
             for path in (part / folder).glob("*"):
                 (out / folder).mkdir(exist_ok=True)
                 os.replace(path, out / folder / path.name)
-    with atomic_write(root / CLASS_LIST_FILE, "w") as file:
-        file.writelines(f"{name}\n" for name in classes.names)
+    write_class_list(root / CLASS_LIST_FILE, classes.names)
     save_labels(root / LABEL_FILE, list(table), np.array(list(table.values())))
     for name, ids in lists.items():
         with atomic_write(root / LIST_DIR / f"{name}.txt", "w") as file:

@@ -180,7 +180,7 @@ def write_evaluated(out: Path, own: Own, real: Mapping[str, Path], masks: Path, 
             (out / PREDICTED / f"{name}.png").symlink_to((masks / places[name]).resolve())
     write_list(out, "val", [name for name in own.ids if name in real])
     with atomic_write(out / CLASS_LIST_FILE, "w") as file:
-        file.write((data / CLASS_LIST_FILE).read_text())
+        file.write((data / CLASS_LIST_FILE).read_text(encoding="utf-8"))
 
 
 def main(args: argparse.Namespace) -> None:

@@ -43,7 +43,7 @@ from tool.names import name_fault
 from tool.run.flags import pixels
 from tool.run.machine_flags import add_workers_flag
 from tool.run.progress import progress
-from voc12.class_list import load_class_list
+from voc12.class_list import class_list_text, load_class_list, write_class_list
 from voc12.constants import CLASS_LIST_FILE, IMAGE_DIR, LABEL_FILE, LIST_DIR
 from voc12.label_files import Entry, is_no_class, label_entries
 from voc12.labels import class_table, save_labels
@@ -264,8 +264,8 @@ def read_tags(
 
 
 def require_class_names(source: str, classes: Sequence[str]) -> None:
-    """Raise InputError where there are no classes, one cannot be part of a file's name, or two
-    differ by capitals alone.
+    """Raise InputError where there are no classes, one cannot be part of a file's name, two differ
+    by capitals alone, or a class list would not give them back.
     """
     if not classes:
         raise InputError(f"{source} has no tags; nothing can be learnt without")
@@ -278,6 +278,7 @@ def require_class_names(source: str, classes: Sequence[str]) -> None:
             raise InputError(
                 f"{source}: tags '{other}' and '{name}' differ by capitals alone; write one of them"
             )
+    class_list_text(classes, source)
 
 
 def tags_of_folders(
@@ -507,8 +508,7 @@ def write_own(own: Own, out: Path, long_side: int, num_workers: int) -> None:
         )
     drop_others(out / IMAGE_DIR, set(links))
     drop_others(out / SMALL_DIR, set(copies))
-    with atomic_write(out / CLASS_LIST_FILE, "w") as file:
-        file.write("\n".join(own.classes) + "\n")
+    write_class_list(out / CLASS_LIST_FILE, own.classes)
     ids = np.array(own.ids)
     held = held_out(own.labels, own.labelled)
     save_labels(out / LABEL_FILE, ids[own.labelled].tolist(), own.labels[own.labelled])

@@ -1,13 +1,23 @@
 """Class lists in every form in which people have them: the names, what is said, or why not."""
 
+import contextlib
 import re
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from tool.errors import InputError
+from tool.names import name_fault
 from tool.run.notes import forget_notes
-from voc12.class_list import has_class_list, load_class_list, mask_colours
+from voc12.class_list import (
+    class_list_text,
+    has_class_list,
+    load_class_list,
+    mask_colours,
+    write_class_list,
+)
 from voc12.constants import CLASSES
 
 
@@ -188,3 +198,55 @@ def test_a_colour_of_strange_spaces_is_no_colour(tmp_path):
     path.write_text("# label:color_rgb:parts:actions\ncat:250,\x1c0,83::\n")
     with pytest.raises(InputError, match=r"line 2: .* is not name:r,g,b:parts:actions"):
         load_class_list(path)
+
+
+# ============ what is written ============
+TRICKY = st.sampled_from(
+    ["1. cat", "2. dog", "10. sheep", "1", "1 cat", "2,dog", "0: x", "255 y", "#a", "[a", "{b"]
+    + ["# label:c", "a:1,2,3::", "b:::", "index name", "id 1", "[ignore", "7 segment", "\u200d1. a"]
+    + ['"q"', "a\u0308", "ä", "_cat_", "null", "true", "sep=;", ",a,", "cat;dog", "a  b"]
+    + ["background", "__background__", "<void>", "unlabeled", "__ignore__", "", " a", "a/b"]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(TRICKY | st.text(max_size=6), min_size=1, max_size=5))
+@example(["1. cat", "10. sheep", "2. dog"])
+@example(["index name", "1 cat"])
+@example(["sep=;", "cat"])
+def test_what_is_written_is_read_back_or_was_refused(tmp_path_factory, names):
+    path = tmp_path_factory.mktemp("list") / "classes.txt"
+    with contextlib.suppress(InputError):
+        write_class_list(path, names)
+        assert load_class_list(path) == tuple(names)
+        assert not any(map(name_fault, names))
+        return
+    assert not path.exists()
+
+
+def test_ordinary_names_are_written_a_line_each():
+    assert class_list_text(["cat", "traffic light", "7 segment"], "x") == (
+        "cat\ntraffic light\n7 segment\n"
+    )
+    assert class_list_text(["2. dog", "1. cat"], "x") == '["2. dog", "1. cat"]\n'
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["cat", "Void"], "tags.csv: 'Void' cannot be a class: in a class list it would mean the"),
+        (["unlabeled", "cat"], "tags.csv: 'unlabeled' cannot be a class: in a class list it would"),
+        (["<background>", "cat"], "tags.csv: '<background>' cannot be a class: in a class list it"),
+        (["cat", "cat"], "tags.csv: no class list would give its classes back: classes.txt entry"),
+        (list(map(str, range(255))), "tags.csv has 255 classes; masks have room for 254 below"),
+    ],
+)
+def test_what_no_list_gives_back_is_refused(names, message):
+    with pytest.raises(InputError) as error:
+        class_list_text(names, "tags.csv")
+    assert str(error.value).startswith(message)
+
+
+def test_one_name_in_two_spellings_of_unicode_is_listed_twice(tmp_path):
+    with pytest.raises(InputError, match=r"line 2: class '.*' is listed twice"):
+        read(tmp_path, "gr\u00fcn\ngru\u0308n\n")

@@ -204,6 +204,27 @@ def test_background_category_is_left_out(tmp_path, capsys):
     assert "left out: category 0, '_background_', mask value 0" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["<background>", "Void", "unlabeled", "__ignore__"])
+def test_what_a_class_list_takes_for_no_class_is_left_out(tmp_path, capsys, name):
+    """Else the list would give one class less, and every mask value another class."""
+    export = Export(tmp_path)
+    export.content["categories"].append({"id": 1, "name": name})
+    export.run()
+    assert load_class_list(export.out) == ("cat", "owl")
+    assert f"left out: category 1, '{name}'" in capsys.readouterr().out
+
+
+def test_categories_with_numbers_keep_their_order(tmp_path):
+    export = Export(tmp_path)
+    names = ["10. sheep", "2. cow", "1. cat"]
+    export.content["categories"] = [{"id": 4 + 13 * n, "name": x} for n, x in enumerate(names)]
+    export.content["annotations"] = [annotation(5, 30, square(0, 0, 20, 20))]
+    export.run()
+    assert load_class_list(export.out) == tuple(names)
+    assert export.mask("a").max() == 3
+    assert load_labels(export.out, ["a"], names).tolist() == [[0, 0, 1]]
+
+
 def test_two_categories_of_one_name(tmp_path):
     export = Export(tmp_path)
     export.content["categories"].append({"id": 50, "name": "cat"})
@@ -213,6 +234,19 @@ def test_two_categories_of_one_name(tmp_path):
     export.run("--merge_names")
     assert load_class_list(export.out) == ("cat", "owl")
     assert export.mask("b").max() == 1
+
+
+def test_two_categories_of_one_name_in_two_spellings_of_unicode(tmp_path):
+    export = Export(tmp_path)
+    export.content["categories"] = [
+        {"id": 4, "name": "gr\u00fcn"},
+        {"id": 30, "name": "gru\u0308n"},
+    ]
+    with pytest.raises(InputError, match="two categories are called"):
+        export.run()
+    export.run("--merge_names")
+    assert load_class_list(export.out) == ("gr\u00fcn",)
+    assert export.mask("a").max() == 1
 
 
 def test_size_is_the_photographs_where_the_json_says_none(tmp_path):

@@ -200,6 +200,31 @@ def test_a_subfolder_a_class(tmp_path):
     assert load_ids(out, "untagged") == ["loose"]
 
 
+def test_folders_with_numbers_keep_their_classes(tmp_path):
+    """Lines `1. cat`, `10. sheep`, `2. dog` would be read by their numbers, in another order."""
+    kinds = ["cat", "dog", "cow", "owl", "pig", "car", "bus", "hen", "fox", "sheep"]
+    names = [f"{number}. {kind}" for number, kind in enumerate(kinds, start=1)]
+    for name in names:
+        picture(tmp_path / "photos" / name / "x.jpg")
+    out = make(tmp_path, tmp_path / "photos")
+    assert shown(out) == {f"{name}/x.jpg": [name] for name in names}
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["unlabeled", "cat"], "photos: 'unlabeled' cannot be a class: in a class list it would"),
+        ([f"c{n}" for n in range(255)], "photos has 255 classes; masks have room for 254"),
+    ],
+)
+def test_folders_that_no_class_list_can_hold_are_refused_at_the_start(tmp_path, names, message):
+    for name in names:
+        picture(tmp_path / "photos" / name / "x.jpg")
+    with pytest.raises(InputError, match=message):
+        make(tmp_path, tmp_path / "photos")
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_large_photograph_is_kept_smaller_and_upright(tmp_path):
     picture(tmp_path / "photos/cat/a.jpg", (60, 40), orientation=6)
     picture(tmp_path / "photos/dog/b.jpg")
@@ -301,6 +326,7 @@ def test_tags_are_needed(tmp_path, photos):
         ("image,tags\nx.png,cat dog\nempty.jpg,cat\ngröße 4.jpg,dog\n", "is 'cat dog' one class"),
         ("image,tags\nx.png,cat\nempty.jpg,Cat\n", "differ by capitals alone"),
         ("image,tags\nx.png,cat\nX.PNG,dog\n", "say different things of x.png"),
+        ("image,tags\nx.png,Void\nempty.jpg,c\n", "'Void' cannot be a class: in a class list it"),
         ("image,tags\nx.png,a/b\nempty.jpg,c\n", "tag 'a/b' cannot be a class: it has a slash"),
     ],
 )

@@ -22,6 +22,7 @@ from tool.file.images import read_mask, write_mask
 from tool.mask_values import IGNORE_LABEL
 from tool.run.pool import WorkerPool
 from tool.run.progress import progress
+from voc12.class_list import write_class_list
 from voc12.constants import CLASS_LIST_FILE, CLASSES, IMAGE_DIR, LABEL_FILE, LIST_DIR, MASK_DIR
 from voc12.labels import save_labels
 from voc12.sample.designs import DESIGNS, Design
@@ -281,8 +282,7 @@ def make_sample(
     # first, so that a run that is cut off is known for what it is
     write_json(out / INFO_FILE, info)
     labels = _write_all(everything, out, seed, size, classes, num_workers)
-    with atomic_write(out / CLASS_LIST_FILE, "w") as file:
-        file.writelines(f"{name}\n" for name in subject.classes)
+    write_class_list(out / CLASS_LIST_FILE, subject.classes)
     for name, split in LISTS.items():
         with atomic_write(out / LIST_DIR / f"{name}.txt", "w") as file:
             file.writelines(f"{plan.image_id}\n" for plan in plans[split])
