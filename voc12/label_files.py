@@ -14,15 +14,13 @@ known as well. Class numbers count from 0 where one is 0, from 1 where one is C;
 occurs, FILE:0 and FILE:1 say it. An image may stand in a file twice where both say the same.
 """
 
-import csv
 import difflib
 import filecmp
-import io
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,32 +31,29 @@ from tool.file.safe_pickle import load_pickled_npy
 from tool.file.text import numbered_lines, read_text, shortened
 from voc12.class_list import is_background
 from voc12.constants import DATA_HELP
+from voc12.label_entries import Entry, Images
+from voc12.label_tables import (
+    DELIMITERS,
+    KEY_NAMES,
+    NO,
+    TAG,
+    TAG_NAMES,
+    YES,
+    Rows,
+    find_header,
+    known_keys,
+    split_rows,
+    tag_fields,
+)
 from voc12.lists import IMAGE_SUFFIXES
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 SUFFIXES = (".npy", ".json", *TEXT_SUFFIXES)
-DELIMITERS = {",": "','", ";": "';'", "\t": "a tab", "|": "'|'", " ": "spaces"}
 TAG_SEPARATORS = (",", ";", "|", " ")
-KEY_NAMES = ("image", "filename", "file", "file_name", "filepath", "path", "id", "image_id", "name")
-TAG_NAMES = ("labels", "label", "tags", "tag", "classes", "class", "categories", "category")
-TAG = re.compile(r"[,;|]")
-YES, NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 MAX_TEXT = 1 << 29  # bytes
 HINT = "give UTF-8 text"
 NO_CLASS = ("none", "nothing", "negative", "negatives", "no class")  # beside the background's names
 FILE_HELP = f"image labels are a file {', '.join(SUFFIXES)}, or a folder with a subfolder a class"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What a file says of an image: where, for messages; key, as the file names it; row, (C,)
-    multi-hot; negative, whether it says in words that the image shows no class.
-    """
-
-    where: str
-    key: str | int
-    row: np.ndarray
-    negative: bool = False
 
 
 def labels_from_file(source: str, ids: Sequence[str], classes: Sequence[str]) -> np.ndarray:
@@ -104,48 +99,8 @@ def split_base(source: str | Path) -> tuple[Path, int | None]:
 
 
 # ============ images ============
-class _Images:
-    """Finds the entries of an id by id, file name, path, or number."""
-
-    def __init__(self, entries: Iterable[Entry]) -> None:
-        self.by_name: dict[str, list[tuple[str, Entry]]] = {}
-        self.by_number: dict[int, list[Entry]] = {}
-        for entry in entries:
-            if isinstance(entry.key, int):
-                self.by_number.setdefault(entry.key, []).append(entry)
-                continue
-            whole = _without_suffix(entry.key.replace("\\", "/").strip("/ "))
-            for name in {whole.rpartition("/")[2], entry.key}:
-                self.by_name.setdefault(name, []).append((whole, entry))
-
-    def __getitem__(self, image_id: str) -> list[Entry]:
-        found = []
-        for whole, entry in self.by_name.get(image_id.rpartition("/")[2], []):
-            if entry.key == image_id or f"/{whole}".endswith(f"/{image_id}"):
-                found.append(entry)
-        for number in _numbers_of(image_id) if self.by_number else ():
-            found += self.by_number.get(number, [])
-        return found
-
-
-def _without_suffix(name: str) -> str:
-    path = PurePosixPath(name)
-    known = path.suffix.lower() in {suffix.lower() for suffix in IMAGE_SUFFIXES}
-    return name.removesuffix(path.suffix) if known else name
-
-
-def _numbers_of(image_id: str) -> set[int]:
-    """IRN's number of a VOC id, 2007_000032 -> 2007000032, and COCO's of
-    COCO_train2014_000000000009, 9.
-    """
-    if re.fullmatch(r"\d{4}_\d{6}", image_id, re.ASCII):
-        return {int(image_id.replace("_", ""))}
-    found = re.fullmatch(r"(?:COCO_(?:train|val|test)\d{4}_)?(\d{1,12})", image_id, re.ASCII)
-    return {int(found[1])} if found else set()
-
-
 def _pick(entries: Sequence[Entry], ids: Sequence[str], path: Path, count: int) -> np.ndarray:
-    images = _Images(entries)
+    images = Images(entries)
     labels = np.zeros((len(ids), count), dtype=np.float32)
     missing = []
     for row, name in zip(labels, ids, strict=True):
@@ -387,9 +342,6 @@ def _from_vectors(
 
 
 # ============ text ============
-Rows = list[tuple[int, list[str]]]  # line number, fields
-
-
 def _from_text(reading: _Reading, ids: Sequence[str]) -> list[Entry]:
     """The entries of a table, by the one delimiter and the one kind under which it names images of
     ids and classes.
@@ -425,7 +377,7 @@ def _from_text(reading: _Reading, ids: Sequence[str]) -> list[Entry]:
                 failed.append((known, error))
                 continue
             if entries is not None:
-                images = _Images(entries)
+                images = Images(entries)
                 found = b"".join(e.row.tobytes() for name in ids for e in images[name])
                 read.append((known, found, f"{kind}, parted by {spoken}", entries))
     # a delimiter that is part of the others' fields finds fewer images
@@ -445,39 +397,6 @@ def _from_text(reading: _Reading, ids: Sequence[str]) -> list[Entry]:
         f"{path} has no label of the {len(ids)} images, first {ids[0]}; its first line is "
         f"'{shortened(numbered_lines(text)[0][1])}'; {FILE_HELP}"
     )
-
-
-def split_rows(path: Path, text: str, delimiter: str) -> Rows:
-    """(line number, stripped fields) of the rows of a table that are not blank."""
-    if delimiter == " ":
-        return [(number, line.split()) for number, line in numbered_lines(text)]
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-    try:
-        found = [(rows.line_num, [field.strip() for field in row]) for row in rows]
-    except csv.Error as error:
-        raise InputError(f"{path} line {rows.line_num}: {error}; is it a table?") from None
-    return [(number, row) for number, row in found if any(row)]
-
-
-def known_keys(rows: Rows, ids: Sequence[str]) -> int:
-    """How many of ids are keys of the rows."""
-    nothing = np.zeros(0)
-    images = _Images(Entry("", field, nothing) for _, row in rows for field in row[:3])
-    numbers = _Images(
-        Entry("", int(row[0]), nothing) for _, row in rows if re.fullmatch(r"\d{1,12}", row[0])
-    )
-    return sum(bool(images[name] or numbers[name]) for name in ids)
-
-
-def find_header(rows: Rows, ids: Sequence[str]) -> tuple[int, int | None, Rows]:
-    """(column of the images, column of the tags if a header names one, rows without the header)."""
-    first = [field.lower() for field in rows[0][1]]
-    key = next((first.index(name) for name in KEY_NAMES if name in first), None)
-    tags = next((first.index(name) for name in TAG_NAMES if name in first), None)
-    is_image = known_keys(rows[:1], ids) > 0
-    if is_image or (key is None and tags is None):
-        return 0, None, rows
-    return key or 0, tags, rows[1:]
 
 
 def _key(text: str) -> str | int:
@@ -554,18 +473,6 @@ def _is_heading(rows: Rows, ids: Sequence[str], tags: list[str], reading: _Readi
     names_image = [known_keys(rows[place : place + 1], ids) > 0 for place in range(2)]
     names_class = any(reading.find(part) is not None for tag in tags for part in TAG.split(tag))
     return names_image == [False, True] and not names_class and any(tags)
-
-
-def tag_fields(body: Rows, key: int, column: int | None) -> list[tuple[int, str, list[str]]]:
-    """(line, image, its tags): those of the named column and what an unquoted comma parted from it,
-    or all behind the image.
-    """
-    start = column if column is not None and column > key else key + 1
-    found = []
-    for number, row in body:
-        only = [row[column]] if column is not None and column < key < len(row) else row[start:]
-        found.append((number, row[key] if key < len(row) else "", only))
-    return found
 
 
 def _all_numbers(fields: list[tuple[int, str, list[str]]], reading: _Reading) -> bool:

@@ -45,7 +45,8 @@ from tool.run.machine_flags import add_workers_flag
 from tool.run.progress import progress
 from voc12.class_list import class_list_text, load_class_list, write_class_list
 from voc12.constants import CLASS_LIST_FILE, IMAGE_DIR, LABEL_FILE, LIST_DIR
-from voc12.label_files import Entry, is_no_class, label_entries
+from voc12.label_entries import Entry
+from voc12.label_files import is_no_class, label_entries
 from voc12.labels import class_table, save_labels
 from voc12.tag_names import tag_names
 

@@ -10,10 +10,9 @@ from typing import Any
 from tool.errors import InputError
 from tool.file.require import require_file
 from tool.file.text import read_text, shortened
-from voc12.label_files import (
+from voc12.label_files import FILE_HELP, HINT, is_no_class, json_items, npy_items, split_base
+from voc12.label_tables import (
     DELIMITERS,
-    FILE_HELP,
-    HINT,
     KEY_NAMES,
     NO,
     TAG,
@@ -21,11 +20,7 @@ from voc12.label_files import (
     YES,
     Rows,
     find_header,
-    is_no_class,
-    json_items,
     known_keys,
-    npy_items,
-    split_base,
     split_rows,
     tag_fields,
 )
