@@ -149,9 +149,9 @@ def train_classifier(make: Any, progress: Progress, seed: int) -> Plan:
 def data_command(args: argparse.Namespace, out: Path) -> str:
     """The command that makes the data set which all others read."""
     words = ["python", "-m", "voc12.own_photographs", "--images", args.images]
-    for name in ("tags", "classes", "untagged"):
+    for name in ("tags", "image_column", "tag_columns", "classes", "untagged"):
         if (value := getattr(args, name)) is not None:
-            words += [f"--{name}", value]
+            words += [f"--{name}", *([value] if isinstance(value, str) else value)]
     words += ["--long_side", str(args.long_side), "--num_workers", str(args.num_workers)]
     return shlex.join([*words, "--out", str(out)])
 

@@ -1,13 +1,17 @@
 """What a file of image labels says of an image, and which image it means by a name."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import numpy as np
 
+from tool.file.photographs import PHOTOGRAPH_SUFFIXES
+from voc12.label_cells import nfc
 from voc12.lists import IMAGE_SUFFIXES
+
+COCO_NUMBER = re.compile(r"0\d{11}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -22,31 +26,83 @@ class Entry:
     negative: bool = False
 
 
-class Images:
-    """Finds the entries of an id by id, file name, path, or number."""
+def key_of(text: str) -> str | int:
+    """The key of an Entry: a number where text is one without zeros before, which belong to names:
+    007 is not 7.
+    """
+    return int(text) if re.fullmatch(r"0|[1-9]\d{0,11}", text, re.ASCII) else text
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
+
+class Images:
+    """Finds the entries of an id by id, file name, path, or number.
+
+    ids: of all images; one that is a number has the entry of this number for itself
+    """
+
+    def __init__(self, entries: Iterable[Entry], ids: Sequence[str] = ()) -> None:
         self.by_name: dict[str, list[tuple[str, Entry]]] = {}
         self.by_number: dict[int, list[Entry]] = {}
+        self.plain = {int(name) for name in ids if isinstance(key_of(name), int)}
         for entry in entries:
             if isinstance(entry.key, int):
                 self.by_number.setdefault(entry.key, []).append(entry)
                 continue
-            whole = without_suffix(entry.key.replace("\\", "/").strip("/ "))
-            for name in {whole.rpartition("/")[2], entry.key}:
+            if COCO_NUMBER.fullmatch(entry.key):
+                self.by_number.setdefault(int(entry.key), []).append(entry)
+            whole = without_suffix(nfc(entry.key).replace("\\", "/").strip("/ "))
+            for name in {whole.rpartition("/")[2], nfc(entry.key)}:
                 self.by_name.setdefault(name, []).append((whole, entry))
 
     def __getitem__(self, image_id: str) -> list[Entry]:
         found = []
-        for whole, entry in self.by_name.get(image_id.rpartition("/")[2], []):
-            if entry.key == image_id or f"/{whole}".endswith(f"/{image_id}"):
+        name = nfc(image_id)
+        for whole, entry in self.by_name.get(name.rpartition("/")[2], []):
+            if nfc(entry.key) == name or f"/{whole}".endswith(f"/{name}"):
                 found.append(entry)
         for number in numbers_of(image_id) if self.by_number else ():
-            found += self.by_number.get(number, [])
+            if str(number) == image_id or number not in self.plain:
+                found += self.by_number.get(number, [])
         return found
 
 
+class Known:
+    """Recognises images in the cells of a table: the id that a cell names by an id, a file name or
+    a path, whatever its capitals and its spelling of Unicode, or by number; None for another cell.
+    """
+
+    def __init__(self, ids: Sequence[str]) -> None:
+        self.ids = ids
+        self.names = {_folded(name.rpartition("/")[2]): name for name in reversed(ids)}
+        self.numbers = {number: name for name in reversed(ids) for number in numbers_of(name)}
+        self.cells: dict[str, str | None] = {}
+
+    def __call__(self, cell: str) -> str | None:
+        """The id that cell names."""
+        if cell not in self.cells:
+            self.cells[cell] = self._find(cell)
+        return self.cells[cell]
+
+    def _find(self, cell: str) -> str | None:
+        name = _folded(cell.replace("\\", "/").strip("/ ").rpartition("/")[2])
+        for form in (name, without_suffix(name)):
+            if form in self.names:
+                return self.names[form]
+        if isinstance(key_of(cell), int) or COCO_NUMBER.fullmatch(cell):
+            return self.numbers.get(int(cell))
+        return None
+
+
+def is_file_name(cell: str) -> bool:
+    """Whether a cell ends as a photograph's file does."""
+    return PurePosixPath(cell).suffix.lower() in PHOTOGRAPH_SUFFIXES
+
+
+def _folded(name: str) -> str:
+    return nfc(name).casefold()
+
+
 def without_suffix(name: str) -> str:
+    """A name without the suffix of an image's file, if it has one."""
     path = PurePosixPath(name)
     known = path.suffix.lower() in {suffix.lower() for suffix in IMAGE_SUFFIXES}
     return name.removesuffix(path.suffix) if known else name

@@ -14,13 +14,11 @@ known as well. Class numbers count from 0 where one is 0, from 1 where one is C;
 occurs, FILE:0 and FILE:1 say it. An image may stand in a file twice where both say the same.
 """
 
-import difflib
 import filecmp
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -28,32 +26,26 @@ import numpy as np
 from tool.errors import InputError
 from tool.file.require import require_file
 from tool.file.safe_pickle import load_pickled_npy
-from tool.file.text import numbered_lines, read_text, shortened
-from voc12.class_list import is_background
+from tool.file.text import read_text, shortened
 from voc12.constants import DATA_HELP
-from voc12.label_entries import Entry, Images
-from voc12.label_tables import (
-    DELIMITERS,
-    KEY_NAMES,
-    NO,
-    TAG,
-    TAG_NAMES,
-    YES,
-    Rows,
-    find_header,
-    known_keys,
-    split_rows,
-    tag_fields,
+from voc12.label_cells import (
+    listed,
+    names_of,
+    split_tags,
 )
+from voc12.label_entries import Entry, Images, is_file_name
+from voc12.label_reading import FILE_HELP, HINT, Reading
+from voc12.label_tables import (
+    BY_TABLE,
+    STRONG,
+    TAG_NAMES,
+    WEAK,
+    Chosen,
+    heading_word,
+    tag_word,
+)
+from voc12.label_text import from_text
 from voc12.lists import IMAGE_SUFFIXES
-
-TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
-SUFFIXES = (".npy", ".json", *TEXT_SUFFIXES)
-TAG_SEPARATORS = (",", ";", "|", " ")
-MAX_TEXT = 1 << 29  # bytes
-HINT = "give UTF-8 text"
-NO_CLASS = ("none", "nothing", "negative", "negatives", "no class")  # beside the background's names
-FILE_HELP = f"image labels are a file {', '.join(SUFFIXES)}, or a folder with a subfolder a class"
 
 
 def labels_from_file(source: str, ids: Sequence[str], classes: Sequence[str]) -> np.ndarray:
@@ -67,13 +59,17 @@ def labels_from_file(source: str, ids: Sequence[str], classes: Sequence[str]) ->
     return _pick(label_entries(source, ids, classes), ids, path, len(classes))
 
 
-def label_entries(source: str, ids: Sequence[str], classes: Sequence[str]) -> list[Entry]:
+def label_entries(
+    source: str, ids: Sequence[str], classes: Sequence[str], chosen: Chosen = BY_TABLE
+) -> list[Entry]:
     """All that the file or folder of labels_from_file says, whichever images it names.
 
-    ids: some names of images that a table is to be recognised by
+    ids: some names of images that a table is to be recognised by; chosen: columns of a table, or
+    fields of the objects in a .json list, that the user names
     """
     path, base = split_base(source)
-    reading = _Reading(path, tuple(classes), base)
+    reading = Reading(path, tuple(classes), base)
+    require_columns(path, chosen)
     if path.is_dir():
         return _from_folders(path, reading)
     require_file(path, "image labels", FILE_HELP)
@@ -81,13 +77,14 @@ def label_entries(source: str, ids: Sequence[str], classes: Sequence[str]) -> li
     if suffix == ".npy":
         return _from_table(npy_items(path), reading)
     if suffix == ".json":
-        return _from_table(json_items(path), reading)
-    return _from_text(reading, ids)
+        return _from_table(json_items(path, chosen), reading)
+    return from_text(reading, ids, chosen)
 
 
-def is_no_class(name: str) -> bool:
-    """Whether a tag says that an image shows no class, unless the class list has it."""
-    return is_background(name) or name.strip().lower() in NO_CLASS
+def require_columns(path: Path, chosen: Chosen) -> None:
+    """Raise InputError where columns are chosen of what has none: a folder, or a pickled dict."""
+    if chosen != BY_TABLE and (path.is_dir() or path.suffix.lower() == ".npy"):
+        raise InputError(f"--image_column and --tag_columns are for tables; {path} is none")
 
 
 def split_base(source: str | Path) -> tuple[Path, int | None]:
@@ -100,7 +97,7 @@ def split_base(source: str | Path) -> tuple[Path, int | None]:
 
 # ============ images ============
 def _pick(entries: Sequence[Entry], ids: Sequence[str], path: Path, count: int) -> np.ndarray:
-    images = Images(entries)
+    images = Images(entries, ids)
     labels = np.zeros((len(ids), count), dtype=np.float32)
     missing = []
     for row, name in zip(labels, ids, strict=True):
@@ -128,103 +125,6 @@ def some_of(names: Sequence[str], ids: Sequence[str]) -> str:
     )
 
 
-# ============ classes ============
-@dataclass(frozen=True)
-class _Reading:
-    """How the values of a file become rows. base: from where class numbers count, None unknown."""
-
-    path: Path
-    classes: tuple[str, ...]
-    base: int | None
-
-    def find(self, name: str) -> int | None:
-        """The index of a class name, whatever its capitals if that is certain."""
-        name = name.strip()
-        if name in self.classes:
-            return self.classes.index(name)
-        alike = [c for c, known in enumerate(self.classes) if known.lower() == name.lower()]
-        return alike[0] if len(alike) == 1 else None
-
-    def of_names(self, names: Iterable[str], where: str) -> np.ndarray:
-        """The row of class names; the background's is no class."""
-        row = np.zeros(len(self.classes), dtype=np.float32)
-        for name in names:
-            if not name.strip() or (self.find(name) is None and is_no_class(name)):
-                continue
-            if self.find(name) is None:
-                raise InputError(f"{where}: {self.unknown(name)}")
-            row[self.find(name)] = 1
-        return row
-
-    def of_field(self, where: str, key: str | int, field: str) -> Entry:
-        """What one field of tags says of an image."""
-        parts = {field} | {part for separator in TAG_SEPARATORS for part in field.split(separator)}
-        return Entry(where, key, self.of_tags(field, where), self.says_none(parts))
-
-    def says_none(self, names: Iterable[str]) -> bool:
-        """Whether one of the names says that an image shows no class."""
-        return any(self.find(name) is None and is_no_class(name) for name in names)
-
-    def unknown(self, name: str) -> str:
-        """What is wrong with a name."""
-        near = difflib.get_close_matches(name[:60], self.classes, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else "correct it, or add it to the class list"
-        return (
-            f"'{shortened(name)}' is not in the class list "
-            f"({shortened(', '.join(self.classes), 120)}); {hint}"
-        )
-
-    def of_tags(self, field: str, where: str) -> np.ndarray:
-        """The row of one field of tags, whatever separates them."""
-        field = field.strip()
-        splits = {(field,)}
-        splits |= {tuple(field.split(separator)) for separator in TAG_SEPARATORS}
-        splits.add(tuple(re.split(r"[,;|]", field)))
-        fitting = {}
-        for parts in splits:
-            names = [part.strip() for part in parts if part.strip()]
-            if all(self.find(name) is not None or is_no_class(name) for name in names):
-                fitting[self.of_names(names, where).tobytes()] = names
-        if len(fitting) > 1:
-            one, two = list(fitting.values())[:2]
-            raise InputError(
-                f"{where}: '{shortened(field)}' can be read as {one} and as {two}; put each tag in "
-                "a row of a .json list"
-            )
-        if fitting:
-            return self.of_names(next(iter(fitting.values())), where)
-        return self.of_names(re.split(r"[,;|]", field), where)
-
-    def of_numbers(self, items: Sequence[tuple[str, str | int, list[int]]]) -> list[Entry]:
-        """Rows of class numbers, which count from 0 or from 1 in the whole file."""
-        count = len(self.classes)
-        numbers = {number for _, _, row in items for number in row}
-        wrong = {number for number in numbers if not 0 <= number <= count}
-        base = self.base
-        if base is None and not wrong and numbers:
-            if (0 in numbers) == (count in numbers):
-                both = "0 and " if 0 in numbers else "neither 0 nor "
-                raise InputError(
-                    f"{self.path}: class numbers with {both}{count} for {count} classes "
-                    + ("do not fit them" if 0 in numbers else "can count from 0 or from 1")
-                    + f"; give --labels {self.path}:0 or {self.path}:1"
-                )
-            base = 0 if 0 in numbers else 1
-        base = base or 0
-        entries = []
-        for where, key, row in items:
-            hot = np.zeros(count, dtype=np.float32)
-            for number in row:
-                if not base <= number < count + base:
-                    raise InputError(
-                        f"{where}: class number {shortened(number)}; {count} classes have "
-                        f"{base}..{count - 1 + base}"
-                    )
-                hot[number - base] = 1
-            entries.append(Entry(where, key, hot))
-        return entries
-
-
 # ============ dicts ============
 def npy_items(path: Path) -> list[tuple[str | int, Any]]:
     """(key, value) of the dict in a pickled .npy."""
@@ -237,7 +137,7 @@ def npy_items(path: Path) -> list[tuple[str | int, Any]]:
     return list(table.items())
 
 
-def json_items(path: Path) -> list[tuple[str | int, Any]]:
+def json_items(path: Path, chosen: Chosen = BY_TABLE) -> list[tuple[str | int, Any]]:
     """(key, value) of a JSON object, or of a list of objects with an image and its labels."""
     text = read_text(path, "image labels", HINT)
     try:
@@ -254,9 +154,11 @@ def json_items(path: Path) -> list[tuple[str | int, Any]]:
             "voc12.coco`"
         )
     if isinstance(content, list):
-        return [_record(path, number, item) for number, item in enumerate(content, start=1)]
+        return [_record(path, number, item, chosen) for number, item in enumerate(content, start=1)]
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no labels: an object or a list of objects is needed")
+    if chosen != BY_TABLE:
+        raise InputError(f"--image_column and --tag_columns are for tables; {path} is none")
     return list(content.items())
 
 
@@ -272,19 +174,63 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _record(path: Path, number: int, item: Any) -> tuple[str | int, Any]:
-    fields = {str(key).lower(): value for key, value in item.items()} if type(item) is dict else {}
-    key = next((fields[name] for name in KEY_NAMES if name in fields), None)
-    tags = next((fields[name] for name in TAG_NAMES if name in fields), None)
-    if not isinstance(key, str | int) or tags is None:
+def _record(path: Path, number: int, item: Any, chosen: Chosen) -> tuple[str | int, Any]:
+    where = f"{path} entry {number}"
+    pairs = item.items() if type(item) is dict else ()
+    fields = {heading_word(str(key)): value for key, value in pairs}
+    key = _record_key(fields, where, chosen)
+    words = [heading_word(name) for name in chosen.tags] or [w for w in fields if tag_word(w)]
+    values = [fields[word] for word in words if word in fields]
+    if not isinstance(key, str | int) or not values:
         raise InputError(
-            f"{path} entry {number}: no object with an image ({', '.join(KEY_NAMES[:3])}, ...) and "
-            f"its labels ({', '.join(TAG_NAMES[:3])}, ...)"
+            f"{where}: no object with an image (image, filename, file, ...) and its labels "
+            "(labels, label, tags, ...)"
         )
-    return key, tags
+    plain = [word for word in words if word in TAG_NAMES]
+    if not chosen.tags and (len(plain) > 1 or len({tag_word(word) for word in words}) > 1):
+        raise InputError(
+            f"{where}: which of {', '.join(words)} has the tags? Call it 'tags', and take the "
+            "others out, or give --tag_columns"
+        )
+    if len(values) == 1:
+        return key, values[0]
+    return key, [name for value in values for name in _names_in(value, where)]
 
 
-def _from_table(items: Sequence[tuple[str | int, Any]], reading: _Reading) -> list[Entry]:
+def _record_key(fields: dict[str, Any], where: str, chosen: Chosen) -> Any:
+    """The image of an object. Raises InputError where two fields may be it."""
+    if chosen.image is not None:
+        return fields.get(heading_word(chosen.image))
+    strong = [word for word in fields if word in STRONG]
+    found = strong or [word for word in fields if word in WEAK]
+    others = [
+        word
+        for word, value in fields.items()
+        if isinstance(value, str) and is_file_name(value) and not tag_word(word)
+    ]
+    rivals = found if strong else [*found[:1], *(word for word in others if word not in found)]
+    if not rivals:
+        return None
+    stems = {PurePosixPath(str(fields[word]).replace("\\", "/")).stem for word in rivals}
+    if len(stems) > 1:
+        raise InputError(
+            f"{where}: which of {', '.join(rivals)} names the photograph? Call it 'image', and "
+            "take the others out, or give --image_column"
+        )
+    return fields[rivals[0]]
+
+
+def _names_in(value: Any, where: str) -> list[str]:
+    """The names of a value of tags."""
+    if isinstance(value, str):
+        return listed(value, where) or split_tags(value)
+    names = list(value) if isinstance(value, list | tuple) else names_of(value)
+    if names is None or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{where}: '{shortened(value)}' is no list of class names")
+    return names
+
+
+def _from_table(items: Sequence[tuple[str | int, Any]], reading: Reading) -> list[Entry]:
     """Entries of key -> multi-hot vector, names or numbers; one kind a file."""
     named, vectors = [], []
     for key, value in items:
@@ -293,6 +239,10 @@ def _from_table(items: Sequence[tuple[str | int, Any]], reading: _Reading) -> li
             raise InputError(
                 f"{where}: a key must be an image's name; it is a {type(key).__name__}"
             )
+        if isinstance(value, str) and reading.find(value) is None:
+            names = listed(value, where)
+            value = value if names is None else names
+        value = value if (names := names_of(value)) is None else names
         if isinstance(value, str):
             named.append(reading.of_field(where, key, value))
         elif isinstance(value, list | tuple) and any(isinstance(part, str) for part in value):
@@ -320,7 +270,7 @@ def _vector(value: Any, where: str) -> np.ndarray:
 
 
 def _from_vectors(
-    items: Sequence[tuple[str, str | int, np.ndarray]], reading: _Reading
+    items: Sequence[tuple[str, str | int, np.ndarray]], reading: Reading
 ) -> list[Entry]:
     count = len(reading.classes)
     whole = [(w, k, v) for w, k, v in items if v.size]
@@ -341,193 +291,8 @@ def _from_vectors(
     return entries
 
 
-# ============ text ============
-def _from_text(reading: _Reading, ids: Sequence[str]) -> list[Entry]:
-    """The entries of a table, by the one delimiter and the one kind under which it names images of
-    ids and classes.
-    """
-    path = reading.path
-    if path.stat().st_size > MAX_TEXT:
-        raise InputError(f"{path} has over {MAX_TEXT >> 20} MiB; is it a list of image labels?")
-    text = read_text(path, "image labels", f"{HINT}, or {FILE_HELP}")
-    if "\0" in text:
-        raise InputError(f"{path} is no text: it has a NUL character; {FILE_HELP}")
-    if not text.strip():
-        raise InputError(f"{path} is empty; give a line for each image")
-    read: list[tuple[int, bytes, str, list[Entry]]] = []
-    failed: list[tuple[int, InputError]] = []
-    for delimiter, spoken in DELIMITERS.items():
-        if delimiter not in text:
-            continue
-        try:
-            rows = split_rows(path, text, delimiter)
-        except InputError as error:
-            failed.append((0, error))
-            continue
-        known = known_keys(rows, ids)
-        if not known:
-            continue
-        kinds = (
-            {_CLASS_COLUMNS: _one_column_a_class} if _has_class_columns(rows, reading) else _KINDS
-        )
-        for kind, parse in kinds.items():
-            try:
-                entries = parse(rows, reading, ids)
-            except InputError as error:
-                failed.append((known, error))
-                continue
-            if entries is not None:
-                images = Images(entries)
-                found = b"".join(e.row.tobytes() for name in ids for e in images[name])
-                read.append((known, found, f"{kind}, parted by {spoken}", entries))
-    # a delimiter that is part of the others' fields finds fewer images
-    most = max((known for known, *_ in read), default=0)
-    different = {found: (what, entries) for known, found, what, entries in read if known == most}
-    if len(different) > 1:
-        one, two = [what for what, _ in different.values()][:2]
-        raise InputError(
-            f"{path} can be read as {one}, and as {two}; write the classes' names, or a header "
-            "with the classes as columns"
-        )
-    if different:
-        return next(iter(different.values()))[1]
-    if failed:
-        raise max(failed, key=lambda pair: pair[0])[1]
-    raise InputError(
-        f"{path} has no label of the {len(ids)} images, first {ids[0]}; its first line is "
-        f"'{shortened(numbered_lines(text)[0][1])}'; {FILE_HELP}"
-    )
-
-
-def _key(text: str) -> str | int:
-    return int(text) if re.fullmatch(r"\d{1,12}", text, re.ASCII) else text
-
-
-def _has_class_columns(rows: Rows, reading: _Reading) -> bool:
-    """Whether the first row names a column of images, or has all classes, and columns of
-    classes.
-    """
-    header = rows[0][1]
-    place = {reading.find(name) for name in header} - {None}
-    named = any(name.lower() in (*KEY_NAMES, "") for name in header)
-    return len(place) == len(reading.classes) < len(header) or (named and bool(place))
-
-
-def _one_column_a_class(rows: Rows, reading: _Reading, ids: Sequence[str]) -> list[Entry]:
-    header = rows[0][1]
-    place = {c: i for i, name in enumerate(header) if (c := reading.find(name)) is not None}
-    where = f"{reading.path} line {rows[0][0]}"
-    body = rows[1:]
-    key = find_header(rows, ids)[0]
-    for c, name in enumerate(reading.classes):
-        if c not in place:
-            raise InputError(f"{where}: no column for class '{shortened(name)}'; add it")
-    for number, row in body:
-        if len(row) != len(header):
-            raise InputError(
-                f"{reading.path} line {number}: {len(row)} fields, the header has {len(header)}"
-            )
-    for i, name in enumerate(header):
-        told = {row[i].lower() for _, row in body}
-        if i != key and i not in place.values() and told <= {*YES, *NO} and not is_no_class(name):
-            raise InputError(f"{where}: {reading.unknown(name)}")
-    none = [i for i, name in enumerate(header) if i != key and reading.says_none([name])]
-    cells = {row[i].lower() for _, row in body for i in place.values()}
-    no = (*NO, "-1", "-1.0") if cells.isdisjoint(NO) else NO
-    entries = []
-    for number, row in body:
-        hot = np.zeros(len(reading.classes), dtype=np.float32)
-        for c, i in place.items():
-            if row[i].lower() not in (*YES, *no):
-                raise InputError(
-                    f"{reading.path} line {number}: class '{shortened(reading.classes[c])}' has "
-                    f"'{shortened(row[i])}'; give 0 or 1"
-                )
-            hot[c] = row[i].lower() in YES
-        negative = any(row[i].lower() in YES for i in none)
-        entries.append(Entry(f"{reading.path} line {number}", _key(row[key]), hot, negative))
-    return entries
-
-
-def _tags(rows: Rows, reading: _Reading, ids: Sequence[str]) -> list[Entry] | None:
-    key, column, body = find_header(rows, ids)
-    fields = tag_fields(body, key, column)
-    if _all_numbers(fields, reading):
-        return None
-    entries = []
-    for number, name, tags in fields:
-        where = f"{reading.path} line {number}"
-        if number == rows[0][0] and _is_heading(rows, ids, tags, reading):
-            continue
-        said = [reading.of_field(where, _key(name), tag) for tag in tags]
-        row = sum((one.row for one in said), np.zeros(len(reading.classes)))
-        negative = any(one.negative for one in said)
-        entries.append(Entry(where, _key(name), np.minimum(row, 1).astype(np.float32), negative))
-    return entries
-
-
-def _is_heading(rows: Rows, ids: Sequence[str], tags: list[str], reading: _Reading) -> bool:
-    """Whether the first row, with these tags, names no image and no class, as a heading in words
-    that are not known here does, and the next one does name an image.
-    """
-    names_image = [known_keys(rows[place : place + 1], ids) > 0 for place in range(2)]
-    names_class = any(reading.find(part) is not None for tag in tags for part in TAG.split(tag))
-    return names_image == [False, True] and not names_class and any(tags)
-
-
-def _all_numbers(fields: list[tuple[int, str, list[str]]], reading: _Reading) -> bool:
-    """Whether the tags are numbers, some are there, and they are no names of classes."""
-    parts = {part for _, _, tags in fields for tag in tags for part in re.split(r"[,;|\s]+", tag)}
-    parts -= {""}
-    return (
-        bool(parts)
-        and all(re.fullmatch(r"\d{1,9}", part, re.ASCII) for part in parts)
-        and not all(part in reading.classes for part in parts)
-    )
-
-
-def _number_rows(
-    rows: Rows, reading: _Reading, ids: Sequence[str]
-) -> list[tuple[str, str | int, list[int]]] | None:
-    key, column, body = find_header(rows, ids)
-    fields = tag_fields(body, key, column)
-    if not _all_numbers(fields, reading):
-        return None
-    return [
-        (
-            f"{reading.path} line {number}",
-            _key(name),
-            [int(part) for tag in tags for part in re.split(r"[,;|\s]+", tag) if part],
-        )
-        for number, name, tags in fields
-    ]
-
-
-def _numbers(rows: Rows, reading: _Reading, ids: Sequence[str]) -> list[Entry] | None:
-    items = _number_rows(rows, reading, ids)
-    if items is None or any(len(set(row)) < len(row) for _, _, row in items):
-        return None
-    return reading.of_numbers(items)
-
-
-def _multi_hot(rows: Rows, reading: _Reading, ids: Sequence[str]) -> list[Entry] | None:
-    items = _number_rows(rows, reading, ids)
-    count = len(reading.classes)
-    if items is None or not all(len(row) == count and set(row) <= {0, 1} for _, _, row in items):
-        return None
-    return [Entry(where, key, np.array(row, dtype=np.float32)) for where, key, row in items]
-
-
-_CLASS_COLUMNS = "one column a class"
-_KINDS: dict[str, Callable[[Rows, _Reading, Sequence[str]], list[Entry] | None]] = {
-    "tags behind the image": _tags,
-    "class numbers behind the image": _numbers,
-    "0 or 1 a class behind the image": _multi_hot,
-}
-
-
 # ============ folders ============
-def _from_folders(root: Path, reading: _Reading) -> list[Entry]:
+def _from_folders(root: Path, reading: Reading) -> list[Entry]:
     """Entries of root/<class>/<image>: an image shows the classes of all folders that hold it."""
     folders = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
     if not folders:

@@ -1,23 +1,76 @@
-"""Tables of image labels: their rows, the column of the images, and that of the tags."""
+"""Tables of image labels: their rows, the column that names the images, and those of the tags.
+
+A heading is a first row that names no image. Where it has words that are known (STRONG, WEAK,
+TAG_NAMES), these say which column is which; Chosen is what a user says. A table in which two
+columns may be the images', or several the tags', is refused with what to do.
+"""
 
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from tool.errors import InputError
-from tool.file.text import numbered_lines
-from voc12.label_entries import Entry, Images
+from tool.file.text import numbered_lines, shortened
+from voc12.label_cells import OPENS, TAG, are_yes_or_no, is_missing, listed, nfc
+from voc12.label_entries import Known, is_file_name
 
 DELIMITERS = {",": "','", ";": "';'", "\t": "a tab", "|": "'|'", " ": "spaces"}
-KEY_NAMES = ("image", "filename", "file", "file_name", "filepath", "path", "id", "image_id", "name")
-TAG_NAMES = ("labels", "label", "tags", "tag", "classes", "class", "categories", "category")
-TAG = re.compile(r"[,;|]")
-YES, NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
+SAYS_DELIMITER = re.compile(r'"?sep=([,;\t|])"?[\s,;|]*', re.IGNORECASE)  # Excel's first line
+# headings of the column of images: STRONG where it can be no other, WEAK where a number a row may
+# be called so too
+STRONG = frozenset(
+    f"{what}{part}"
+    for what in ("image", "img", "file", "photo", "photograph", "picture")
+    for part in ("", "s", "_name", "name", "_path", "path", "_file", "_filename")
+) | {"path", "paths"}
+WEAK = frozenset(("id", "image_id", "img_id", "photo_id", "file_id", "name", "", "unnamed:_0"))
+KEY_NAMES = STRONG | WEAK
+TAG_NAMES = {
+    plural: one
+    for one, plural in (
+        ("label", "labels"),
+        ("tag", "tags"),
+        ("class", "classes"),
+        ("category", "categories"),
+        ("choice", "choices"),
+    )
+    for plural in (one, plural)
+}
+SPLITS = frozenset(
+    ("train", "training", "val", "valid", "validation", "test", "testing", "dev", "trainval")
+)
+NUMBERED = re.compile(r"(.*?)[_\W]*\d+")
+NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?(e[-+]?\d+)?", re.ASCII | re.IGNORECASE)
+
 Rows = list[tuple[int, list[str]]]  # line number, fields
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The columns that a user names, by their heading or their number from 1; None and () where
+    the table is to say it.
+    """
+
+    image: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+BY_TABLE = Chosen()
+
+
+# ============ rows ============
+def delimiters_of(text: str) -> tuple[list[str], str]:
+    """(the delimiters that may part the fields of a text, the text without a first line that says
+    it, as Excel's sep=; does, in the place of which an empty one is left).
+    """
+    first, _, rest = text.partition("\n")
+    if found := SAYS_DELIMITER.fullmatch(first):
+        return [found[1]], f"\n{rest}"
+    return [delimiter for delimiter in DELIMITERS if delimiter in text], text
 
 
 def split_rows(path: Path, text: str, delimiter: str) -> Rows:
@@ -32,34 +85,318 @@ def split_rows(path: Path, text: str, delimiter: str) -> Rows:
     return [(number, row) for number, row in found if any(row)]
 
 
-def known_keys(rows: Rows, ids: Sequence[str]) -> int:
-    """How many of ids are keys of the rows."""
-    nothing = np.zeros(0)
-    images = Images(Entry("", field, nothing) for _, row in rows for field in row[:3])
-    numbers = Images(
-        Entry("", int(row[0]), nothing) for _, row in rows if re.fullmatch(r"\d{1,12}", row[0])
-    )
-    return sum(bool(images[name] or numbers[name]) for name in ids)
+# ============ columns ============
+@dataclass(frozen=True)
+class Table:
+    """The rows of a table of labels of some images, and what its columns are.
 
-
-def find_header(rows: Rows, ids: Sequence[str]) -> tuple[int, int | None, Rows]:
-    """(column of the images, column of the tags if a header names one, rows without the header)."""
-    first = [field.lower() for field in rows[0][1]]
-    key = next((first.index(name) for name in KEY_NAMES if name in first), None)
-    tags = next((first.index(name) for name in TAG_NAMES if name in first), None)
-    is_image = known_keys(rows[:1], ids) > 0
-    if is_image or (key is None and tags is None):
-        return 0, None, rows
-    return key or 0, tags, rows[1:]
-
-
-def tag_fields(body: Rows, key: int, column: int | None) -> list[tuple[int, str, list[str]]]:
-    """(line, image, its tags): those of the named column and what an unquoted comma parted from it,
-    or all behind the image.
+    path: for messages; is_class: whether a text is the name of a class, where that is known
     """
-    start = column if column is not None and column > key else key + 1
-    found = []
-    for number, row in body:
-        only = [row[column]] if column is not None and column < key < len(row) else row[start:]
-        found.append((number, row[key] if key < len(row) else "", only))
-    return found
+
+    path: Path
+    rows: Rows
+    known: Known
+    chosen: Chosen = BY_TABLE
+    is_class: Callable[[str], bool] = lambda name: False
+
+    @cached_property
+    def named(self) -> list[dict[int, str]]:
+        """Of each column, row -> the image that its cell names; the first row is not looked at
+        where there are others.
+        """
+        columns: list[dict[int, str]] = []
+        for place in range(len(self.rows) > 1, len(self.rows)):
+            row = self.rows[place][1]
+            columns += [{} for _ in range(len(row) - len(columns))]
+            for column, cell in enumerate(row):
+                if found := self.known(cell):
+                    columns[column][place] = found
+        return columns
+
+    @property
+    def images(self) -> int:
+        """How many images one column names, the first row's among them."""
+        first = [self.known(cell) for cell in self.rows[0][1]] if self.rows else []
+        counts = [
+            len({*found.values(), *(first[n : n + 1] if n < len(first) else [])} - {None})
+            for n, found in enumerate(self.named)
+        ]
+        return max([*counts, 0])
+
+    @cached_property
+    def words(self) -> list[str]:
+        """The first row, as headings are compared."""
+        return [heading_word(cell) for cell in self.rows[0][1]]
+
+    @cached_property
+    def tag_words(self) -> list[int]:
+        """Columns whose heading, if it is one, says that they hold tags."""
+        return [n for n, word in enumerate(self.words) if tag_word(word)]
+
+    @cached_property
+    def heading(self) -> list[str] | None:
+        """The first row where it is a heading."""
+        keys = [n for n, word in enumerate(self.words) if word in KEY_NAMES and word]
+        first = self.rows[0][1]
+        if (keys and self.tag_words) or self._are_chosen(first):
+            return first
+        column = self._likely()
+        cell = first[column] if column < len(first) else ""
+        if is_file_name(cell) or (cell.isdigit() and cell.isascii()):
+            return None
+        if keys or self.tag_words:
+            is_image = self.known(cell) and column not in keys
+            return None if is_image else first
+        if not any(self.named) or len(self.rows) == 1 or self.known(cell):
+            return None
+        # in other words; or the first image is none of these
+        others = [part for n, part in enumerate(first) if n != column]
+        below = {part for _, row in self.rows[1:] for n, part in enumerate(row) if n != column}
+        if are_yes_or_no(below):
+            return None if any(map(NUMBER.fullmatch, others)) else first
+        parts = [name for other in others for name in (other, *TAG.split(other)) if name.strip()]
+        is_row = any(NUMBER.fullmatch(p) or self.is_class(p) or p in below for p in parts)
+        return None if is_row else first
+
+    @property
+    def body(self) -> Rows:
+        """The rows without the heading."""
+        return self.rows[self.heading is not None :]
+
+    def _are_chosen(self, first: list[str]) -> bool:
+        """Whether a user has named one of these as a column."""
+        said = (self.chosen.image, *self.chosen.tags)
+        return any(name is not None and _place(name, first) is not None for name in said)
+
+    def _likely(self) -> int:
+        """The column that names the most images by file names, or the first that names any."""
+        files = [
+            sum(is_file_name(self.rows[place][1][n]) for place in found)
+            for n, found in enumerate(self.named)
+        ]
+        if any(files):
+            return files.index(max(files))
+        if not any(self.named) or self.named[0]:
+            return 0
+        counts = [len(found) for found in self.named]
+        return counts.index(max(counts))
+
+    @cached_property
+    def key(self) -> int:
+        """The column of the images. Raises InputError where two may be it and do not name the same
+        images.
+        """
+        if self.chosen.image is not None:
+            return self._chosen_column(self.chosen.image, "--image_column")
+        if self.heading is None:
+            rivals = [n for n, found in enumerate(self.named) if self._has_files(n) and found]
+        else:
+            rivals = self._headed_rivals()
+        if not rivals:
+            words = self.words if self.heading is not None else []
+            order = [n for kind in (STRONG, WEAK - {""}) for n, w in enumerate(words) if w in kind]
+            return order[0] if order else self._likely()
+        best = max(rivals, key=lambda n: (len(self.named[n]), self._has_files(n), -n))
+        for other in rivals:
+            self._require_same(best, other)
+        return best
+
+    def _has_files(self, column: int) -> bool:
+        return any(is_file_name(self.rows[place][1][column]) for place in self.named[column])
+
+    def _headed_rivals(self) -> list[int]:
+        """Columns under a heading that may name the images."""
+        counts = [len(found) for found in self.named]
+        words = [*self.words, *[None] * len(counts)]
+        if not self.tag_words and not KEY_NAMES & set(self.words):  # a heading in other words
+            return [n for n, count in enumerate(counts) if count and self._has_files(n)]
+        named = [
+            n
+            for n, count in enumerate(counts)
+            if count
+            and n not in self.tag_words
+            # class columns of 0 and 1 beside photographs 0.jpg and 1.jpg
+            and (words[n] in KEY_NAMES or not are_yes_or_no(self.cells([n])))
+        ]
+        # not where a name in another column is a photograph's by chance
+        most = max((counts[n] for n in named), default=0)
+        named = [n for n in named if 2 * counts[n] > most]
+        return [n for n in named if words[n] in STRONG] or named
+
+    def _require_same(self, one: int, other: int) -> None:
+        for place, image in self.named[other].items():
+            if self.named[one].get(place, image) == image:
+                continue
+            number, row = self.rows[place]
+            names = " and ".join(self._spoken(n) for n in sorted((one, other)))
+            raise InputError(
+                f"{self.path}: {names} both name photographs, and not the same "
+                f"(line {number}: '{shortened(row[min(one, other)])}' and "
+                f"'{shortened(row[max(one, other)])}'); call the right one 'image', or give "
+                "--image_column"
+            )
+
+    def _spoken(self, column: int) -> str:
+        name = self.heading[column] if self.heading and column < len(self.heading) else ""
+        return f"column {column + 1}" + (f", '{shortened(name)}'," if name else "")
+
+    def _chosen_column(self, name: str, flag: str) -> int:
+        place = _place(name, self.heading or [])
+        width = max(len(row) for _, row in self.rows)
+        if place is None and re.fullmatch(r"[1-9]\d{0,3}", name, re.ASCII) and int(name) <= width:
+            place = int(name) - 1
+        if place is None:
+            there = ", ".join(self.heading) if self.heading else f"1 to {width}"
+            raise InputError(
+                f"{self.path} has no column '{shortened(name)}' for {flag}; it has "
+                f"{shortened(there, 120)}"
+            )
+        return place
+
+    def cells(self, columns: Sequence[int]) -> set[str]:
+        """What stands in columns below the heading."""
+        return {row[n] for _, row in self.body for n in columns if n < len(row)}
+
+    @cached_property
+    def columns(self) -> tuple[int, ...]:
+        """The columns of tags that have headings, or were chosen; () where tags are all that stands
+        behind the image. Raises InputError where several may be it.
+        """
+        if self.chosen.tags:
+            found = [self._chosen_column(name, "--tag_columns") for name in self.chosen.tags]
+            if self.key in found:
+                raise InputError(
+                    f"{self.path}: --tag_columns names {self._spoken(self.key)} that of the "
+                    "photographs; give another"
+                )
+            return tuple(found)
+        if self.heading is None:
+            return () if self.key == 0 or self._has_behind() else tuple(range(self.key))
+        words = {tag_word(self.words[n]) for n in self.tag_words}
+        plain = {self.words[n] for n in self.tag_words} & TAG_NAMES.keys()
+        if self.tag_words:
+            if len(plain) > 1 or len(words) > 1:
+                raise InputError(self._ask(self.tag_words))
+            return tuple(self.tag_words)
+        ids = KEY_NAMES - {"name"}
+        others = [n for n, word in enumerate(self.words) if n != self.key and word not in ids]
+        unnamed = [n for n in others if self.words[n] != "name"]
+        if self.are_classes(unnamed):
+            return tuple(unnamed)
+        stems = [NUMBERED.fullmatch(self.words[n]) for n in others]
+        alike = all(stems) and len({found[1] for found in stems}) == 1
+        if len(others) > 1 and not alike:
+            raise InputError(self._ask(range(len(self.heading))))
+        return tuple(others)
+
+    def _has_behind(self) -> bool:
+        return any(not is_missing(cell) for _, row in self.body for cell in row[self.key + 1 :])
+
+    def are_classes(self, columns: Sequence[int]) -> bool:
+        """Whether columns are a class each: they say yes or no, and have headings of their own."""
+        return (
+            self.heading is not None
+            and bool(columns)
+            and not set(columns) & set(self.tag_words)
+            and are_yes_or_no(self.cells(columns))
+        )
+
+    def _ask(self, columns: Sequence[int]) -> str:
+        names = ", ".join(self.heading[n] for n in columns if self.heading[n])
+        return (
+            f"{self.path}: which of the columns {shortened(names, 120)} has the tags? Call it "
+            "'tags', and that of the photographs 'image', or give --tag_columns"
+        )
+
+    @property
+    def left_out(self) -> list[str]:
+        """The headings of columns that are not read."""
+        read = {self.key, *self.columns}
+        if not self.columns:
+            return []
+        return [name for n, name in enumerate(self.heading or []) if n not in read and name]
+
+    def fields(self) -> list[tuple[int, str, list[str]]]:
+        """(line, image, its tags), of lists in cells their names. Tags stand in the columns of
+        tags, and what an unquoted comma parted from the last of a row; or behind the image.
+
+        Raises InputError for a row that is longer than a heading whose last column has no tags, a
+        list that is none, and columns behind the image that hold no tags: splits, numbers.
+        """
+        width, columns = len(self.heading or []), self.columns
+        is_open = not columns or max(columns) >= max(
+            (n for n in range(width) if self.heading[n]), default=0
+        )
+        if self.heading is None and columns:
+            is_open = False
+        found = []
+        for number, row in self.body:
+            if self.heading is not None and len(row) > width and not is_open:
+                raise InputError(
+                    f"{self.path} line {number}: {len(row)} fields, the heading has {width}; put "
+                    "what has the delimiter in it into quotes"
+                )
+            if not columns:
+                tags = row[self.key + 1 :]
+            else:
+                tags = [row[n] for n in columns if n < len(row)]
+                tags += row[max(columns) + 1 :] if is_open else []
+            key = row[self.key] if self.key < len(row) else ""
+            found.append((number, key, self._listed(tags, f"{self.path} line {number}")))
+        if is_open and found:
+            self._require_tags([tags for _, _, tags in found])
+        return found
+
+    def _listed(self, tags: list[str], where: str) -> list[str]:
+        if not any(tag[:1] in ("[", "{", "(") for tag in tags):
+            return tags
+        if OPENS.match(tags[0]) and tags[0][-1] not in "]})" and len(tags) > 1:
+            tags = [",".join(tags)]  # a list without quotes around it
+        parts = [None if self.is_class(tag) else listed(tag, where) for tag in tags]
+        return [
+            name
+            for tag, names in zip(tags, parts, strict=True)
+            for name in ([tag] if names is None else names)
+        ]
+
+    def _require_tags(self, rows: list[list[str]]) -> None:
+        """Raise InputError where one of several columns of tags without headings holds parts of a
+        data set, or numbers beside names.
+        """
+        width = max(len(tags) for tags in rows)
+        if width < 2:
+            return
+        cells = [
+            {tags[n].strip().casefold() for tags in rows if n < len(tags)} - {""}
+            for n in range(width)
+        ]
+        numbers = [bool(said) and all(map(NUMBER.fullmatch, said)) for said in cells]
+        words = any(said and not number for said, number in zip(cells, numbers, strict=True))
+        for place, (said, number) in enumerate(zip(cells, numbers, strict=True)):
+            if (number and words) or (len(said) > 1 and said <= SPLITS):
+                raise InputError(
+                    f"{self.path}: does column {self.key + place + 2} hold tags? It has "
+                    f"{shortened(', '.join(sorted(said)[:3]))}; take it out, or give the columns "
+                    "that do by --tag_columns"
+                )
+
+
+def heading_word(cell: str) -> str:
+    """A heading as headings are compared: "file_name" of "File Name"."""
+    return re.sub(r"[\s_.-]+", "_", nfc(cell.strip()).casefold())
+
+
+def tag_word(word: str) -> str | None:
+    """ "tag" of "tags", "tag_2", "tag2"; None of other headings."""
+    if word in TAG_NAMES:
+        return TAG_NAMES[word]
+    found = NUMBERED.fullmatch(word)
+    return TAG_NAMES.get(found[1]) if found else None
+
+
+def _place(name: str, heading: Sequence[str]) -> int | None:
+    """The one column of this heading, whatever its capitals if it is one alone."""
+    exact = [n for n, cell in enumerate(heading) if nfc(cell) == nfc(name)]
+    alike = [n for n, cell in enumerate(heading) if nfc(cell).casefold() == nfc(name).casefold()]
+    found = exact or alike
+    return found[0] if len(found) == 1 else None

@@ -17,7 +17,9 @@ from tool.file.require import require_file
 from tool.mask_values import IGNORE_LABEL
 from tool.run.notes import note
 from voc12.constants import ANNOTATION_DIR, DATA_HELP, LABEL_FILE
-from voc12.label_files import FILE_HELP, SUFFIXES, labels_from_file, some_of, split_base
+from voc12.label_cells import nfc
+from voc12.label_files import labels_from_file, some_of, split_base
+from voc12.label_reading import FILE_HELP, SUFFIXES
 from voc12.masks import ground_truth_dir, mask_reader
 
 # What is alone in a smaller share of its images, and whose images correlate more than this with
@@ -159,15 +161,15 @@ def _first_source(root: Path) -> str:
 def _labels_from_xml(folder: Path, ids: Sequence[str], classes: Sequence[str]) -> np.ndarray:
     paths = [folder / f"{name}.xml" for name in ids]
     _require_all([path.stem for path in paths if not path.is_file()], ids, folder)
-    index = {name: c for c, name in enumerate(classes)}
+    index = {nfc(name): c for c, name in enumerate(classes)}
     labels = np.zeros((len(ids), len(classes)), dtype=np.float32)
     for row, path in zip(labels, paths, strict=True):
         for name in _object_names(path):
-            if name not in index:
+            if nfc(name) not in index:
                 raise InputError(
                     f"{path}: class '{name}' is not in the class list ({', '.join(classes)})"
                 )
-            row[index[name]] = 1
+            row[index[nfc(name)]] = 1
     return labels
 
 

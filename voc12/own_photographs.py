@@ -23,7 +23,6 @@ if __name__ == "__main__":
 import argparse
 import filecmp
 import re
-import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -45,8 +44,11 @@ from tool.run.machine_flags import add_workers_flag
 from tool.run.progress import progress
 from voc12.class_list import class_list_text, load_class_list, write_class_list
 from voc12.constants import CLASS_LIST_FILE, IMAGE_DIR, LABEL_FILE, LIST_DIR
+from voc12.label_cells import nfc
 from voc12.label_entries import Entry
-from voc12.label_files import is_no_class, label_entries
+from voc12.label_files import label_entries
+from voc12.label_reading import is_no_class
+from voc12.label_tables import BY_TABLE, Chosen
 from voc12.labels import class_table, save_labels
 from voc12.tag_names import tag_names
 
@@ -104,6 +106,19 @@ def add_own_flags(group: argparse._ActionsContainer) -> None:
         help="class names, one a line (default: all names that occur in the tags)",
     )
     group.add_argument(
+        "--image_column",
+        metavar="NAME",
+        help="heading, or number from 1, of the column of --tags that names the photographs "
+        "(default: as the headings say, docs/own_photographs.md)",
+    )
+    group.add_argument(
+        "--tag_columns",
+        nargs="+",
+        metavar="NAME",
+        help="headings, or numbers, of the columns of --tags that hold tags, or a class each as "
+        "yes and no (default: as the headings say)",
+    )
+    group.add_argument(
         "--untagged",
         choices=UNTAGGED,
         help="photographs without tags: background, they show no class; unlabelled, nobody looked: "
@@ -128,7 +143,7 @@ def photograph_ids(photographs: Sequence[Photograph]) -> list[str]:
     ids = []
     for photograph in photographs:
         path = photograph.relative / photograph.name
-        plain = unicodedata.normalize("NFC", "_".join(path.parts))
+        plain = nfc("_".join(path.parts))
         plain = re.sub(r"[^\w-]+", "_", plain).strip("_") or "photograph"
         while len(plain.encode()) > ID_BYTES:
             plain = plain[:-1]
@@ -192,7 +207,7 @@ class Finder:
 
 
 def _plain(name: str) -> str:
-    parts = unicodedata.normalize("NFC", name.replace("\\", "/")).strip().split("/")
+    parts = nfc(name.replace("\\", "/")).strip().split("/")
     return "/".join(part for part in parts if part not in ("", "."))
 
 
@@ -221,21 +236,25 @@ def _number(name: str) -> str:
 
 
 def read_tags(
-    path: str, photographs: Sequence[Photograph], given: Sequence[str] | None
+    path: str,
+    photographs: Sequence[Photograph],
+    given: Sequence[str] | None,
+    chosen: Chosen = BY_TABLE,
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     """(classes, (N, C) multi-hot, (N,) whether the file says it) of a file of tags; rows of
-    photographs that it does not name are zero. given: --classes.
+    photographs that it does not name are zero. given: --classes; chosen: --image_column and
+    --tag_columns.
 
     Raises InputError when it names none of the photographs, for a name that may be several of
     them, and for two rows that say different things of one.
     """
     stems = list(dict.fromkeys(photograph.path.stem for photograph in photographs))
-    classes = tuple(given or tag_names(path, stems))
+    classes = tuple(given or tag_names(path, stems, chosen))
     require_class_names(path, classes)
     find = Finder(photographs)
     said: dict[int, Entry] = {}
     lost = []
-    for entry in label_entries(path, stems, classes):
+    for entry in label_entries(path, stems, classes, chosen):
         place = find(entry)
         if place is None:
             lost.append(entry)
@@ -274,7 +293,7 @@ def require_class_names(source: str, classes: Sequence[str]) -> None:
     for name in classes:
         if fault := name_fault(name):
             raise InputError(f"{source}: tag '{shortened(name)}' cannot be a class: it {fault}")
-        other = known.setdefault(name.casefold(), name)
+        other = known.setdefault(nfc(name).casefold(), name)
         if other != name:
             raise InputError(
                 f"{source}: tags '{other}' and '{name}' differ by capitals alone; write one of them"
@@ -291,7 +310,7 @@ def tags_of_folders(
     them. Raises InputError without subfolders.
     """
     first = [photograph.relative.parts[:1] for photograph in photographs]
-    names = sorted({parts[0] for parts in first if parts})
+    names = sorted({nfc(parts[0]) for parts in first if parts})
     classes = tuple(given or [name for name in names if not is_no_class(name)])
     if not classes:
         raise InputError(
@@ -299,13 +318,13 @@ def tags_of_folders(
             "show; give a file of tags, or put the photographs into a subfolder a class"
         )
     require_class_names(str(root), classes)
-    index = {unicodedata.normalize("NFC", name).casefold(): c for c, name in enumerate(classes)}
+    index = {nfc(name).casefold(): c for c, name in enumerate(classes)}
     labels = np.zeros((len(photographs), len(classes)), dtype=np.float32)
     labelled = np.zeros(len(photographs), dtype=bool)
     for row, (parts, photograph) in enumerate(zip(first, photographs, strict=True)):
         if not parts:  # beside the folders of classes
             continue
-        name = unicodedata.normalize("NFC", parts[0]).casefold()
+        name = nfc(parts[0]).casefold()
         labelled[row] = True
         if name in index:
             labels[row, index[name]] = 1
@@ -343,8 +362,11 @@ def read_own(args: argparse.Namespace) -> Own:
     root = require_dir(args.images, "--images", "give the folder of photographs")
     photographs = find_photographs([args.images], "masks", ignored_folders(args))
     given = load_class_list(args.classes) if args.classes else None
+    chosen = Chosen(args.image_column, tuple(args.tag_columns or ()))
     if args.tags:
-        classes, labels, labelled = read_tags(args.tags, photographs, given)
+        classes, labels, labelled = read_tags(args.tags, photographs, given, chosen)
+    elif chosen != BY_TABLE:
+        raise InputError("--image_column and --tag_columns are of --tags, which is not given")
     else:
         classes, labels, labelled = tags_of_folders(root, photographs, given)
     untagged = args.untagged or (BACKGROUND if len(classes) == 1 else UNLABELLED)

@@ -43,7 +43,10 @@ def test_names_of_folders_and_pickled_lists(tmp_path):
         ("a 0\nb 1\n", "has numbers for classes"),
         ("x.jpg,cat\n", "names none of the 2 photographs, e.g. 'a'"),
         ("image,when,what\na.jpg,monday,cat\n", "which of the columns image, when, what"),
-        ("foto;wann;was\na.jpg;montag;katze\n", "which of its columns has the tags"),
+        (
+            "foto;wann;was\na.jpg;montag;katze\n",
+            "which of the columns foto, wann, was has the tags",
+        ),
         ("a.jpg,cat dog\nb.jpg,cat\nc.jpg,dog\n", "is 'cat dog' one class, or cat and dog"),
     ],
 )

@@ -1,0 +1,119 @@
+"""What a cell of a table of image labels says: yes or no, nothing, or a list of names in it."""
+
+import ast
+import json
+import re
+import unicodedata
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+from tool.errors import InputError
+from tool.file.text import shortened
+
+# yes and no of one table; letters come with their own kind alone: "x" and "y" are two classes
+WORDS = (
+    ("1", "0"),
+    ("1.0", "0.0"),
+    ("true", "false"),
+    ("yes", "no"),
+    ("wahr", "falsch"),  # as Excel writes true and false elsewhere
+    ("ja", "nein"),
+    ("vrai", "faux"),
+    ("oui", "non"),
+    ("✓", "✗"),
+    ("✔", "✘"),
+)
+LETTERS = (("y", "n"), ("t", "f"), ("x", "-"))
+YES = frozenset(yes for yes, _ in (*WORDS, *LETTERS))
+NO = frozenset(no for _, no in (*WORDS, *LETTERS))
+MINUS = frozenset(("-1", "-1.0"))  # a no where there is no other
+MISSING = frozenset(("nan", "-nan", "null", "n/a", "#n/a", "na", "<na>"))  # as pandas reads them
+TAG = re.compile(r"[,;|]")
+OPENS = re.compile(r"[\[{(]\s*['\"]")
+# where Label Studio keeps names
+NAMED = ("choices", "labels", "rectanglelabels", "polygonlabels", "brushlabels", "ellipselabels")
+
+
+class Exact(str):
+    """A name that stood in a list: no separator in it parts names."""
+
+
+def nfc(text: str) -> str:
+    """Text in one spelling of Unicode; a Mac's folders have another."""
+    return unicodedata.normalize("NFC", text)
+
+
+def is_missing(cell: str) -> bool:
+    """Whether a cell says that nothing was written."""
+    return cell.strip().lower() in ("", *MISSING)
+
+
+def are_yes_or_no(cells: Iterable[str]) -> bool:
+    """Whether cells say yes or no, and one says yes; empty ones may be among them."""
+    said = {cell.strip().lower() for cell in cells if not is_missing(cell)}
+    letters = said & {letter for pair in LETTERS for letter in pair}
+    one_kind = any(letters <= set(pair) for pair in LETTERS)
+    return one_kind and said <= YES | NO | MINUS and bool(said & YES)
+
+
+def split_tags(field: str) -> list[str]:
+    """The names of a field of tags. Not parted at spaces: "traffic light" is one."""
+    if isinstance(field, Exact):
+        return [field]
+    return [part.strip() for part in TAG.split(field)]
+
+
+def listed(cell: str, where: str) -> list[str] | None:
+    """The names in a cell that holds a list, as Python and JSON write it, or Label Studio's object,
+    {"choices": ["cat", "dog"]}; None for a cell of another kind. Names are Exact, numbers are text.
+
+    where: for messages. Raises InputError for a list that is cut, and one of other things.
+    """
+    cell = cell.strip()
+    if len(cell) < 2 or cell[0] + cell[-1] not in ("[]", "{}", "()"):
+        if OPENS.match(cell):
+            raise InputError(f"{where}: {_fault(cell)}")
+        return None
+    for read in (json.loads, ast.literal_eval):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of a backslash in a name
+                value = read(cell)
+        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+            continue
+        if cell[0] == "(" and not isinstance(value, tuple):  # brackets of a name
+            return None
+        names = _names(value)
+        if names is not None:
+            return [name for name in names if name]
+        break
+    if cell[0] == "(" and not OPENS.match(cell):
+        return None
+    raise InputError(f"{where}: {_fault(cell)}")
+
+
+def _fault(cell: str) -> str:
+    return f"'{shortened(cell)}' is no list of names; write ['cat', 'dog'] in a cell, or cat;dog"
+
+
+def names_of(value: Any) -> list[str] | None:
+    """The names in Label Studio's object; None for another value."""
+    return _names(value) if isinstance(value, dict) else None
+
+
+def _names(value: Any) -> list[str] | None:
+    """The names in a list, or in Label Studio's object or a list of them; None for other things."""
+    if isinstance(value, str):
+        return [Exact(value.strip())]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return [str(value)]
+    if isinstance(value, dict):
+        named = [value[key] for key in NAMED if key in value]
+        return _names(named[0]) if len(named) == 1 and not isinstance(named[0], int) else None
+    if not isinstance(value, list | tuple | set):
+        return None
+    parts = [_names(part) for part in value]
+    if any(part is None for part in parts):
+        return None
+    return [name for part in parts for name in part]

@@ -1,0 +1,279 @@
+"""Tables of image labels, in text, read into entries: tags behind the images, a column a class, or
+class numbers.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tool.errors import InputError
+from tool.file.text import numbered_lines, read_text, shortened
+from tool.run.notes import note
+from voc12.label_cells import MINUS, NO, YES, are_yes_or_no, is_missing
+from voc12.label_entries import Entry, Known, key_of
+from voc12.label_reading import FILE_HELP, HINT, Reading, is_no_class
+from voc12.label_tables import (
+    DELIMITERS,
+    KEY_NAMES,
+    Chosen,
+    Table,
+    delimiters_of,
+    split_rows,
+)
+
+MAX_TEXT = 1 << 29  # bytes
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A table read in one way: images, how many it names; said, what it says of them; how, in
+    words.
+    """
+
+    images: int
+    said: bytes
+    how: str
+    entries: list[Entry]
+    table: Table
+
+
+def from_text(reading: Reading, ids: Sequence[str], chosen: Chosen) -> list[Entry]:
+    """The entries of a table, by the one delimiter and the one kind under which it names images of
+    ids and classes.
+    """
+    path, known = reading.path, Known(ids)
+    text = table_text(path, "image labels")
+    delimiters, text = delimiters_of(text)
+    read: list[_Read] = []
+    failed: list[tuple[int, InputError]] = []
+    for delimiter in delimiters:
+        images = 0
+        try:
+            rows = split_rows(path, text, delimiter)
+            table = Table(path, rows, known, chosen, lambda name: reading.find(name) is not None)
+            images = table.images
+            if images:
+                by_class = _has_class_columns(table, reading)
+            kinds = {_CLASS_COLUMNS: _one_column_a_class} if images and by_class else _KINDS
+        except InputError as error:
+            failed.append((images, error))
+            continue
+        for kind, parse in kinds.items() if images else ():
+            try:
+                entries = parse(table, reading)
+            except InputError as error:
+                failed.append((images, error))
+                continue
+            if entries is not None:
+                how = f"{kind}, parted by {DELIMITERS[delimiter]}"
+                read.append(_Read(images, _what_is_said(entries, known), how, entries, table))
+    # a delimiter that is part of the others' fields finds fewer images
+    most = max((one.images for one in read), default=0)
+    worst = max(failed, key=lambda pair: pair[0], default=(0, None))
+    if worst[0] > most:
+        raise worst[1]
+    different = {one.said: one for one in read if one.images == most}
+    if len(different) > 1:
+        one, two = [one.how for one in different.values()][:2]
+        raise InputError(
+            f"{path} can be read as {one}, and as {two}; write the classes' names, or a header "
+            "with the classes as columns"
+        )
+    if different:
+        found = next(iter(different.values()))
+        if not found.how.startswith(_CLASS_COLUMNS) and (said := _columns(found.table)):
+            note(f"{path}: {said}")
+        return found.entries
+    if worst[1] is not None:
+        raise worst[1]
+    raise InputError(
+        f"{path} has no label of the {len(ids)} images, first {ids[0]}; its first line is "
+        f"'{shortened(numbered_lines(text)[0][1])}'; {FILE_HELP}"
+    )
+
+
+def table_text(path: Path, what: str) -> str:
+    """The text of a table of labels. Raises InputError for one that is too large, empty or no
+    text.
+    """
+    if path.stat().st_size > MAX_TEXT:
+        raise InputError(f"{path} has over {MAX_TEXT >> 20} MiB; is it a list of image labels?")
+    text = read_text(path, what, f"{HINT}, or {FILE_HELP}")
+    if "\0" in text:
+        raise InputError(f"{path} is no text: it has a NUL character; {FILE_HELP}")
+    if not text.strip():
+        raise InputError(f"{path} is empty; give a line for each image")
+    return text
+
+
+def _what_is_said(entries: Sequence[Entry], known: Known) -> bytes:
+    """What entries say of the images that are known, to compare two readings."""
+    said = {(known(str(entry.key)) or "", entry.row.tobytes()) for entry in entries}
+    return repr(sorted(one for one in said if one[0])).encode()
+
+
+def _columns(table: Table) -> str:
+    """Which columns are read, where others are not; "" where all are."""
+    heading = table.heading
+    if heading is None:
+        return f"images by column {table.key + 1}" if table.key else ""
+    if not table.left_out:
+        return ""
+    tags = ", ".join(place_names(heading, table.columns))
+    return (
+        f"images by column '{shortened(heading[table.key])}', tags by '{shortened(tags)}'; left "
+        f"out: {shortened(', '.join(table.left_out))}"
+    )
+
+
+def _has_class_columns(table: Table, reading: Reading) -> bool:
+    """Whether the heading names classes: all of them, or one beside a column of images, or the
+    columns chosen say yes or no. Raises InputError where another column has tags as well.
+    """
+    heading, chosen = table.heading, table.chosen.tags
+    if heading is None:
+        return False
+    if chosen:
+        return table.are_classes(table.columns)
+    place = {reading.find(name): n for n, name in enumerate(heading) if n != table.key}
+    place.pop(None, None)
+    named = any(word in KEY_NAMES for word in table.words)
+    columns = list(place.values())
+    if not (len(place) == len(reading.classes) < len(heading) or (named and bool(place))):
+        # classes by number, or others' names
+        return not table.tag_words and _are_others(table)
+    tagged = [n for n in table.tag_words if n not in columns]
+    if tagged and are_yes_or_no(table.cells(columns)):
+        raise InputError(
+            f"{table.path}: which has the tags, column '{heading[tagged[0]]}' or the columns "
+            f"{shortened(', '.join(place_names(heading, columns)))}? Take the others out, or give "
+            "--tag_columns"
+        )
+    return not tagged
+
+
+def place_names(heading: Sequence[str], columns: Iterable[int]) -> list[str]:
+    """The headings of columns."""
+    return [heading[n] for n in columns if n < len(heading)]
+
+
+def _are_others(table: Table) -> bool:
+    """Whether the columns are classes by other names than the class list has; numbers are none."""
+    columns = table.columns
+    numbers = all(name.isdigit() for name in place_names(table.heading, columns))
+    return len(columns) > 1 and table.are_classes(columns) and not numbers
+
+
+def _one_column_a_class(table: Table, reading: Reading) -> list[Entry]:
+    header, key, body = table.heading, table.key, table.body
+    read = table.columns if table.chosen.tags else range(len(header))
+    place = {
+        c: i
+        for i in read
+        if i != key and i < len(header) and (c := reading.find(header[i])) is not None
+    }
+    where = f"{reading.path} line {table.rows[0][0]}"
+    for c, name in enumerate(reading.classes):
+        if c not in place:
+            raise InputError(f"{where}: no column for class '{shortened(name)}'; add it")
+    for number, row in body:
+        if len(row) != len(header):
+            raise InputError(
+                f"{reading.path} line {number}: {len(row)} fields, the header has {len(header)}"
+            )
+    for i in set(read) - {key, *place.values()}:
+        name = header[i]
+        if table.words[i] not in KEY_NAMES and not is_no_class(name):
+            told = table.cells([i])
+            if are_yes_or_no(told) or all(cell.lower() in NO for cell in told):
+                raise InputError(f"{where}: {reading.unknown(name)}")
+    none = [i for i in read if i != key and reading.says_none([header[i]])]
+    cells = {cell.lower() for cell in table.cells(list(place.values()))}
+    no = NO | MINUS if cells.isdisjoint(NO) else NO
+    says_no = not cells.isdisjoint(no)
+    entries = []
+    for number, row in body:
+        hot = np.zeros(len(reading.classes), dtype=np.float32)
+        blank = all(is_missing(row[i]) for i in place.values())
+        for c, i in place.items():
+            cell = row[i].lower()
+            if is_missing(cell) and says_no and not blank:
+                raise InputError(
+                    f"{reading.path} line {number}: nothing is said of class "
+                    f"'{shortened(reading.classes[c])}'; write 0 or 1 there, or nothing in the "
+                    "whole row"
+                )
+            if not is_missing(cell) and cell not in YES | no:
+                raise InputError(
+                    f"{reading.path} line {number}: class '{shortened(reading.classes[c])}' has "
+                    f"'{shortened(row[i])}'; give 0 or 1"
+                )
+            hot[c] = cell in YES
+        negative = any(row[i].lower() in YES for i in none)
+        entries.append(Entry(f"{reading.path} line {number}", key_of(row[key]), hot, negative))
+    return entries
+
+
+def _tags(table: Table, reading: Reading) -> list[Entry] | None:
+    fields = table.fields()
+    if _all_numbers(fields, reading):
+        return None
+    entries = []
+    for number, name, tags in fields:
+        where = f"{reading.path} line {number}"
+        said = [reading.of_field(where, key_of(name), tag) for tag in tags]
+        row = sum((one.row for one in said), np.zeros(len(reading.classes)))
+        negative = any(one.negative for one in said)
+        entries.append(Entry(where, key_of(name), np.minimum(row, 1).astype(np.float32), negative))
+    return entries
+
+
+def _all_numbers(fields: list[tuple[int, str, list[str]]], reading: Reading) -> bool:
+    """Whether the tags are numbers, some are there, and they are no names of classes."""
+    parts = {part for _, _, tags in fields for tag in tags for part in re.split(r"[,;|\s]+", tag)}
+    parts -= {""}
+    return (
+        bool(parts)
+        and all(re.fullmatch(r"\d{1,9}", part, re.ASCII) for part in parts)
+        and not all(part in reading.classes for part in parts)
+    )
+
+
+def _number_rows(table: Table, reading: Reading) -> list[tuple[str, str | int, list[int]]] | None:
+    fields = table.fields()
+    if not _all_numbers(fields, reading):
+        return None
+    return [
+        (
+            f"{reading.path} line {number}",
+            key_of(name),
+            [int(part) for tag in tags for part in re.split(r"[,;|\s]+", tag) if part],
+        )
+        for number, name, tags in fields
+    ]
+
+
+def _numbers(table: Table, reading: Reading) -> list[Entry] | None:
+    items = _number_rows(table, reading)
+    if items is None or any(len(set(row)) < len(row) for _, _, row in items):
+        return None
+    return reading.of_numbers(items)
+
+
+def _multi_hot(table: Table, reading: Reading) -> list[Entry] | None:
+    items = _number_rows(table, reading)
+    count = len(reading.classes)
+    if items is None or not all(len(row) == count and set(row) <= {0, 1} for _, _, row in items):
+        return None
+    return [Entry(where, key, np.array(row, dtype=np.float32)) for where, key, row in items]
+
+
+_CLASS_COLUMNS = "one column a class"
+_KINDS: dict[str, Callable[[Table, Reading], list[Entry] | None]] = {
+    "tags behind the image": _tags,
+    "class numbers behind the image": _numbers,
+    "0 or 1 a class behind the image": _multi_hot,
+}
