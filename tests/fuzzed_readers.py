@@ -44,6 +44,7 @@ from voc12.coco import Item, Painter, choose_classes, name_images
 from voc12.expansion_labels import load_scores, write_scores
 from voc12.labels import load_labels, save_labels
 from voc12.lists import read_list
+from voc12.tag_names import tag_names
 
 NAMES = ("cat", "dog", "owl")
 TABLES = (
@@ -52,10 +53,15 @@ TABLES = (
     "file;cat;dog;owl\na;1;0;0\nb;0;1;1\n".encode("utf-16"),
     b"a 0 2\nb 1\n",
     b"\xef\xbb\xbfa\tcat\r\nb\tdog|owl\r\n",
+    b"sep=;\r\nid;photo;tag1;tag2;split\r\n1;a.jpg;cat;nan;train\r\n2;b.jpg;owl;dog;val\r\n",
+    b'image,choice\na.jpg,"{""choices"": [""cat""]}"\nb.jpg,"[\'dog\', \'owl\']"\n',
+    b"image,cat,dog,owl\na,x,,x\nb,,x,\n",
 )
 JSON_LABELS = (
     b'{"a": ["cat"], "b.jpg": ["dog", "owl"]}',
     b'{"a": [1, 0, 0], "b": [0, 1, 1]}',
+    b'[{"id": 1, "photo": "a.jpg", "tag1": "cat", "tag2": {"choices": ["dog"]}},'
+    b' {"photo": "b", "tag1": "dog"}]',
     b'[{"image": "a", "labels": "cat"}, {"image": "x/b.jpg", "labels": []}]',
 )
 # what Pillow allows of a photograph, 179 million pixels, is twice 537 MB
@@ -139,6 +145,9 @@ def _read_labels(path: Path) -> np.ndarray:
 
 
 def _read_labels_in_text(path: Path) -> np.ndarray:
+    """With a class list, and by the names in the file itself."""
+    with contextlib.suppress(InputError):
+        tag_names(path, ["a", "b"])
     return load_labels(path.parent, ["a", "b"], NAMES, path)
 
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from tool.file.photographs import PHOTOGRAPH_SUFFIXES
 from voc12.label_cells import nfc
-from voc12.lists import IMAGE_SUFFIXES
 
 COCO_NUMBER = re.compile(r"0\d{11}", re.ASCII)
 
@@ -103,9 +102,8 @@ def _folded(name: str) -> str:
 
 def without_suffix(name: str) -> str:
     """A name without the suffix of an image's file, if it has one."""
-    path = PurePosixPath(name)
-    known = path.suffix.lower() in {suffix.lower() for suffix in IMAGE_SUFFIXES}
-    return name.removesuffix(path.suffix) if known else name
+    suffix = PurePosixPath(name).suffix
+    return name.removesuffix(suffix) if suffix.lower() in PHOTOGRAPH_SUFFIXES else name
 
 
 def numbers_of(image_id: str) -> set[int]:

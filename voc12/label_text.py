@@ -45,8 +45,8 @@ def from_text(reading: Reading, ids: Sequence[str], chosen: Chosen) -> list[Entr
     ids and classes.
     """
     path, known = reading.path, Known(ids)
-    text = table_text(path, "image labels")
-    delimiters, text = delimiters_of(text)
+    whole = table_text(path, "image labels")
+    delimiters, text = delimiters_of(whole)
     read: list[_Read] = []
     failed: list[tuple[int, InputError]] = []
     for delimiter in delimiters:
@@ -91,7 +91,7 @@ def from_text(reading: Reading, ids: Sequence[str], chosen: Chosen) -> list[Entr
         raise worst[1]
     raise InputError(
         f"{path} has no label of the {len(ids)} images, first {ids[0]}; its first line is "
-        f"'{shortened(numbered_lines(text)[0][1])}'; {FILE_HELP}"
+        f"'{shortened(numbered_lines(whole)[0][1])}'; {FILE_HELP}"
     )
 
 
@@ -191,30 +191,36 @@ def _one_column_a_class(table: Table, reading: Reading) -> list[Entry]:
             if are_yes_or_no(told) or all(cell.lower() in NO for cell in told):
                 raise InputError(f"{where}: {reading.unknown(name)}")
     none = [i for i in read if i != key and reading.says_none([header[i]])]
-    cells = {cell.lower() for cell in table.cells(list(place.values()))}
-    no = NO | MINUS if cells.isdisjoint(NO) else NO
-    says_no = not cells.isdisjoint(no)
+    cells = table.cells(list(place.values()))
+    no = NO | MINUS if NO.isdisjoint(cell.lower() for cell in cells) else NO
+    meaning = {cell: cell.lower() in YES for cell in cells if cell.lower() in YES | no}
+    meaning |= {cell: None for cell in cells if is_missing(cell)}
+    says_no = False in meaning.values()
     entries = []
     for number, row in body:
+        at = f"{reading.path} line {number}"
         hot = np.zeros(len(reading.classes), dtype=np.float32)
-        blank = all(is_missing(row[i]) for i in place.values())
-        for c, i in place.items():
-            cell = row[i].lower()
-            if is_missing(cell) and says_no and not blank:
-                raise InputError(
-                    f"{reading.path} line {number}: nothing is said of class "
-                    f"'{shortened(reading.classes[c])}'; write 0 or 1 there, or nothing in the "
-                    "whole row"
-                )
-            if not is_missing(cell) and cell not in YES | no:
-                raise InputError(
-                    f"{reading.path} line {number}: class '{shortened(reading.classes[c])}' has "
-                    f"'{shortened(row[i])}'; give 0 or 1"
-                )
-            hot[c] = cell in YES
+        said = {c: meaning.get(row[i], row[i]) for c, i in place.items()}
+        values = set(said.values())
+        if not values <= {True, False, None} or (says_no and None in values and len(values) > 1):
+            _refuse_cells(said, reading, at)
+        hot[[c for c, value in said.items() if value]] = 1
         negative = any(row[i].lower() in YES for i in none)
-        entries.append(Entry(f"{reading.path} line {number}", key_of(row[key]), hot, negative))
+        entries.append(Entry(at, key_of(row[key]), hot, negative))
     return entries
+
+
+def _refuse_cells(said: dict[int, bool | str | None], reading: Reading, where: str) -> None:
+    """Raise InputError for the first cell that is neither yes nor no; said: class -> what it is."""
+    for c, value in said.items():
+        name = shortened(reading.classes[c])
+        if isinstance(value, str):
+            raise InputError(f"{where}: class '{name}' has '{shortened(value)}'; give 0 or 1")
+        if value is None and not any(isinstance(other, str) for other in said.values()):
+            raise InputError(
+                f"{where}: nothing is said of class '{name}'; write 0 or 1 there, or nothing in "
+                "the whole row"
+            )
 
 
 def _tags(table: Table, reading: Reading) -> list[Entry] | None:

@@ -183,6 +183,7 @@ def test_a_folder_of_annotations_and_one_of_nothing(tmp_path):
         ("id,cat,dog,tv monitor,owl\na,1,0,0,1\n", "x.csv", "line 1: 'owl' is not in the class"),
         ("x,cat\ny,dog\n", "x.csv", "has no label of the 1 images, first a; its first line is"),
         (";", "x.csv", "has no label of the 1 images, first a; its first line is ';'; "),
+        ("sep=;", "x.csv", "has no label of the 1 images, first a; its first line is 'sep=;'; "),
         ("", "x.csv", "is empty; give a line for each image"),
         (
             b"a,c\xe4t\n",
