@@ -397,6 +397,13 @@ class Page:
         """The ticked classes are the tags."""
         if shown is None:
             return said("Drop a photograph first.", wrong=True)
+        other = None if shown.known else self.folder.namesake(shown.image)
+        if other is not None:
+            return said(
+                f"not written: {shown.image} is another photograph than {other} of the run; give "
+                "it a name of its own, and drop it again",
+                wrong=True,
+            )
         tags = [self.folder.classes[key] for key in sorted(keys)]
         path = self.folder.path / CORRECTIONS
         try:

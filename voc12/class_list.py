@@ -26,7 +26,7 @@ from pathlib import Path
 
 from tool.errors import InputError
 from tool.file.atomic import atomic_write
-from tool.file.text import numbered_lines, read_text, shortened
+from tool.file.text import numbered_lines, read_text, shortened, split_delimiter_line
 from tool.mask_values import BACKGROUND, IGNORE_LABEL
 from tool.names import name_fault
 from tool.run.notes import note
@@ -175,6 +175,7 @@ def _parse(path: Path) -> ClassList:
 
 
 def _parse_text(path: Path, text: str) -> ClassList:
+    text = split_delimiter_line(text)[1]
     entries, how = _entries(path, text)
     if not entries:
         raise InputError(f"{path} is an empty class list; give one foreground class name per line")

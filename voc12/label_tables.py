@@ -14,12 +14,11 @@ from functools import cached_property
 from pathlib import Path
 
 from tool.errors import InputError
-from tool.file.text import numbered_lines, shortened
+from tool.file.text import numbered_lines, shortened, split_delimiter_line
 from voc12.label_cells import OPENS, TAG, are_yes_or_no, is_missing, listed, nfc
 from voc12.label_entries import Known, is_file_name
 
 DELIMITERS = {",": "','", ";": "';'", "\t": "a tab", "|": "'|'", " ": "spaces"}
-SAYS_DELIMITER = re.compile(r'"?sep=([,;\t|])"?[\s,;|]*', re.IGNORECASE)  # Excel's first line
 # headings of the column of images: STRONG where it can be no other, WEAK where a number a row may
 # be called so too
 STRONG = frozenset(
@@ -67,10 +66,8 @@ def delimiters_of(text: str) -> tuple[list[str], str]:
     """(the delimiters that may part the fields of a text, the text without a first line that says
     it, as Excel's sep=; does, in the place of which an empty one is left).
     """
-    first, _, rest = text.partition("\n")
-    if found := SAYS_DELIMITER.fullmatch(first):
-        return [found[1]], f"\n{rest}"
-    return [delimiter for delimiter in DELIMITERS if delimiter in text], text
+    said, text = split_delimiter_line(text)
+    return [said] if said else [one for one in DELIMITERS if one in text], text
 
 
 def split_rows(path: Path, text: str, delimiter: str) -> Rows:

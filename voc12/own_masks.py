@@ -135,9 +135,13 @@ def match_masks(folder: str | Path, own: Own) -> dict[str, Path]:
     is not of its photograph's size.
     """
     root = require_dir(folder, "--masks", "give the folder of masks")
-    find, found, lost = Finder(own.photographs), {}, 0
-    for path in sorted(root.rglob("[!.]*.png")):
-        key = path.relative_to(root).with_suffix("").as_posix()
+    keys = {
+        path: path.relative_to(root).with_suffix("").as_posix()
+        for path in sorted(root.rglob("[!.]*.png"))
+    }
+    find = Finder(own.photographs, keys.values(), root)
+    found, lost = {}, 0
+    for path, key in keys.items():
         place = find(Entry(str(path), key, np.zeros(0)))
         if place is None:
             lost += 1

@@ -26,7 +26,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
@@ -56,6 +56,7 @@ BACKGROUND, UNLABELLED, SKIP = UNTAGGED = ("background", "unlabelled", "skip")
 PHOTOGRAPHS_FILE = "photographs.json"
 SMALL_DIR = "small"  # beside JPEGImages: copies of long photographs
 SMALL_DIGITS = 32
+ROOTED = re.compile(r"[A-Za-z]:[\\/]|[\\/~]|[a-z]+://")  # C:/photos, /home, //server, ~, https://
 SMALL_NAME = re.compile(rf"\.?[0-9a-f]{{{SMALL_DIGITS}}}\.png(\..*)?")  # or one begun
 LONG_SIDE = 512
 HELD = 10  # one labelled photograph in so many is held out
@@ -163,17 +164,28 @@ def relative_path(photograph: Photograph) -> str:
 
 # ============ tags ============
 class Finder:
-    """Finds the photograph that a tags file means by a name: its path in the folder, the end of
-    that, or a longer path that ends so. With suffix or without, and whatever the capitals, if none
-    fits as it is written; a number finds the photograph that is called so, also with zeros before.
+    """Finds the photograph that a tags file means by a name: its path in the folder, or the end of
+    that. With suffix or without, and whatever the capitals, if none fits as it is written; a number
+    finds the photograph that is called so, also with zeros before.
+
+    A path that begins above the folder is one in it below the folder's own name, or below the
+    folder that all such paths of the file have in common. Any other path that is not there is of a
+    photograph that is gone, whatever its last part.
+
+    above: the parts of that common folder, () for none
     """
 
-    def __init__(self, photographs: Sequence[Photograph]) -> None:
+    def __init__(
+        self, photographs: Sequence[Photograph], names: Iterable[str | int], folder: str | Path
+    ) -> None:
+        """names: all that the file says; folder: of the photographs."""
         self.paths = [_plain(relative_path(photograph)) for photograph in photographs]
         self.forms = [
-            (form, self._places(form, _whole), self._places(form, _tails))
-            for form in (str, _stem, str.casefold, _folded_stem, _number)
+            (form, name_form, self._places(form, _whole), self._places(form, _tails))
+            for form, name_form in FORMS
         ]
+        self.folder = tuple(_plain(str(Path(folder).resolve())).casefold().split("/"))
+        self.above = self._common_root([str(name) for name in names if str(name).strip()])
 
     def _places(
         self, form: Callable[[str], str], names: Callable[[str], list[str]]
@@ -189,12 +201,14 @@ class Finder:
         several.
         """
         key = _plain(str(entry.key))
-        for form, whole, tails in self.forms:
-            name = form(key)
+        below = self._below(key, is_rooted(str(entry.key)))
+        for form, name_form, whole, tails in self.forms:
+            name = name_form(key)
             found = whole.get(name) or tails.get(name) or []
-            # a path that begins above the folder; not if another suffix differs as well
+            # not if another suffix differs as well
             if not found and (form in (str, str.casefold) or _stem(key) == key):
-                found = next((whole[tail] for tail in _tails(name) if tail in whole), [])
+                paths = map(name_form, below)
+                found = next((whole[path] for path in paths if path in whole), [])
             if len(found) == 1:
                 return found[0]
             if found:
@@ -204,6 +218,48 @@ class Finder:
                     "the suffix"
                 )
         return None
+
+    def _below(self, key: str, rooted: bool) -> list[str]:
+        """The paths in the folder that one which begins above it may mean, the longest first."""
+        parts = key.split("/")
+        found = []
+        for n in range(1, len(parts)):
+            above = tuple(part.casefold() for part in parts[:n] if part != "..")
+            # another machine has other folders above
+            length = 1 if rooted else len(above)
+            known = bool(above) and above[-length:] == self.folder[-length:]
+            if known or tuple(parts[:n]) == self.above:
+                found.append("/".join(parts[n:]))
+        return found
+
+    def _common_root(self, names: Sequence[str]) -> tuple[str, ...]:
+        """The folder in common of all paths that begin above the folder, below which they are
+        photographs' paths; () for none. Paths from a root, C:/me/photos, are such; others where
+        none is a bare name or a path in the folder, and half of them fit.
+        """
+        whole = self._places(_folded_stem, _whole)
+        inside = {*whole, *self._places(_folded_stem, _tails)}
+        paths = [_plain(name).split("/") for name in names if is_rooted(name)]
+        least = 1
+        if not paths:
+            others = [_plain(name) for name in names]
+            if any("/" not in one or _folded_stem(one) in inside for one in others):
+                return ()
+            paths = [one.split("/") for one in others]
+            least = len(paths) / 2
+        best, most = 0, 0
+        for length in range(1, min((len(path) for path in paths), default=0)):
+            if len({tuple(path[:length]) for path in paths}) > 1:
+                break
+            found = sum(_folded_stem("/".join(path[length:])) in whole for path in paths)
+            if found >= least and found > most:
+                best, most = length, found
+        return tuple(paths[0][:best]) if paths else ()
+
+
+def is_rooted(name: str) -> bool:
+    """Whether a path begins at a root: C:/photos, /home, //server, ~, https://."""
+    return ROOTED.match(name.strip()) is not None
 
 
 def _plain(name: str) -> str:
@@ -235,15 +291,31 @@ def _number(name: str) -> str:
     return str(int(stem)) if re.fullmatch(r"\d{1,12}", stem, re.ASCII) else stem
 
 
+def _number_said(name: str) -> str:
+    """7 may be 007.jpg, as Excel takes zeros away; 007 is not 7.jpg."""
+    return f"{name} is no number" if name != "0" and name.startswith("0") else _number(name)
+
+
+# of the photographs' paths, and of a name in a file of tags
+FORMS = (
+    (str, str),
+    (_stem, _stem),
+    (str.casefold, str.casefold),
+    (_folded_stem, _folded_stem),
+    (_number, _number_said),
+)
+
+
 def read_tags(
     path: str,
     photographs: Sequence[Photograph],
     given: Sequence[str] | None,
+    folder: str | Path,
     chosen: Chosen = BY_TABLE,
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     """(classes, (N, C) multi-hot, (N,) whether the file says it) of a file of tags; rows of
-    photographs that it does not name are zero. given: --classes; chosen: --image_column and
-    --tag_columns.
+    photographs that it does not name are zero. given: --classes; folder: --images; chosen:
+    --image_column and --tag_columns.
 
     Raises InputError when it names none of the photographs, for a name that may be several of
     them, and for two rows that say different things of one.
@@ -251,10 +323,14 @@ def read_tags(
     stems = list(dict.fromkeys(photograph.path.stem for photograph in photographs))
     classes = tuple(given or tag_names(path, stems, chosen))
     require_class_names(path, classes)
-    find = Finder(photographs)
+    entries = label_entries(path, stems, classes, chosen)
+    find = Finder(photographs, [entry.key for entry in entries], folder)
+    if find.above and find.above[-1].casefold() != find.folder[-1]:
+        above = shortened("/".join(find.above))
+        print(f"{path}: its paths below '{above}' are taken for those in {folder}")
     said: dict[int, Entry] = {}
     lost = []
-    for entry in label_entries(path, stems, classes, chosen):
+    for entry in entries:
         place = find(entry)
         if place is None:
             lost.append(entry)
@@ -275,12 +351,35 @@ def read_tags(
     if lost:
         names = ", ".join(shortened(entry.key) for entry in lost[:3])
         print(f"{path}: {len(lost)} of its photographs are not in the folder, e.g. {names}")
+    _say_how_found(path, {place: str(entry.key) for place, entry in said.items()}, find.paths)
     labels = np.zeros((len(photographs), len(classes)), dtype=np.float32)
     labelled = np.zeros(len(photographs), dtype=bool)
     for place, entry in said.items():
         labels[place] = entry.row
         labelled[place] = entry.row.any() or entry.negative
     return classes, labels, labelled
+
+
+def _say_how_found(path: str, names: dict[int, str], paths: Sequence[str]) -> None:
+    """Say which photographs were found by less than a file says elsewhere: by a name alone where
+    others are paths, and under another suffix. names: place in paths -> what the file says.
+    """
+    keys = {place: _plain(name) for place, name in names.items()}
+    suffixes = {place: PurePosixPath(key).suffix.lower() for place, key in keys.items()}
+    by_name = [place for place, key in keys.items() if "/" not in key and "/" in paths[place]]
+    by_path = any("/" in _stem(key) and _stem(key) == _stem(paths[p]) for p, key in keys.items())
+    other = [
+        place
+        for place, suffix in suffixes.items()
+        if suffix in PHOTOGRAPH_SUFFIXES and not paths[place].lower().endswith(suffix)
+    ]
+    by_less = {"name alone": by_name if by_path else [], "name before the suffix": other}
+    for what, places in by_less.items():
+        if places:
+            print(
+                f"{path}: {len(places)} photographs are found by their {what}, e.g. "
+                f"{paths[places[0]]} by '{shortened(keys[places[0]])}'"
+            )
 
 
 def require_class_names(source: str, classes: Sequence[str]) -> None:
@@ -364,7 +463,7 @@ def read_own(args: argparse.Namespace) -> Own:
     given = load_class_list(args.classes) if args.classes else None
     chosen = Chosen(args.image_column, tuple(args.tag_columns or ()))
     if args.tags:
-        classes, labels, labelled = read_tags(args.tags, photographs, given, chosen)
+        classes, labels, labelled = read_tags(args.tags, photographs, given, args.images, chosen)
     elif chosen != BY_TABLE:
         raise InputError("--image_column and --tag_columns are of --tags, which is not given")
     else:

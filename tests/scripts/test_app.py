@@ -10,7 +10,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -190,6 +192,20 @@ def test_in_a_browser(address, model, tmp_path):
         tab.wait("document.querySelector('#message').innerText.includes('broken.jpg: cannot read')")
         assert tab.complaints == []
         assert [url for url in tab.asked if not url.startswith((address, "data:", "blob:"))] == []
+
+
+def test_another_photograph_of_a_known_name_corrects_nothing(model, tmp_path):
+    """A row one.jpg would be of a/one.jpg."""
+    folder = replace(read_model_folder(model), path=tmp_path)
+    page = SimpleNamespace(folder=folder)
+
+    def send(name, known):
+        return app.Page.send(page, app.Shown("x", name, None, None, known), [1])
+
+    assert "not written: one.jpg is another photograph than a/one.jpg of" in send("one.jpg", False)
+    assert not (tmp_path / app.CORRECTIONS).exists()
+    assert "It is none of the run&#x27;s photographs" in send("new.jpg", False)
+    assert "2 photographs now; a/one.jpg: dog." in send("a/one.jpg", True)
 
 
 def _wait_for(path, seconds=300):

@@ -63,6 +63,7 @@ def test_a_folder_has_a_list_of_another_tool(tmp_path, name):
             "0 _background_\n1 cat\n2 dog\n255 void\n",
             "left out _background_ and void",
         ),
+        ("sep=;\n1;cat\n2;dog\n", "read by its numbers"),
         ("Pixel Value, Class\n0, background\n1, cat\n2, dog\n", "left out background"),
         ("index name\n1 cat\n2 dog\n", "read by its numbers"),
         ("0: unlabeled\n1: cat\n2: dog\n", "left out unlabeled"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tool.errors import InputError
+from tool.file.model_folder import correct_tags
 from tool.file.photographs import Photograph
 from tool.run.notes import forget_notes
 from voc12.label_tables import Chosen
@@ -29,7 +30,7 @@ def tags(folder, table, names=LETTERS, name="tags.csv", given=None, image=None, 
     path.write_bytes(table if isinstance(table, bytes) else table.encode())
     forget_notes()
     chosen = Chosen(image, tuple(columns))
-    classes, labels, labelled = read_tags(str(path), photographs, given, chosen)
+    classes, labels, labelled = read_tags(str(path), photographs, given, folder / "photos", chosen)
     return {
         one: " ".join(c for c, hot in zip(classes, row, strict=True) if hot)
         for one, row, said in zip(names, labels, labelled, strict=True)
@@ -222,6 +223,15 @@ def test_columns_that_are_not_there(tmp_path, flags, message):
     with pytest.raises(InputError) as error:
         tags(tmp_path, "image,tags\na.jpg,cat\nb.jpg,dog\n", **flags)
     assert message in str(error.value)
+
+
+def test_corrections_are_read_back(tmp_path):
+    classes = ("cat, black", "dog", "[owl]", "a b", "(x)")
+    for name, row in (("a.jpg", classes), ("b.jpg", ()), ("c.jpg", ("dog", "a b"))):
+        correct_tags(tmp_path / "tags.csv", name, row)
+    table = (tmp_path / "tags.csv").read_text()
+    said = tags(tmp_path, table, given=classes)
+    assert said == {"a.jpg": " ".join(classes), "b.jpg": "", "c.jpg": "dog a b"}
 
 
 # ============ JSON, by the same rules ============

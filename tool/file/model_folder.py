@@ -3,11 +3,14 @@ mask is; and the file of corrected tags that its owner adds.
 """
 
 import csv
+import filecmp
 import io
 import json
 import math
 import os
+import re
 import threading
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +28,7 @@ ROAD_FILE, CORRECTIONS, MASKS = "road.json", "corrections.csv", "masks"
 HINT = "give the folder that masks_from_tags.py --out has made"
 HEAD = ("image", "labels")
 BETWEEN_TAGS = ";"
+AMBIGUOUS = re.compile(r"[,;|]|^[\[{(]")  # in a name: it would be parted, or read as a list
 _writing = threading.Lock()
 
 
@@ -67,11 +71,28 @@ class ModelFolder:
         return sorted(self.sureness, key=lambda name: (self.sureness[name], name))
 
     def name_of(self, path: str | Path) -> str | None:
-        """The one photograph of images that is called as path is; None where none is, or several
-        are.
+        """The one photograph of images that has the content of the file at path, called as it is
+        where several have; None where none has: a name alone, IMG_1.jpg, says little.
         """
-        found = [name for name in self.sureness if Path(name).name == Path(path).name]
+        same = [name for name in {**self.sureness, **self.masks} if self._is_same(name, Path(path))]
+        called = [name for name in same if Path(name).name == Path(path).name]
+        found = called or same
         return found[0] if len(found) == 1 else None
+
+    def _is_same(self, name: str, path: Path) -> bool:
+        try:
+            other = self.photograph(name)
+            return other.stat().st_size == path.stat().st_size and filecmp.cmp(
+                other, path, shallow=False
+            )
+        except (InputError, OSError):  # gone, or not to be read
+            return False
+
+    def namesake(self, name: str) -> str | None:
+        """A photograph of images that a file of tags would mean by the bare name of another."""
+        stem = _stem(name)
+        found = (other for other in {**self.sureness, **self.masks} if _stem(other) == stem)
+        return next(found, None)
 
     @staticmethod
     def _within(folder: Path, name: str) -> Path:
@@ -79,6 +100,10 @@ class ModelFolder:
         if not path.is_relative_to(os.path.normpath(folder)):
             raise InputError(f"{name} is not in {folder}")
         return require_file(path, "photograph or mask", "was it moved since masks_from_tags.py?")
+
+
+def _stem(name: str) -> str:
+    return unicodedata.normalize("NFC", Path(name).stem).casefold()
 
 
 def read_model_folder(path: str | Path) -> ModelFolder:
@@ -163,8 +188,9 @@ def _number(value: Any, what: str, high: float) -> float:
 
 def correct_tags(path: str | Path, image: str, tags: Sequence[str]) -> int:
     """Add the tags of an image to a CSV of image and labels, in the place of what it said of it;
-    none are the tag "background". The file is there whole, old or new, at any moment, and two
-    writers wait for each other. Returns how many images it has.
+    none are the tag "background", and names with a separator stand in a JSON list. The file is
+    there whole, old or new, at any moment, and two writers wait for each other. Returns how many
+    images it has.
 
     Raises InputError for a file that is there and is no such CSV.
     """
@@ -172,13 +198,19 @@ def correct_tags(path: str | Path, image: str, tags: Sequence[str]) -> int:
     lock = path.with_name(f".{path.name}.lock")
     with _writing, hold(lock, on_wait=lambda: None):  # threads, then processes
         rows = _corrections(path)
-        rows[image] = BETWEEN_TAGS.join(tags) or BACKGROUND
+        rows[image] = _joined(tags) or BACKGROUND
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerows([HEAD, *rows.items()])
         with atomic_write(path, "w") as file:
             file.write(text.getvalue())
     return len(rows)
+
+
+def _joined(tags: Sequence[str]) -> str:
+    if any(AMBIGUOUS.search(tag) for tag in tags):
+        return json.dumps(list(tags), ensure_ascii=False)
+    return BETWEEN_TAGS.join(tags)
 
 
 def _corrections(path: Path) -> dict[str, str]:

@@ -1,11 +1,13 @@
 """Text files that people made: their encodings, and how an error quotes them."""
 
 import codecs
+import re
 from pathlib import Path
 
 from tool.errors import InputError
 from tool.file.require import require_file
 
+DELIMITER_LINE = re.compile(r'"?sep=([,;\t|])"?[\s,;|]*', re.IGNORECASE)
 QUOTED = 60  # characters of a file's text that an error repeats
 
 
@@ -27,6 +29,15 @@ def read_text(path: str | Path, what: str, hint: str) -> str:
             f"{path} is not a text file: byte {error.start} is not "
             f"{encoding.removesuffix('-sig').upper()}; {hint}"
         ) from None
+
+
+def split_delimiter_line(text: str) -> tuple[str, str]:
+    """(the character that parts the fields of a table, its text) where its first line says so, as
+    Excel's sep=; does, in the place of which an empty line is left; ("", text) else.
+    """
+    first, _, rest = text.partition("\n")
+    found = DELIMITER_LINE.fullmatch(first)
+    return (found[1], f"\n{rest}") if found else ("", text)
 
 
 def numbered_lines(text: str) -> list[tuple[int, str]]:

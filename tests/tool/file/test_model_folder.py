@@ -36,8 +36,6 @@ def test_paths_and_order(tmp_path):
     (tmp_path / "photographs" / "link.jpg").symlink_to(tmp_path / "road.json")
     assert folder.photograph("link.jpg").samefile(tmp_path / "road.json")
     assert folder.photograph("a/x 1.JPG") == tmp_path / "photographs" / "a" / "x 1.JPG"
-    assert folder.name_of("/upload/x 1.JPG") == "a/x 1.JPG"
-    assert folder.name_of("y.png") is None  # two of the name
     assert folder.refinement is None
     assert read_model_folder(_folder(tmp_path, refinement="pcm")).refinement == "pcm"
     assert (folder.long_side, folder.scales, folder.min_score) == (None, (0.5, 1.0), {})
@@ -48,6 +46,32 @@ def test_paths_and_order(tmp_path):
         folder.mask("y.png")
     with pytest.raises(InputError, match=r"knows no mask of b/y\.png"):
         folder.mask("b/y.png")
+
+
+def test_a_photograph_is_the_runs_by_its_content(tmp_path):
+    names = ["a/x.jpg", "b/y.jpg", "c/z.jpg", "c/copy.jpg", "gone.jpg"]
+    road = _folder(tmp_path, sureness={names[0]: 0.5}, masks=dict.fromkeys(names[1:], "m.png"))
+    contents = [b"one", b"two", b"three", b"three"]
+    for name, content in zip(names[:-1], contents, strict=True):
+        path = tmp_path / "photographs" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+    folder = read_model_folder(road)
+
+    def dropped(name, content):
+        (tmp_path / "upload").mkdir(exist_ok=True)
+        (tmp_path / "upload" / name).write_bytes(content)
+        return folder.name_of(tmp_path / "upload" / name)
+
+    assert dropped("x.jpg", b"one") == "a/x.jpg"
+    assert dropped("x.jpg", b"ONE") is None  # of another camera
+    assert dropped("gone.jpg", b"one") == "a/x.jpg"  # renamed
+    assert dropped("y.jpg", b"two") == "b/y.jpg"  # without tags
+    assert dropped("copy.jpg", b"three") == "c/copy.jpg"
+    assert dropped("other.jpg", b"three") is None  # two of the content
+    assert dropped("gone.jpg", b"four") is None
+    assert folder.namesake("X.jpeg") == "a/x.jpg"
+    assert folder.namesake("new.jpg") is None
 
 
 @pytest.mark.parametrize("name", ["../road.json", "/etc/passwd", "a/../../road.json"])
