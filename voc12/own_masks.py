@@ -43,7 +43,8 @@ from tool.run.pool import pool_map
 from voc12.constants import CLASS_LIST_FILE, IMAGE_DIR, MASK_DIR
 from voc12.data_flags import add_root_flag
 from voc12.label_entries import Entry
-from voc12.own_photographs import PHOTOGRAPHS_FILE, Finder, Own, relative_path, write_list
+from voc12.named_photographs import Finder, relative_path
+from voc12.own_photographs import PHOTOGRAPHS_FILE, Own, write_list
 
 PHOTOGRAPH = "photograph"  # in the meta of a mask that was put back: whose it is
 PREDICTED = "predicted"  # folder of a scored data set: the masks to be scored

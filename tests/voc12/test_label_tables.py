@@ -14,7 +14,7 @@ from tool.file.photographs import Photograph
 from tool.run.notes import forget_notes
 from voc12.label_tables import Chosen
 from voc12.labels import load_labels
-from voc12.own_photographs import read_tags
+from voc12.own_tags import read_tags
 
 LETTERS = ("a.jpg", "b.jpg", "c.jpg", "d.jpg")
 NUMBERS = ("1.jpg", "2.jpg", "3.jpg", "4.jpg")

@@ -1,0 +1,170 @@
+"""What photographs show, by a file of tags or by the folders that they lie in."""
+
+import filecmp
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from tool.errors import InputError
+from tool.file.photographs import PHOTOGRAPH_SUFFIXES, Photograph
+from tool.file.text import shortened
+from tool.names import name_fault
+from voc12.class_list import class_list_text
+from voc12.label_cells import nfc
+from voc12.label_entries import Entry, without_suffix
+from voc12.label_files import label_entries
+from voc12.label_reading import is_no_class
+from voc12.label_tables import BY_TABLE, Chosen
+from voc12.named_photographs import Finder, plain_path
+from voc12.tag_names import tag_names
+
+
+def read_tags(
+    path: str,
+    photographs: Sequence[Photograph],
+    given: Sequence[str] | None,
+    folder: str | Path,
+    chosen: Chosen = BY_TABLE,
+) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """(classes, (N, C) multi-hot, (N,) whether the file says it) of a file of tags; rows of
+    photographs that it does not name are zero. given: --classes; folder: --images; chosen:
+    --image_column and --tag_columns.
+
+    Raises InputError when it names none of the photographs, for a name that may be several of
+    them, and for two rows that say different things of one.
+    """
+    stems = list(dict.fromkeys(photograph.path.stem for photograph in photographs))
+    classes = tuple(given or tag_names(path, stems, chosen))
+    require_class_names(path, classes)
+    entries = label_entries(path, stems, classes, chosen)
+    find = Finder(photographs, [entry.key for entry in entries], folder)
+    if find.above and find.above[-1].casefold() != find.folder[-1]:
+        above = shortened("/".join(find.above))
+        print(f"{path}: its paths below '{above}' are taken for those in {folder}")
+    said: dict[int, Entry] = {}
+    lost = []
+    for entry in entries:
+        place = find(entry)
+        if place is None:
+            lost.append(entry)
+            continue
+        other = said.setdefault(place, entry)
+        if not np.array_equal(other.row, entry.row) or (
+            other.negative != entry.negative and not entry.row.any()
+        ):
+            raise InputError(
+                f"{other.where} and {entry.where} say different things of {find.paths[place]}; "
+                "leave one, with all its tags"
+            )
+    if not said:
+        raise InputError(
+            f"{path} names none of the {len(photographs)} photographs, the first of which is "
+            f"'{find.paths[0]}'; its first is '{shortened(lost[0].key) if lost else ''}'"
+        )
+    if lost:
+        names = ", ".join(shortened(entry.key) for entry in lost[:3])
+        print(f"{path}: {len(lost)} of its photographs are not in the folder, e.g. {names}")
+    _say_how_found(path, {place: str(entry.key) for place, entry in said.items()}, find.paths)
+    labels = np.zeros((len(photographs), len(classes)), dtype=np.float32)
+    labelled = np.zeros(len(photographs), dtype=bool)
+    for place, entry in said.items():
+        labels[place] = entry.row
+        labelled[place] = entry.row.any() or entry.negative
+    return classes, labels, labelled
+
+
+def _say_how_found(path: str, names: dict[int, str], paths: Sequence[str]) -> None:
+    """Say which photographs were found by less than a file says elsewhere: by a name alone where
+    others are paths, and under another suffix. names: place in paths -> what the file says.
+    """
+    keys = {place: plain_path(name) for place, name in names.items()}
+    suffixes = {place: PurePosixPath(key).suffix.lower() for place, key in keys.items()}
+    by_name = [place for place, key in keys.items() if "/" not in key and "/" in paths[place]]
+    plain = {place: without_suffix(key) for place, key in keys.items()}
+    by_path = any("/" in key and key == without_suffix(paths[p]) for p, key in plain.items())
+    other = [
+        place
+        for place, suffix in suffixes.items()
+        if suffix in PHOTOGRAPH_SUFFIXES and not paths[place].lower().endswith(suffix)
+    ]
+    by_less = {"name alone": by_name if by_path else [], "name before the suffix": other}
+    for what, places in by_less.items():
+        if places:
+            print(
+                f"{path}: {len(places)} photographs are found by their {what}, e.g. "
+                f"{paths[places[0]]} by '{shortened(keys[places[0]])}'"
+            )
+
+
+def require_class_names(source: str, classes: Sequence[str]) -> None:
+    """Raise InputError where there are no classes, one cannot be part of a file's name, two differ
+    by capitals alone, or a class list would not give them back.
+    """
+    if not classes:
+        raise InputError(f"{source} has no tags; nothing can be learnt without")
+    known: dict[str, str] = {}
+    for name in classes:
+        if fault := name_fault(name):
+            raise InputError(f"{source}: tag '{shortened(name)}' cannot be a class: it {fault}")
+        other = known.setdefault(nfc(name).casefold(), name)
+        if other != name:
+            raise InputError(
+                f"{source}: tags '{other}' and '{name}' differ by capitals alone; write one of them"
+            )
+    class_list_text(classes, source)
+
+
+def tags_of_folders(
+    root: Path, photographs: Sequence[Photograph], given: Sequence[str] | None
+) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """(classes, (N, C) multi-hot, (N,) whether a folder says it) of subfolders a class.
+
+    A photograph of which the folders of several classes have a copy, under one name, shows all of
+    them. Raises InputError without subfolders.
+    """
+    first = [photograph.relative.parts[:1] for photograph in photographs]
+    names = sorted({nfc(parts[0]) for parts in first if parts})
+    classes = tuple(given or [name for name in names if not is_no_class(name)])
+    if not classes:
+        raise InputError(
+            f"--images {root} has no subfolder of a class, and no --tags says what the photographs "
+            "show; give a file of tags, or put the photographs into a subfolder a class"
+        )
+    require_class_names(str(root), classes)
+    index = {nfc(name).casefold(): c for c, name in enumerate(classes)}
+    labels = np.zeros((len(photographs), len(classes)), dtype=np.float32)
+    labelled = np.zeros(len(photographs), dtype=bool)
+    for row, (parts, photograph) in enumerate(zip(first, photographs, strict=True)):
+        if not parts:  # beside the folders of classes
+            continue
+        name = nfc(parts[0]).casefold()
+        labelled[row] = True
+        if name in index:
+            labels[row, index[name]] = 1
+        elif not is_no_class(parts[0]):
+            raise InputError(
+                f"{photograph.path}: its folder '{parts[0]}' is not in --classes; add it there, or "
+                "call the folder 'background' if its photographs show no class"
+            )
+    for copies in _copies(photographs):
+        labels[copies] = labels[copies].max(axis=0)
+    return classes, labels, labelled
+
+
+def _copies(photographs: Sequence[Photograph]) -> Iterator[list[int]]:
+    """The places of photographs that are copies of each other, with the same name and content."""
+    named: dict[str, list[int]] = {}
+    for place, photograph in enumerate(photographs):
+        named.setdefault(photograph.path.name, []).append(place)
+    for places in named.values():
+        while len(places) > 1:
+            first = photographs[places[0]].path
+            same = [
+                place
+                for place in places
+                if filecmp.cmp(first, photographs[place].path, shallow=False)
+            ]
+            if len(same) > 1:
+                yield same
+            places = [place for place in places if place not in same]
