@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tool.errors import InputError
 from tool.file.text import numbered_lines, shortened, split_delimiter_line
-from voc12.label_cells import OPENS, TAG, are_yes_or_no, is_missing, listed, nfc
+from voc12.label_cells import NO, OPENS, TAG, YES, are_yes_or_no, is_missing, listed, nfc
 from voc12.label_entries import Known, is_file_name
 
 DELIMITERS = {",": "','", ";": "';'", "\t": "a tab", "|": "'|'", " ": "spaces"}
@@ -42,8 +42,11 @@ TAG_NAMES = {
 SPLITS = frozenset(
     ("train", "training", "val", "valid", "validation", "test", "testing", "dev", "trainval")
 )
+BRACKETS = ("[", "{", "(")
 NUMBERED = re.compile(r"(.*?)[_\W]*\d+")
 NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?(e[-+]?\d+)?", re.ASCII | re.IGNORECASE)
+
+SOME = 3  # images that a column without a heading names at least, beside another that does
 
 Rows = list[tuple[int, list[str]]]  # line number, fields
 
@@ -110,15 +113,22 @@ class Table:
                     columns[column][place] = found
         return columns
 
-    @property
-    def images(self) -> int:
-        """How many images one column names, the first row's among them."""
-        first = [self.known(cell) for cell in self.rows[0][1]] if self.rows else []
-        counts = [
-            len({*found.values(), *(first[n : n + 1] if n < len(first) else [])} - {None})
-            for n, found in enumerate(self.named)
-        ]
-        return max([*counts, 0])
+    @cached_property
+    def images(self) -> tuple[int, float]:
+        """(how many images one column names, minus the length of their names): the higher of two
+        delimiters parts the table, for one too few leaves more than names in its fields.
+        """
+        best = (0, 0.0)
+        for n, found in enumerate(self.named):
+            names = {place: self.rows[place][1][n] for place in found}
+            first = self.rows[0][1][n : n + 1]
+            if first and self.known(first[0]):
+                names[0] = first[0]
+            if names:
+                images = {self.known(name) for name in names.values()}
+                length = sum(map(len, names.values())) / len(names)
+                best = max(best, (len(images), -length))
+        return best
 
     @cached_property
     def words(self) -> list[str]:
@@ -139,6 +149,8 @@ class Table:
             return first
         column = self._likely()
         cell = first[column] if column < len(first) else ""
+        if any(self.named[n] for n in keys if n < len(self.named)) and not self.known(cell):
+            return first
         if is_file_name(cell) or (cell.isdigit() and cell.isascii()):
             return None
         if keys or self.tag_words:
@@ -146,14 +158,28 @@ class Table:
             return None if is_image else first
         if not any(self.named) or len(self.rows) == 1 or self.known(cell):
             return None
-        # in other words; or the first image is none of these
-        others = [part for n, part in enumerate(first) if n != column]
-        below = {part for _, row in self.rows[1:] for n, part in enumerate(row) if n != column}
-        if are_yes_or_no(below):
-            return None if any(map(NUMBER.fullmatch, others)) else first
-        parts = [name for other in others for name in (other, *TAG.split(other)) if name.strip()]
-        is_row = any(NUMBER.fullmatch(p) or self.is_class(p) or p in below for p in parts)
-        return None if is_row else first
+        return first if not cell or not self._is_row(column) else None
+
+    def _is_row(self, column: int) -> bool:
+        """Whether the first row, which names no image that is known, is one of tags as those below:
+        it has yes or no, numbers or names where they have; column: of the images.
+        """
+        others = [n for n in range(len(self.rows[0][1])) if n != column]
+        first = self.rows[0][1]
+        below = {n: {row[n] for _, row in self.rows[1:] if n < len(row)} for n in others}
+        every = {cell for cells in below.values() for cell in cells}
+        if are_yes_or_no(every):
+            return {first[n].lower() for n in others} <= YES | NO | {""}
+        for n in others:
+            said = {cell for cell in below[n] if cell}
+            if NUMBER.fullmatch(first[n]):
+                if said and all(map(NUMBER.fullmatch, said)):
+                    return True
+                continue
+            parts = [part for part in (first[n], *TAG.split(first[n])) if part.strip()]
+            if any(self.is_class(part) or part in every for part in parts):
+                return True
+        return False
 
     @property
     def body(self) -> Rows:
@@ -185,10 +211,7 @@ class Table:
         """
         if self.chosen.image is not None:
             return self._chosen_column(self.chosen.image, "--image_column")
-        if self.heading is None:
-            rivals = [n for n, found in enumerate(self.named) if self._has_files(n) and found]
-        else:
-            rivals = self._headed_rivals()
+        rivals = self._rivals() if self.heading is None else self._headed_rivals()
         if not rivals:
             words = self.words if self.heading is not None else []
             order = [n for kind in (STRONG, WEAK - {""}) for n, w in enumerate(words) if w in kind]
@@ -200,6 +223,16 @@ class Table:
 
     def _has_files(self, column: int) -> bool:
         return any(is_file_name(self.rows[place][1][column]) for place in self.named[column])
+
+    def _rivals(self) -> list[int]:
+        """Columns without a heading that may name the images: those with file names, or that name
+        as many as the first does. Class numbers that are called as images are fewer.
+        """
+        if files := [n for n in range(len(self.named)) if self._has_files(n)]:
+            return files
+        counts = [len(set(found.values())) for found in self.named]
+        least = max(counts[0] if counts else 0, SOME)
+        return [n for n, count in enumerate(counts) if count >= least]
 
     def _headed_rivals(self) -> list[int]:
         """Columns under a heading that may name the images."""
@@ -268,7 +301,7 @@ class Table:
                 )
             return tuple(found)
         if self.heading is None:
-            return () if self.key == 0 or self._has_behind() else tuple(range(self.key))
+            return self._unnamed_columns()
         words = {tag_word(self.words[n]) for n in self.tag_words}
         plain = {self.words[n] for n in self.tag_words} & TAG_NAMES.keys()
         if self.tag_words:
@@ -286,8 +319,22 @@ class Table:
             raise InputError(self._ask(range(len(self.heading))))
         return tuple(others)
 
-    def _has_behind(self) -> bool:
-        return any(not is_missing(cell) for _, row in self.body for cell in row[self.key + 1 :])
+    def _unnamed_columns(self) -> tuple[int, ...]:
+        """Without a heading: () for all behind the image, or the one before it where none is
+        behind. Raises InputError where both may be it: a number a row before it is none.
+        """
+        if self.key == 0:
+            return ()
+        behind = any(not is_missing(cell) for _, row in self.body for cell in row[self.key + 1 :])
+        said = self.cells([0])
+        is_count = len(said) == len(self.body) and all(map(NUMBER.fullmatch, said))
+        if self.key > 1 or (behind and not is_count):
+            raise InputError(
+                f"{self.path}: which columns hold the tags? Column {self.key + 1} names the "
+                "photographs, others stand before it; write a first line, 'image' and 'tags', or "
+                "give --tag_columns"
+            )
+        return () if behind else (0,)
 
     def are_classes(self, columns: Sequence[int]) -> bool:
         """Whether columns are a class each: they say yes or no, and have headings of their own."""
@@ -326,6 +373,9 @@ class Table:
         )
         if self.heading is None and columns:
             is_open = False
+        longest = max((len(row) for _, row in self.body), default=0)
+        behind = range(max(columns, default=self.key) + 1, longest if is_open else 0)
+        order = [*columns, *(n for n in behind if n != self.key)]
         found = []
         for number, row in self.body:
             if self.heading is not None and len(row) > width and not is_open:
@@ -333,22 +383,19 @@ class Table:
                     f"{self.path} line {number}: {len(row)} fields, the heading has {width}; put "
                     "what has the delimiter in it into quotes"
                 )
-            if not columns:
-                tags = row[self.key + 1 :]
-            else:
-                tags = [row[n] for n in columns if n < len(row)]
-                tags += row[max(columns) + 1 :] if is_open else []
+            tags = _joined([row[n] for n in order if n < len(row)])
             key = row[self.key] if self.key < len(row) else ""
-            found.append((number, key, self._listed(tags, f"{self.path} line {number}")))
-        if is_open and found:
-            self._require_tags([tags for _, _, tags in found])
-        return found
+            found.append((number, key, tags))
+        if is_open:
+            self._require_tags([tags for _, _, tags in found], order)
+        return [
+            (number, key, self._listed(tags, f"{self.path} line {number}"))
+            for number, key, tags in found
+        ]
 
     def _listed(self, tags: list[str], where: str) -> list[str]:
-        if not any(tag[:1] in ("[", "{", "(") for tag in tags):
+        if not any(tag[:1] in BRACKETS for tag in tags):
             return tags
-        if OPENS.match(tags[0]) and tags[0][-1] not in "]})" and len(tags) > 1:
-            tags = [",".join(tags)]  # a list without quotes around it
         parts = [None if self.is_class(tag) else listed(tag, where) for tag in tags]
         return [
             name
@@ -356,26 +403,35 @@ class Table:
             for name in ([tag] if names is None else names)
         ]
 
-    def _require_tags(self, rows: list[list[str]]) -> None:
+    def _require_tags(self, rows: list[list[str]], order: list[int]) -> None:
         """Raise InputError where one of several columns of tags without headings holds parts of a
-        data set, or numbers beside names.
+        data set, numbers beside names, yes and no, or stands beside lists. order: their places.
         """
-        width = max(len(tags) for tags in rows)
-        if width < 2:
-            return
-        cells = [
-            {tags[n].strip().casefold() for tags in rows if n < len(tags)} - {""}
-            for n in range(width)
-        ]
+        width = max((len(tags) for tags in rows), default=0)
+        columns = [[tags[n].strip() for tags in rows if n < len(tags)] for n in range(width)]
+        cells = [{cell.casefold() for cell in column} - {""} for column in columns]
         numbers = [bool(said) and all(map(NUMBER.fullmatch, said)) for said in cells]
         words = any(said and not number for said, number in zip(cells, numbers, strict=True))
+        lists = [any(OPENS.match(cell) for cell in column) for column in columns]
         for place, (said, number) in enumerate(zip(cells, numbers, strict=True)):
-            if (number and words) or (len(said) > 1 and said <= SPLITS):
+            everywhere = len(columns[place]) == len(rows) and "" not in columns[place]
+            is_split = said <= SPLITS and (len(said) > 1 or (bool(said) and everywhere))
+            answers = not number and are_yes_or_no(said) and not all(map(self.is_class, said))
+            beside = bool(said) and any(lists) and not lists[place]
+            named = place < len(self.columns)
+            if width > 1 and not named and ((number and words) or is_split or answers or beside):
                 raise InputError(
-                    f"{self.path}: does column {self.key + place + 2} hold tags? It has "
+                    f"{self.path}: does column {order[place] + 1} hold tags? It has "
                     f"{shortened(', '.join(sorted(said)[:3]))}; take it out, or give the columns "
                     "that do by --tag_columns"
                 )
+
+
+def _joined(tags: list[str]) -> list[str]:
+    """Tags with a list that stood there without quotes, and was parted, as one again."""
+    if len(tags) > 1 and OPENS.match(tags[0]) and tags[0][-1] not in "]})":
+        return [",".join(tags)]
+    return tags
 
 
 def heading_word(cell: str) -> str:

@@ -29,13 +29,14 @@ MAX_TEXT = 1 << 29  # bytes
 
 @dataclass(frozen=True)
 class _Read:
-    """A table read in one way: images, how many it names; said, what it says of them; how, in
-    words.
+    """A table read in one way: images, which it names (Table.images); said, what it says of them;
+    how, in words.
     """
 
-    images: int
+    images: tuple[int, float]
     said: bytes
     how: str
+    delimiter: str
     entries: list[Entry]
     table: Table
 
@@ -48,20 +49,20 @@ def from_text(reading: Reading, ids: Sequence[str], chosen: Chosen) -> list[Entr
     whole = table_text(path, "image labels")
     delimiters, text = delimiters_of(whole)
     read: list[_Read] = []
-    failed: list[tuple[int, InputError]] = []
+    failed: list[tuple[tuple[int, float], InputError]] = []
     for delimiter in delimiters:
-        images = 0
+        images = (0, 0.0)
         try:
             rows = split_rows(path, text, delimiter)
             table = Table(path, rows, known, chosen, lambda name: reading.find(name) is not None)
             images = table.images
-            if images:
+            if images[0]:
                 by_class = _has_class_columns(table, reading)
-            kinds = {_CLASS_COLUMNS: _one_column_a_class} if images and by_class else _KINDS
+            kinds = {_CLASS_COLUMNS: _one_column_a_class} if images[0] and by_class else _KINDS
         except InputError as error:
             failed.append((images, error))
             continue
-        for kind, parse in kinds.items() if images else ():
+        for kind, parse in kinds.items() if images[0] else ():
             try:
                 entries = parse(table, reading)
             except InputError as error:
@@ -69,13 +70,18 @@ def from_text(reading: Reading, ids: Sequence[str], chosen: Chosen) -> list[Entr
                 continue
             if entries is not None:
                 how = f"{kind}, parted by {DELIMITERS[delimiter]}"
-                read.append(_Read(images, _what_is_said(entries, known), how, entries, table))
+                read.append(
+                    _Read(images, _what_is_said(entries, known), how, delimiter, entries, table)
+                )
     # a delimiter that is part of the others' fields finds fewer images
-    most = max((one.images for one in read), default=0)
-    worst = max(failed, key=lambda pair: pair[0], default=(0, None))
+    most = max((one.images for one in read), default=(0, 0.0))
+    worst = max(failed, key=lambda pair: pair[0], default=((0, 0.0), None))
     if worst[0] > most:
         raise worst[1]
-    different = {one.said: one for one in read if one.images == most}
+    read = [one for one in read if one.images == most]
+    if any(one.delimiter == "\t" for one in read):  # which are spaces too
+        read = [one for one in read if one.delimiter != " "]
+    different = {one.said: one for one in read}
     if len(different) > 1:
         one, two = [one.how for one in different.values()][:2]
         raise InputError(

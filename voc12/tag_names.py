@@ -2,7 +2,6 @@
 list.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from voc12.label_cells import are_yes_or_no, is_missing, listed, names_of, nfc, 
 from voc12.label_entries import Known
 from voc12.label_files import json_items, npy_items, require_columns, split_base
 from voc12.label_reading import FILE_HELP, is_no_class
-from voc12.label_tables import BY_TABLE, Chosen, Table, delimiters_of, split_rows
+from voc12.label_tables import BY_TABLE, NUMBER, Chosen, Table, delimiters_of, split_rows
 from voc12.label_text import table_text
 
 SOME = 5  # class names that an error repeats
@@ -48,7 +47,7 @@ def tag_names(
     for name in sorted({name for name in found if name and is_missing(name)}):
         note(f"{path}: '{name}' is taken for no tag; where it is a class, give all by --classes")
     names = sorted(name for name in said if not is_no_class(name))
-    if names and all(re.fullmatch(r"\d+(\.0)?", name, re.ASCII) for name in names):
+    if names and all(NUMBER.fullmatch(name) for name in names):
         raise InputError(
             f"{path} has numbers for classes ({', '.join(names[:SOME])}, ...); give their names by "
             "--classes FILE"
@@ -85,7 +84,7 @@ def _of_table(path: Path, stems: Sequence[str], chosen: Chosen) -> list[str]:
     delimiters, text = delimiters_of(table_text(path, "--tags"))
     found = [Table(path, split_rows(path, text, one), known, chosen) for one in delimiters]
     table = max(found, key=lambda table: table.images, default=None)
-    if table is None or not table.images:
+    if table is None or not table.images[0]:
         raise InputError(
             f"{path} names none of the {len(stems)} photographs, e.g. '{stems[0]}'; {FILE_HELP}"
         )

@@ -80,6 +80,9 @@ BOTH = {"a.jpg": "cat dog", "b.jpg": "dog"}
         "cat;dog,a.jpg\ndog,b.jpg\n",
         "1,a.jpg,cat,dog\n2,b.jpg,dog\n",
         "name,image\ncat;dog,a.jpg\ndog,b.jpg\n",
+        "tags,\ncat;dog,a.jpg\ndog,b.jpg\n",
+        "tags;image\n['cat', 'dog'];x/a.jpg\n['dog'];x/b.jpg\n",
+        "File Name\ttag1\ttag2\na.jpg\tcat\tdog\nb.jpg\tdog\t\n",
         "sep=;\r\nimage;tags\r\na.jpg;cat,dog\r\nb.jpg;dog\r\n",
         '"sep=\t"\nimage\ttags\na.jpg\tcat;dog\nb.jpg\tdog\n',
         codecs.BOM_UTF16_LE + "SEP=;;\nimage;tags\na.jpg;cat,dog\nb.jpg;dog\n".encode("utf-16-le"),
@@ -103,6 +106,21 @@ def test_all_tags_are_read(tmp_path, table):
     if "A.JPG" not in str(table):  # ids are compared with their capitals
         labels = load_labels(tmp_path, ["a", "b"], ("cat", "dog"), tmp_path / "tags.csv")
         assert labels.tolist() == [[1, 1], [0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ("photo,tag1,tag2\na.jpg,cat,7\nb.jpg,dog,\n", {"a.jpg": "7 cat", "b.jpg": "dog"}),
+        ("photo,tag1,tag2\na.jpg,cat,x\nb.jpg,dog,\n", {"a.jpg": "cat x", "b.jpg": "dog"}),
+        ("photo,tag1,tag2\na.jpg,cat,train\nb.jpg,dog,test\n", None),
+        (",7,cat\na.jpg,yes,no\nb.jpg,no,yes\n", {"a.jpg": "7", "b.jpg": "cat"}),
+        ("photo,letter\na.jpg,x\nb.jpg,y\n", {"a.jpg": "x", "b.jpg": "y"}),
+    ],
+)
+def test_columns_that_are_called_tags_hold_any(tmp_path, table, expected):
+    expected = expected or {"a.jpg": "cat train", "b.jpg": "dog test"}
+    assert tags(tmp_path, table) == expected
 
 
 @pytest.mark.parametrize(
@@ -147,6 +165,14 @@ def test_two_columns_that_may_both_name_photographs_are_asked_about(tmp_path, he
     assert tags(tmp_path, table, NUMBERS, image=first) == {"1.jpg": "cat", "2.jpg": "dog"}
     with pytest.raises(InputError, match="both name photographs"):
         load_labels(tmp_path, ["1", "2"], ("cat", "dog"), tmp_path / "tags.csv")
+
+
+def test_two_columns_of_numbers_without_a_heading_are_asked_about(tmp_path):
+    with pytest.raises(InputError, match="column 1 and column 2 both name photographs, and not"):
+        tags(tmp_path, "1,2,cat\n2,3,dog\n3,4,cat\n4,1,dog\n", NUMBERS)
+    (tmp_path / "x.txt").write_text("1 2\n2 1\n3 2\n4 0\n")  # class numbers
+    labels = load_labels(tmp_path, ["1", "2", "3", "4"], ("a", "b", "c"), tmp_path / "x.txt")
+    assert labels.argmax(axis=1).tolist() == [2, 1, 2, 0]
 
 
 def test_two_columns_that_name_the_same_photographs_are_no_question(tmp_path):
@@ -195,6 +221,12 @@ def test_what_is_taken_for_no_tag_is_said(tmp_path, capsys):
         ("image,labels,cat,dog\na.jpg,cat,1,0\nb.jpg,dog,0,1\n", "which has the tags, column 'lab"),
         ("a.jpg,cat,train\nb.jpg,dog,val\n", "does column 3 hold tags? It has train, val; take"),
         ("a.jpg,cat,0.9\nb.jpg,dog,0.8\n", "does column 3 hold tags? It has 0.8, 0.9; take it"),
+        ("a.jpg,cat,train\nb.jpg,dog,train\n", "does column 3 hold tags? It has train; take it"),
+        ("a.jpg,x,-,cat\nb.jpg,-,x,dog\n", "does column 2 hold tags? It has -, x; take it out"),
+        ("a.jpg,['cat'],anna\nb.jpg,['dog'],bob\n", "does column 3 hold tags? It has anna, bob"),
+        ("a.jpg,0.9\nb.jpg,0.8\n", " has numbers for classes (0.8, 0.9, ...); give their names"),
+        ("cat,a.jpg,x1\ndog,b.jpg,x2\n", "which columns hold the tags? Column 2 names the"),
+        ("cat,owl,a.jpg\ndog,,b.jpg\n", "which columns hold the tags? Column 3 names the"),
         ("image,label\na.jpg,cat,0.9\nb.jpg,dog,0.8\n", "does column 3 hold tags? It has 0.8, 0"),
         ("image,labels,split\na.jpg,cat,dog,val\nb.jpg,dog,val\n", " line 2: 4 fields, the head"),
         ("image,cat,dog\na.jpg,1,\nb.jpg,0,1\n", " line 2: nothing is said of class 'dog'; write"),
