@@ -3,6 +3,7 @@
 import importlib
 import json
 import runpy
+import shlex
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import masks_from_tags
 from tool.errors import InputError
 from tool.file.images import read_mask, write_mask
 from tool.file.state_dict import read_training
+from voc12 import own_photographs
 
 COLOURS = {"tabby": (220, 40, 40), "hound": (40, 220, 40)}
 
@@ -140,3 +142,12 @@ def test_help_says_what_is_left(capsys):
     with pytest.raises(SystemExit):
         runpy.run_path(str(Path(masks_from_tags.__file__)), run_name="x")["parse_args"](["--help"])
     assert "annotations.json" in capsys.readouterr().out
+
+
+def test_the_command_of_the_data_set_has_the_columns():
+    words = ["--images", "p", "--tags", "t.csv", "--image_column", "my photo", "--out", "o"]
+    args = masks_from_tags.parse_args([*words, "--tag_columns", "a tag", "2"])
+    command = masks_from_tags.data_command(args, Path("o/work/data"))
+    assert "--tags t.csv --image_column 'my photo' --tag_columns 'a tag' 2 --long_side" in command
+    again = own_photographs.parse_args(shlex.split(command)[3:])
+    assert (again.image_column, again.tag_columns) == ("my photo", ["a tag", "2"])
