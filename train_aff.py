@@ -32,6 +32,8 @@ from network.weights import (
 from tool.errors import InputError, run_script
 from tool.expand.affinity import AFFINITY_STRIDE, fitting_radius, pair_labels, pair_offsets
 from tool.expand.expansion_losses import affinity_net_loss
+from tool.expand.seed import find_seeds
+from tool.file.cam_file import cam_content
 from tool.run.distributed import mean_over_ranks
 from tool.run.session import (
     Trained,
@@ -39,6 +41,7 @@ from tool.run.session import (
     begin_session,
     data_digest,
     end_session,
+    file_contents,
     weights_path,
 )
 from tool.schedule import build_optimizer
@@ -117,6 +120,7 @@ def main(args: argparse.Namespace) -> None:
         epochs=args.max_epoches,
         steps_per_epoch=steps_per_epoch,
         data=data_digest(data.ids, data.classes),
+        sources={"cam_dir": file_contents(find_seeds(args.cam_dir, data.ids), cam_content)},
     )
 
     # ============ labels, batches ============

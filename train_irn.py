@@ -28,6 +28,8 @@ from network.irn import IRN, STRIDE, mean_displacement
 from network.weights import save_network
 from tool.errors import InputError, run_script
 from tool.expand.expansion_losses import irn_loss
+from tool.expand.seed import find_seeds
+from tool.file.cam_file import cam_content
 from tool.run.device import autocast
 from tool.run.distributed import mean_over_ranks
 from tool.run.flags import AUTO
@@ -39,6 +41,7 @@ from tool.run.session import (
     begin_session,
     data_digest,
     end_session,
+    file_contents,
     weights_path,
 )
 from tool.run.shards import is_main
@@ -171,6 +174,7 @@ def main(args: argparse.Namespace) -> None:
         epochs=args.max_epoches,
         steps_per_epoch=steps_per_epoch,
         data=data_digest(data.ids, data.classes),
+        sources={"cam_dir": file_contents(find_seeds(args.cam_dir, data.ids), cam_content)},
     )
 
     # ============ labels, batches ============

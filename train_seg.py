@@ -32,6 +32,7 @@ from network.seg_weights import METHOD, load_seg_backbone, load_tag_head
 from network.weights import save_network, starting_weights
 from tool.choices import NEW_LAYER_FACTOR
 from tool.errors import InputError, run_script
+from tool.file.images import mask_content
 from tool.file.mask_reader import MaskReader
 from tool.file.state_dict import read_training
 from tool.losses import loss_tags, segmentation_loss
@@ -42,6 +43,7 @@ from tool.run.session import (
     begin_session,
     data_digest,
     end_session,
+    file_contents,
     log_validation,
     training_facts,
     weights_path,
@@ -230,11 +232,13 @@ def main(args: argparse.Namespace) -> None:
 
     # ============ batches, validation ============
     transform = PairTransform(net.mean, net.std, args.crop_size, tuple(args.scale), JITTER)
-    num_labels, how = len(data.classes) + 1, (args.seed, args.exif, read, second_masks(args, data))
+    others = second_masks(args, data)
+    num_labels, how = len(data.classes) + 1, (args.seed, args.exif, read, others)
     train_set = SegTrainSet(data.root, data.ids, masks, num_labels, transform, *how)
     validation = make_validation(args, net, data, device)
 
     # ============ session ============
+    sources = {"mask_dir": masks} | ({} if others is None else {"agree_dir": others[0]})
     run = begin_session(
         args,
         parse_args([]),
@@ -242,6 +246,7 @@ def main(args: argparse.Namespace) -> None:
         epochs=args.max_iterations // iterations,
         steps_per_epoch=iterations,
         data=data_digest(data.ids, data.classes),
+        sources={flag: file_contents(paths, mask_content) for flag, paths in sources.items()},
     )
 
     # ============ loop ============

@@ -2,6 +2,9 @@
 goes on bit for bit.
 """
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -17,7 +20,7 @@ from tests.sessions import (
     run_stopped,
 )
 from tool.errors import InputError
-from tool.file.cam_file import save_cam
+from tool.file.cam_file import load_cam, save_cam
 from tool.file.checkpoint import load_torch
 from tool.file.images import read_mask_meta
 from tool.run.trainer import seed_everything
@@ -167,6 +170,22 @@ def test_labels_go_to_the_session_and_are_used_again(command, cam_dir, tmp_path)
     assert inodes[0] == inodes[1]
     assert len(inodes[0]) == 5
     assert read_mask_meta(labels / next(iter(inodes[0])))["stage"] == "irn_label"
+
+
+def test_other_seeds_are_refused_before_labels_are_made(command, pets_root, tmp_path, monkeypatch):
+    seeds = write_seeds(pets_root, tmp_path / "cam")
+    flags = [*command, "--results", str(tmp_path), "--cam_dir", str(seeds)]
+    run_stopped(main, parse_args([*flags, "--label_dir", str(tmp_path / "labels")]), 1)
+    name = load_ids(pets_root, "train")[1]
+    seed = seed_of(pets_root, name)
+    other = seed.meta | {"weights": "fedcba9876543210"}
+    for path in seeds.iterdir():  # by other weights that give the same maps
+        save_cam(seeds, replace(load_cam(path), meta=other))
+    run_stopped(main, parse_args([*flags, "--label_dir", str(tmp_path / "labels")]), 2)
+    save_cam(seeds, replace(seed, cam=seed.cam * np.float32(0.5)))
+    monkeypatch.setattr(train_irn, "make_labels", lambda *_: pytest.fail("labels were made"))
+    with pytest.raises(InputError, match=rf"1 of 5 files in --cam_dir .* first {name}\.npz"):
+        main(parse_args([*flags, "--label_dir", str(tmp_path / "labels")]))
 
 
 def test_other_settings_are_refused_before_labels_are_made(command, tmp_path, monkeypatch):

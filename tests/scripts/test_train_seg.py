@@ -308,6 +308,24 @@ def test_second_masks_teach_less(command, pets_root, tmp_path):
         main(parse_args([*flags, "--results", str(tmp_path / "missing")]))
 
 
+@pytest.mark.parametrize("flag", ["--mask_dir", "--agree_dir"])
+def test_a_session_does_not_go_on_with_other_masks(command, pets_root, tmp_path, flag):
+    folder, name = _mask_folder(pets_root, tmp_path / "masks")
+    args = parse_args([*command, flag, str(folder), "--results", str(tmp_path)])
+    path = folder / f"{name}.png"
+    mask = read_mask(path)
+    run_stopped(main, args, 1)
+    write_mask(path, np.full_like(mask, 0))
+    text = rf"1 of 5 files in {flag} .*masks are others than session .*seg was .* first {name}\.png"
+    with pytest.raises(InputError, match=text):
+        main(args)
+    write_mask(path, mask, {"stage": "cam_mask"})
+    with pytest.raises(InputError, match="1 of 5 files"):  # VOC's masks say nothing of themselves
+        main(args)
+    shutil.copy(pets_root / MASK_DIR / path.name, path)
+    run_stopped(main, args, 2)
+
+
 def _mask_folder(pets_root, folder):
     shutil.copytree(pets_root / MASK_DIR, folder)
     return folder, load_ids(pets_root, "train")[0]

@@ -31,6 +31,7 @@ a labelled class without any response is -1 everywhere (-0.5 in a released file)
 unchanged; background thresholds are not negative, so none of them counts as foreground.
 """
 
+import hashlib
 import json
 import math
 import zipfile
@@ -44,6 +45,7 @@ import numpy as np
 
 from tool.errors import InputError
 from tool.file.atomic import atomic_write
+from tool.file.digests import file_digest
 from tool.file.packed_maps import pack_map, unpack_map
 from tool.file.safe_pickle import NPY_MAGIC, load_pickled_npy
 
@@ -51,6 +53,7 @@ PACKED, EXACT = OWN_FORMATS = ("packed", "npz")
 FORMATS = (EXACT, "released", "irn", PACKED)
 PACKED_VERSION = 2  # the float32 files are the first
 HEADER, MAPS = "header.json", "maps"
+META_MEMBER = "meta.npy"  # of a file of the first version
 CAM_SUFFIXES = (".npz", ".npy")  # the first is taken where both are there
 ZIP_MAGIC = b"PK\x03\x04"
 IRN_STRIDE = 4
@@ -157,6 +160,27 @@ def load_cam_header(path: str | Path) -> tuple[tuple[int, int], dict[str, Any]] 
     except Exception:
         return None
     return ((height, width), meta) if isinstance(meta, dict) else None
+
+
+def cam_content(path: str | Path) -> str:
+    """What tells the classes and maps in a CAM file from others, whatever its meta says of the way
+    that they were made: the first 16 hexadecimal digits of a SHA-256. Of the field's formats and of
+    damaged files the whole file counts.
+    """
+    found = hashlib.sha256()
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            names = sorted(name for name in arrays.zip.namelist() if name != META_MEMBER)
+            for name in names:
+                content = arrays.zip.read(name)
+                if name == HEADER:
+                    header = {**json.loads(content), "meta": None}
+                    content = json.dumps(header, sort_keys=True).encode()
+                found.update(f"{name} {len(content)} ".encode() + content)
+    # damaged bytes reach zipfile, zlib, numpy and json: whatever they raise means another file
+    except Exception:
+        return file_digest(path)
+    return found.hexdigest()[:16]
 
 
 def is_packed(path: str | Path) -> bool:

@@ -27,12 +27,11 @@ import numpy as np
 from PIL import Image
 
 from tool.errors import InputError
-from tool.file.images import META_KEY, opened_mask
+from tool.file.images import META_KEY, PNG_SIGNATURE, opened_mask
 from tool.mask_values import IGNORE_LABEL, voc_palette
 
 AUTO, BINARY, IGNORE = "auto", "binary", "ignore"
 MASK_VALUES = (AUTO, BINARY, IGNORE)  # what --mask_values may say
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY_TYPE = 0  # of a PNG header
 WHITE16 = 65535
 LABELMAP_HELP = (

@@ -63,6 +63,8 @@ class TrainingRun:
               flag
     free:     settings that may differ between a run and its continuation
     data:     digest of what it trains on, images, labels and classes, which may not differ
+    sources:  flag of a folder -> file name -> digest of what is learnt from it, masks or seeds
+              (tool.run.session.file_contents), which may not differ either
     step:     iterations done
     epoch:    epochs done, validation included
     clip_norm: largest norm of the whole gradient, 0 for any
@@ -80,6 +82,7 @@ class TrainingRun:
     defaults: dict[str, Any] = field(default_factory=dict)
     free: tuple[str, ...] = FREE_SETTINGS
     data: str = ""
+    sources: dict[str, dict[str, str]] = field(default_factory=dict)
     step: int = 0
     epoch: int = 0
     precision: str = "fp32"
@@ -123,6 +126,7 @@ class TrainingRun:
                 "other_ranks": others,
                 "settings": self.settings,
                 "data": self.data,
+                "sources": self.sources,
             },
         )
 
@@ -158,8 +162,8 @@ class TrainingRun:
         or "resume" line.
 
         The folder is this run's alone from here to the end of train(). Raises InputError when
-        another process has it, when the checkpoint was made with other settings, and when some of
-        the ranks see none.
+        another process has it, when the checkpoint was made with other settings or from other
+        files, and when some of the ranks see none.
         """
         self._take_folder()
         try:
@@ -208,6 +212,7 @@ class TrainingRun:
                     f"session {self.folder} was started with other images, labels or classes; use "
                     "another --session_name, or --resume never to start over"
                 )
+            self._require_same_sources(state.get("sources"))
             self._load(state, path)
             tqdm.write(f"continuing {self.folder} at iteration {self.step} of {self.max_step}")
         self.log.line(
@@ -246,6 +251,19 @@ class TrainingRun:
                 raise InputError(
                     f"session {self.folder} was started with --{name} {before}, now it is {now}; "
                     "use the same flags, another --session_name, or --resume never to start over"
+                )
+
+    def _require_same_sources(self, saved: Any) -> None:
+        """saved: the sources of a checkpoint; of what one of old does not name, anything goes."""
+        for flag, now in self.sources.items():
+            before = saved.get(flag) if isinstance(saved, dict) else None
+            if not isinstance(before, dict):
+                continue
+            if changed := [name for name, made in now.items() if before.get(name) != made]:
+                raise InputError(
+                    f"{len(changed)} of {len(now)} files in --{flag} {self.settings.get(flag)} are "
+                    f"others than session {self.folder} was started with, first {changed[0]}; use "
+                    "another --session_name, or --resume never to start over"
                 )
 
     @contextlib.contextmanager

@@ -22,6 +22,7 @@ from tool.file.cam_file import (
     OWN_FORMATS,
     PACKED,
     CamFile,
+    cam_content,
     find_cam,
     is_packed,
     load_cam,
@@ -460,3 +461,23 @@ def test_a_damaged_header_is_refused(tmp_path, changes, message):
         archive.writestr("maps", maps)
     with pytest.raises(InputError, match=rf"a\.npz.* ?{message}"):
         load_cam(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_content_of_a_cam_file_is_its_maps_whatever_it_says_of_itself(tmp_path, format):
+    def content(**changes):
+        return cam_content(save_cam(tmp_path, _cam_file(**changes), format))
+
+    one = content()
+    assert content(meta={"stage": "cam"}) == one
+    keys = np.array([14, 4], dtype=np.int64)
+    maps = _cam_file().cam.copy()
+    maps[1, 2, 3] = 0.25
+    assert len({one, content(keys=keys), content(cam=maps), content(n=1)}) == 4
+    path = save_cam(tmp_path, _cam_file(), format)
+    whole = path.read_bytes()
+    found = {one}
+    for damaged in (b"", b"no maps", whole[:-30], whole[:200]):
+        path.write_bytes(damaged)
+        found.add(cam_content(path))
+    assert len(found) == 5

@@ -16,6 +16,7 @@ from tool.errors import InputError
 from tool.file import images
 from tool.file.images import (
     META_KEY,
+    mask_content,
     read_image,
     read_mask,
     read_mask_meta,
@@ -228,6 +229,26 @@ def test_meta_is_read_back_and_leaves_the_mask_alone(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_mask(tmp_path / "a.png", np.zeros((3, 3)), {"x": float("nan")})
     assert read_mask_meta(tmp_path / "a.png") == meta  # the failed write left the file
+
+
+def test_the_content_of_a_mask_is_its_pixels_whatever_it_says_of_itself(tmp_path):
+    def content(mask, meta):
+        write_mask(tmp_path / "a.png", mask, meta)
+        return mask_content(tmp_path / "a.png")
+
+    mask = np.eye(9, dtype=np.uint8)
+    one, other = content(mask, {"weights": "1"}), content(mask, {"weights": "other"})
+    foreign = content(mask, None)
+    assert one == other
+    mask[3, 4] = 2
+    changed = content(mask, {"weights": "1"})
+    assert len({one, foreign, changed}) == 3  # a mask of ours is read as such
+    whole = (tmp_path / "a.png").read_bytes()
+    found = {one, foreign, changed}
+    for damaged in (b"", b"no mask", whole[:-30], whole[:10], whole + b"x"):
+        (tmp_path / "a.png").write_bytes(damaged)
+        found.add(mask_content(tmp_path / "a.png"))
+    assert len(found) == 8
 
 
 @pytest.mark.parametrize("text", ["{", json.dumps([1]), "NaN", "[" * 200_000])

@@ -277,6 +277,29 @@ def test_other_data_are_refused(tmp_path):
     assert run.step == 2
 
 
+def test_other_files_to_learn_from_are_refused(tmp_path):
+    settings = {"seed": 0, "lr": 0.1, "num_workers": 0, "mask_dir": "masks"}
+    was, now = {"a.png": "1", "b.png": "2"}, {"a.png": "1", "b.png": "3"}
+    with pytest.raises(SystemExit):
+        _train(_run(tmp_path, stop_after=2, settings=settings, sources={"mask_dir": was}))
+    with pytest.raises(InputError) as error:
+        _run(tmp_path, settings=settings, sources={"mask_dir": now}).resume("auto")
+    assert str(error.value) == (
+        f"1 of 2 files in --mask_dir masks are others than session {tmp_path} was started with, "
+        "first b.png; use another --session_name, or --resume never to start over"
+    )
+    _run(tmp_path, settings=settings, sources={"mask_dir": was}).resume("auto")
+    for old in (None, 3, {"mask_dir": 3}, {"cam_dir": was}):  # of before, or of nobody
+        state = load_torch(tmp_path / CHECKPOINT) | {"sources": old}
+        save_torch(tmp_path / CHECKPOINT, state)
+        run = _run(tmp_path, settings=settings, sources={"mask_dir": now})
+        run.resume("auto")
+        assert run.step == 2
+    del state["sources"]
+    save_torch(tmp_path / CHECKPOINT, state)
+    _run(tmp_path, settings=settings, sources={"mask_dir": now}).resume("auto")
+
+
 def test_a_failed_validation_costs_no_epoch(tmp_path):
     def fail(_epoch):
         raise InputError("no mask")
