@@ -34,7 +34,7 @@ from tool.file.require import require_no_folder
 from tool.run.crf_flags import add_seed_crf_flags, seed_crf
 from tool.run.flags import AUTO, auto_or_number, bool_flag
 from tool.run.machine_flags import add_workers_flag
-from voc12.cam_folder import add_cam_format_flag, open_cam_folder
+from voc12.cam_folder import add_cam_format_flag, open_cam_folder, require_same_photographs
 from voc12.class_list import load_class_list
 from voc12.constants import MASK_DIR, VOC_MASK_DIR
 from voc12.data_flags import add_list_flag, add_mask_values_flag, add_root_flag
@@ -259,6 +259,8 @@ def evaluate_cam_files(args: argparse.Namespace, asked: Asked) -> tuple[Evaluati
     """(evaluation of --type npy, threshold chosen without masks that it is to be reported at)."""
     root, ids, folder = asked.root, asked.ids, args.predict_dir
     cams = open_cam_folder(folder, args.cam_format, root, ids, asked.classes, args.exif)
+    if args.crf:
+        require_same_photographs(folder, root, ids)
     evaluate = partial(
         evaluate_cams,
         ids,

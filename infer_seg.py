@@ -60,6 +60,7 @@ from tool.file.films import WRITTEN_SUFFIX, film_writer, open_film
 from tool.file.foreign_cam import AUTO_FORMAT
 from tool.file.images import (
     EXIF_KEY,
+    PHOTOGRAPH_DIGEST,
     read_image,
     read_mask,
     write_image,
@@ -82,7 +83,7 @@ from tool.run.shards import shard, share_note
 from tool.show.overlay import mask_overlay, with_inner_legend, with_legend
 from tool.transforms import enlarged_mask, resize, scaled_images
 from voc12.cam_folder import open_cam_folder, require_same_photographs
-from voc12.dataset import InferenceSet
+from voc12.dataset import InferenceSet, require_every
 from voc12.inference_list import (
     inference_loader,
     load_inference_list,
@@ -218,13 +219,14 @@ def infer_list(
     submission = (
         submission_folder(args.submission, every, meta["classes"]) if args.submission else None
     )
-    labels, metas = None, dict.fromkeys(ids, meta)
+    found = require_every(image_path, root, ids, f"images of {args.infer_list}")
+    photographs, labels = dict(zip(ids, found, strict=True)), None
+    metas = {name: meta | {PHOTOGRAPH_DIGEST: file_digest(photographs[name])} for name in ids}
     if args.within_labels:
         rows = load_labels(root, ids, meta["classes"], args.within_labels)
         labels = dict(zip(ids, rows, strict=True))
-        metas = {
-            name: meta | {WITHIN_LABELS: np.flatnonzero(labels[name]).tolist()} for name in ids
-        }
+        for name in ids:
+            metas[name] |= {WITHIN_LABELS: np.flatnonzero(labels[name]).tolist()}
     seeds = joined_seeds(args, root, ids, meta["classes"]) if args.cam_dir else {}
     todo = [
         name
@@ -237,13 +239,13 @@ def infer_list(
             write_image(
                 path,
                 mask_overlay(
-                    read_image(image_path(root, name), args.exif),
+                    read_image(photographs[name], args.exif),
                     read_mask(out_mask / f"{name}.png"),
                 ),
             )
     note_finished(len(ids) - len(todo), len(ids), "masks")
-    paths = {name: image_path(root, name) for name in todo}
-    data = InferenceSet(todo, list(paths.values()), None, args.scales, net.mean, net.std, args.exif)
+    paths = [photographs[name] for name in todo]
+    data = InferenceSet(todo, paths, None, args.scales, net.mean, net.std, args.exif)
     workers = min(args.num_workers, len(todo))
     with background_calls(workers if crf else 0) as call:
         for sample in progress(inference_loader(data, args.num_workers), unit="img"):
@@ -256,7 +258,7 @@ def infer_list(
             if labels is not None:
                 probabilities = within_labels(probabilities, labels[name])
             outputs = (out_mask, save_png, metas[name], seeds.get(name))
-            call(write_outputs, paths[name], probabilities, crf, *outputs)
+            call(write_outputs, photographs[name], probabilities, crf, *outputs)
     print(f"masks ({SEG_MASK_STAGE}): {out_mask}, {share_note(len(every))}")
     if submission is not None:
         write_submission(submission, [out_mask / f"{name}.png" for name in ids])
@@ -401,7 +403,8 @@ def infer_photographs(
             scores = write_film(one.path, probabilities_of, crf, paths, names)
         else:
             image = read_image(one.path, args.exif)
-            probabilities, made = probabilities_of(one.path, image), meta | {"long_side": long_side}
+            probabilities = probabilities_of(one.path, image)
+            made = meta | {"long_side": long_side, PHOTOGRAPH_DIGEST: file_digest(one.path)}
             scores = write_photograph(image, probabilities, crf, paths, made)
         seen = ", ".join(f"{name} {100 * its['share']:.0f} %" for name, its in scores.items())
         shown = [what for what in ("mask", "overlay") if what in paths]

@@ -34,7 +34,7 @@ from tool.run.machine_flags import add_overwrite_flag, add_workers_flag
 from tool.run.notes import note_finished
 from tool.run.pool import pool_map
 from tool.run.shards import shard, share_note
-from voc12.cam_folder import CamFolder, open_cam_folder
+from voc12.cam_folder import CamFolder, open_cam_folder, require_same_photographs
 from voc12.class_list import load_class_list
 from voc12.data_flags import add_cam_dir_flag, add_list_flag, add_root_flag
 from voc12.lists import image_path, load_ids, require_root
@@ -108,6 +108,7 @@ def main(args: argparse.Namespace) -> None:
     ids = load_ids(root, args.infer_list)
     items = list(zip(ids, find_seeds(args.cam_dir, ids), strict=True))
     cams = open_cam_folder(args.cam_dir, args.cam_format, root, ids, classes, args.exif)
+    require_same_photographs(args.cam_dir, root, ids)
     threshold = args.t
     if args.seed_dir and threshold != AUTO:
         raise InputError("--seed_dir goes with --t auto")

@@ -52,7 +52,7 @@ from tool.run.run_log import git_commit
 from tool.show import page, report_page, viewer
 from tool.show.report_page import Card, StageView
 from tool.show.result_table import short_commit
-from voc12.cam_folder import add_cam_format_flag, open_cam_folder
+from voc12.cam_folder import add_cam_format_flag, open_cam_folder, require_same_photographs
 from voc12.class_list import load_class_list
 from voc12.data_flags import add_list_flag, add_mask_values_flag, add_root_flag
 from voc12.evaluation import Evaluation, evaluate_cams, evaluate_masks, require_masks
@@ -179,6 +179,7 @@ def evaluate_stages(
                 folder, args.cam_format, args.voc12_root, ids, classes, args.exif
             ).load
             require_stage(flag, folder, ids, load)
+            require_same_photographs(folder, args.voc12_root, ids)  # on which it shows the maps
             evaluate, how = evaluate_cams, {"load": load}
         else:
             require_mask_orientation(args.voc12_root, ids, folder, args.exif, f"masks in {folder}")

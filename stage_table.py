@@ -37,7 +37,7 @@ from tool.file.require import require_dir
 from tool.run.crf_flags import add_seed_crf_flags, seed_crf
 from tool.run.flags import AUTO, session_settings
 from tool.run.machine_flags import add_workers_flag
-from voc12.cam_folder import add_cam_format_flag, open_cam_folder
+from voc12.cam_folder import add_cam_format_flag, open_cam_folder, require_same_photographs
 from voc12.class_list import load_class_list
 from voc12.data_flags import add_mask_values_flag, add_root_flag
 from voc12.evaluation import Evaluation, evaluate_cams, evaluate_masks, require_masks
@@ -136,6 +136,7 @@ def evaluate_list(
 
     folder = _folder(args.seed_dir, name)
     cams = open_cam_folder(folder, args.cam_format, root, ids, classes, args.exif)
+    require_same_photographs(folder, root, ids)
     seeds = partial(evaluation_of(evaluate_cams, args.seed_dir), load=cams.load, exif=args.exif)
     rows = {"seed": seeds()}
     best = rows["seed"].thresholds[rows["seed"].best(args.absent)]

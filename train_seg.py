@@ -52,6 +52,7 @@ from tool.run.shards import batch_share, is_main
 from tool.run.training_flags import WEIGHT_FORMATS
 from tool.schedule import parameter_groups, poly_optimizer
 from tool.transforms import JITTER, PairTransform
+from voc12.cam_folder import require_masks_of_same_photographs
 from voc12.dataset import round_loader
 from voc12.masks import mask_reader
 from voc12.orientation import median_side, photograph_headers, require_mask_orientation
@@ -190,12 +191,14 @@ def check_masks(
     args: argparse.Namespace, data: TrainingList, masks: list[Path]
 ) -> tuple[MaskReader, int]:
     """(what reads the training masks, the median of the photographs' long sides); says what the
-    masks show too little of. Raises InputError for masks that lie on their side.
+    masks show too little of. Raises InputError for masks that lie on their side, and of
+    photographs that have been replaced since.
     """
     headers = photograph_headers(data.root, data.ids)
     require_mask_orientation(
         data.root, data.ids, args.mask_dir, args.exif, "training masks", headers
     )
+    require_masks_of_same_photographs(masks, data.root, data.ids)
     read = mask_reader(data.root, masks, data.classes, args.mask_values)
     if is_main():
         note_doubts(data.root, data.ids, data.classes, masks, read)
@@ -205,10 +208,11 @@ def check_masks(
 def second_masks(
     args: argparse.Namespace, data: TrainingList
 ) -> tuple[list[Path], MaskReader] | None:
-    """(--agree_dir's masks, what reads them); None without."""
+    """(--agree_dir's masks, what reads them); None without. Raises as check_masks does."""
     if args.agree_dir is None:
         return None
     masks, _ = find_masks(args.agree_dir, data.ids, data.classes, "--agree_dir")
+    require_masks_of_same_photographs(masks, data.root, data.ids)
     return masks, mask_reader(data.root, masks, data.classes, args.mask_values)
 
 

@@ -20,7 +20,7 @@ from tool.file.foreign_cam import (
     choose_reading,
     holds_our_format,
 )
-from tool.file.images import APPLY_EXIF, EXIF_KEY
+from tool.file.images import APPLY_EXIF, EXIF_KEY, PHOTOGRAPH_DIGEST, read_mask_meta
 from tool.run.notes import note
 from voc12.labels import label_source, load_labels
 from voc12.lists import image_path
@@ -98,28 +98,71 @@ def require_same_photographs(
 ) -> None:
     """Raise InputError counting and naming the photographs of ids that are no longer the files that
     the CAM files in folder were made of, as these say; those of other codes, and our own before
-    2026-11-26, say nothing.
+    2026-11-26, say nothing. To be called before photographs and maps are read together.
     """
+    made_of = {name: _made_of(find_cam(folder, name)) for name in ids if has_cam(folder, name)}
+    _require_unchanged(
+        made_of,
+        voc12_root,
+        len(ids),
+        f"the CAM files in {folder} were made",
+        "run infer_cam.py again, it makes theirs anew",
+    )
+
+
+def require_masks_of_same_photographs(
+    masks: Sequence[str | Path], voc12_root: str | Path, ids: Sequence[str]
+) -> None:
+    """The same of the masks of ids, in their order: those of infer_seg.py and those made from CAM
+    files say of which photographs they are, all others say nothing.
+    """
+    made_of = {name: _mask_made_of(path) for name, path in zip(ids, masks, strict=True)}
+    folder = Path(masks[0]).parent if masks else ""
+    _require_unchanged(
+        made_of,
+        voc12_root,
+        len(ids),
+        f"the masks in {folder} were made",
+        "run the stages that made them again, they make theirs anew",
+    )
+
+
+def _require_unchanged(
+    made_of: dict[str, str | None], voc12_root: str | Path, count: int, since: str, hint: str
+) -> None:
+    """made_of: id -> digest of the photograph that something was made of, None where unknown."""
     changed = [
         path
-        for path, made_of in (
-            (image_path(voc12_root, name), _made_of(find_cam(folder, name)))
-            for name in ids
-            if has_cam(folder, name)
+        for path, made in (
+            (image_path(voc12_root, name), made) for name, made in made_of.items() if made
         )
-        if made_of is not None and made_of != file_digest(path)
+        if made != file_digest(path)
     ]
     if changed:
         raise InputError(
-            f"{len(changed)} of {len(ids)} photographs have been replaced since the CAM files in "
-            f"{folder} were made, first {changed[0]}; run infer_cam.py again, it makes theirs anew"
+            f"{len(changed)} of {count} photographs have been replaced since {since}, first "
+            f"{changed[0]}; {hint}"
         )
 
 
 def _made_of(path: Path) -> str | None:
     """The digest of the photograph that a CAM file was made of, at whatever stage."""
     header = load_cam_header(path)
-    meta = {} if header is None else header[1]
+    return None if header is None else _photograph(header[1])
+
+
+def _mask_made_of(path: str | Path) -> str | None:
+    """The digest of the photograph that a mask was made of; None for one that was put back into the
+    place of the photograph by voc12.own_masks, whose bytes are others than the data set's.
+    """
+    meta = read_mask_meta(path)
+    if PHOTOGRAPH_DIGEST in meta or PHOTOGRAPH in meta:
+        return meta.get(PHOTOGRAPH_DIGEST)
+    return _photograph(meta)
+
+
+def _photograph(meta: dict[str, Any]) -> str | None:
+    """The digest of the photograph in what a CAM file says of itself, or of its seeds."""
     while PHOTOGRAPH not in meta and isinstance(meta.get("cam"), dict):
         meta = meta["cam"]
     return meta.get(PHOTOGRAPH)

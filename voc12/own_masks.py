@@ -30,6 +30,7 @@ from tool.expand.seed import AGREEMENT
 from tool.file.atomic import atomic_write, write_json
 from tool.file.images import (
     APPLY_EXIF,
+    PHOTOGRAPH_DIGEST,
     mask_size,
     photograph_header,
     read_mask,
@@ -111,6 +112,7 @@ class Returned:
         mask = read_mask(path)
         size = photograph_header(self.images / photograph).size(APPLY_EXIF)
         meta = read_mask_meta(path) | {PHOTOGRAPH: photograph}
+        meta.pop(PHOTOGRAPH_DIGEST, None)  # of the data set's copy of the photograph
         write_mask(self.out / place, enlarged(mask, size), meta)
         return meta.get(AGREEMENT)
 

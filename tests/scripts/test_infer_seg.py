@@ -172,6 +172,26 @@ def test_finished_masks_are_kept_and_others_made_again(masks, weights, pets_root
     assert read_mask_meta(second)["crf"] is None
 
 
+def test_a_replaced_photograph_gets_a_new_mask(masks, weights, pets_root, tmp_path):
+    root, folder = shutil.copytree(pets_root, tmp_path / "data"), tmp_path / "mask"
+    shutil.copytree(masks, folder)
+    first, second = (folder / f"{name}.png" for name in load_ids(root, "val"))
+    # of before photographs were named
+    meta = read_mask_meta(second)
+    del meta["photograph_digest"]
+    write_mask(second, read_mask(second), meta)
+    before = [path.stat().st_ino for path in (first, second)]
+    for path in (first, second):
+        photograph = image_path(root, path.stem)
+        write_image(photograph, 255 - read_image(photograph))
+    _infer("--voc12_root", root, "--weights", weights, "--out_mask", folder)
+    assert [path.stat().st_ino for path in (first, second)] == [first.stat().st_ino, before[1]]
+    assert first.stat().st_ino != before[0]
+    meta = read_mask_meta(first)
+    assert meta["photograph_digest"] == file_digest(image_path(root, first.stem))
+    assert not np.array_equal(read_mask(first), read_mask(masks / first.name))
+
+
 def test_another_process_gives_the_same_masks(masks, weights, pets_root, tmp_path):
     flags = [
         "--voc12_root",

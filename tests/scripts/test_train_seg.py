@@ -326,6 +326,16 @@ def test_a_session_does_not_go_on_with_other_masks(command, pets_root, tmp_path,
     run_stopped(main, args, 2)
 
 
+@pytest.mark.parametrize("flag", ["--mask_dir", "--agree_dir"])
+def test_masks_of_replaced_photographs_teach_nothing(command, pets_root, tmp_path, flag):
+    folder, name = _mask_folder(pets_root, tmp_path / "masks")
+    path = folder / f"{name}.png"
+    write_mask(path, read_mask(path), {"stage": "seg_mask", "photograph_digest": "another's"})
+    with pytest.raises(InputError, match="1 of 5 photographs have been replaced since the masks"):
+        main(parse_args([*command, flag, str(folder), "--results", str(tmp_path)]))
+    assert not (tmp_path / "seg").exists()
+
+
 def _mask_folder(pets_root, folder):
     shutil.copytree(pets_root / MASK_DIR, folder)
     return folder, load_ids(pets_root, "train")[0]

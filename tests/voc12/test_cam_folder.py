@@ -15,13 +15,18 @@ import evaluation_cam
 import make_crf
 import make_masks
 import report
+import stage_table
 from tests.seeds import seed_of, write_seeds
 from tool.errors import InputError
 from tool.expand.crf import named_settings
 from tool.file.cam_file import PHOTOGRAPH, load_cam, save_cam
 from tool.file.digests import file_digest
-from tool.file.images import read_image, read_mask, read_mask_meta, write_image
-from voc12.cam_folder import open_cam_folder, require_same_photographs
+from tool.file.images import read_image, read_mask, read_mask_meta, write_image, write_mask
+from voc12.cam_folder import (
+    open_cam_folder,
+    require_masks_of_same_photographs,
+    require_same_photographs,
+)
 from voc12.class_list import load_class_list
 from voc12.expansion_data import SeedSet
 from voc12.expansion_labels import (
@@ -222,3 +227,67 @@ def test_stages_that_read_photographs_refuse_replaced_ones(dated, tmp_path):
     data = SimpleNamespace(root=root, ids=load_ids(root, "train"), classes=load_class_list(root))
     with pytest.raises(InputError, match="1 of 5 photographs have been replaced"):
         open_seeds(args, data)
+
+
+def _refuses(script, *words):
+    with pytest.raises(InputError, match="1 of 5 photographs have been replaced"):
+        script.main(script.parse_args(_words(*words)))
+
+
+@pytest.mark.parametrize("flags", [("--crf", "irn"), ("--t", "auto")])
+def test_an_evaluation_that_reads_photographs_refuses_replaced_ones(dated, flags):
+    root, folder, _ = dated
+    words = ("--voc12_root", root, "--list", "train", "--predict_dir", folder, "--num_workers", 1)
+    _refuses(evaluation_cam, *words, *flags)
+    evaluation_cam.main(evaluation_cam.parse_args(_words(*words)))  # which reads maps and masks
+
+
+def test_the_threshold_of_seeds_refuses_replaced_photographs(dated, own):
+    root, folder, _ = dated
+    ids = load_ids(root, "train")
+    for given in ({"cam_dir": folder}, {"cam_dir": own, "seed_dir": folder}):
+        with pytest.raises(InputError, match="1 of 5 photographs have been replaced"):
+            choose_threshold(root, ids, **given)
+
+
+def test_tables_masks_and_pages_refuse_replaced_photographs(dated, tmp_path):
+    root, folder, _ = dated
+    _refuses(
+        stage_table,
+        *("--voc12_root", root, "--lists", "train", "--seed_dir", folder, "--num_workers", 1),
+        *("--out", tmp_path / "table"),
+    )
+    words = ("--voc12_root", root, "--infer_list", "train", "--cam_dir", folder)
+    for threshold in ("0.4", "auto"):
+        _refuses(make_masks, *words, "--t", threshold, "--out_mask", tmp_path / "mask")
+    words = ("--voc12_root", root, "--list", "train", "--refined_dir", folder, "--num_workers", 1)
+    _refuses(report, *words, "--out", tmp_path / "page.html")
+    assert not any((tmp_path / name).exists() for name in ("table.md", "mask", "page.html"))
+
+
+def test_masks_of_replaced_photographs_are_counted_and_named(dated, tmp_path):
+    root, folder, name = dated
+    ids = load_ids(root, "train")
+
+    def refuses(metas):
+        paths = [tmp_path / f"{one}.png" for one in ids]
+        for path, one, meta in zip(paths, ids, metas, strict=True):
+            write_mask(path, seed_of(root, one).cam[0] > 0.5, meta)
+        try:
+            require_masks_of_same_photographs(paths, root, ids)
+        except InputError as error:
+            return str(error)
+        return None
+
+    made_of = [load_cam(folder / f"{one}.npz").meta for one in ids]
+    digests = [meta[PHOTOGRAPH] for meta in made_of]
+    expected = (
+        f"1 of 5 photographs have been replaced since the masks in {tmp_path} were made, first "
+        f"{image_path(root, name)}; run the stages that made them again, they make theirs anew"
+    )
+    assert refuses([{"stage": "seg_mask", "photograph_digest": one} for one in digests]) == expected
+    assert refuses([{"stage": "irn_mask", "cam": meta} for meta in made_of]) == expected
+    assert refuses([None for _ in ids]) is None
+    # put back into the places of other photographs, voc12.own_masks
+    put_back = [{"photograph": "photographs/a.jpg", "cam": meta} for meta in made_of]
+    assert refuses(put_back) is None

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tool.errors import InputError
-from tool.file.images import read_mask, write_mask
+from tool.file.images import read_mask, read_mask_meta, write_mask
 from tool.file.photographs import find_photographs
 from voc12 import own_masks, own_photographs
 from voc12.own_masks import enlarged, mask_places, match_masks, write_evaluated
@@ -51,7 +51,7 @@ def test_masks_are_put_back(tmp_path, data):
         ("cat_a_b", (11, 16), 1, 1.0),
         ("dog_c", (16, 12), 2, 0.25),
     ):
-        meta = {"stage": "x", "agreement": agreement}
+        meta = {"stage": "x", "agreement": agreement, "photograph_digest": "of the small copy"}
         write_mask(tmp_path / f"final/{name}.png", np.full(size, value), meta)
     write_mask(tmp_path / "masks/cat/gone.png", half, {"photograph": "cat/gone.jpg"})
     write_mask(tmp_path / "masks/cat/of another script.png", half, {"stage": "x"})
@@ -62,6 +62,8 @@ def test_masks_are_put_back(tmp_path, data):
     own_masks.main(own_masks.parse_args(flags))
     assert read_mask(tmp_path / "masks/cat/a b.png").shape == (20, 30)
     assert (read_mask(tmp_path / "masks/dog/c.png") == 2).all()
+    meta = read_mask_meta(tmp_path / "masks/dog/c.png")
+    assert meta == {"stage": "x", "agreement": 0.25, "photograph": "dog/c.png"}
     assert sorted(path.name for path in (tmp_path / "masks/cat").iterdir()) == [
         "a b.png",
         "drawn by hand.png",

@@ -13,7 +13,7 @@ from tool.errors import InputError
 from tool.expand.crf import SeedCrf, marginals_to_cam, seed_marginals
 from tool.file.cam_file import CamFile, find_cam, has_cam, load_cam, require_made_for
 from tool.file.digests import file_digest
-from tool.file.images import read_mask, read_mask_meta, same_making
+from tool.file.images import PHOTOGRAPH_DIGEST, read_mask, read_mask_meta, same_making
 
 PLAIN_STAGE, REFINED_STAGE = "cam", "cam_refined"
 # what infer_cam.py writes; files of the field's formats name no stage
@@ -100,9 +100,12 @@ def made_from(meta: dict[str, Any], path: str | Path, seed: CamFile) -> dict[str
 
 def is_made_from(found: dict[str, Any], meta: dict[str, Any], path: str | Path | None) -> bool:
     """Whether a file that says `found` of itself was made with these settings from the seed that is
-    at path now, None from none.
+    at path now, None from none. One that does not say of which photograph it is, as older ones,
+    counts whatever the photograph.
     """
     settings = {name: value for name, value in found.items() if name not in MADE_FROM}
+    if PHOTOGRAPH_DIGEST in meta:
+        settings.setdefault(PHOTOGRAPH_DIGEST, meta[PHOTOGRAPH_DIGEST])
     made_of = None if path is None else file_digest(path)
     return same_making(settings, meta) and found.get("cam_digest") == made_of
 

@@ -26,6 +26,9 @@ UNREADABLE = (
     Image.DecompressionBombError,
 )
 META_KEY = "cpn"  # the text chunk of a mask that says what made it
+# In the meta of a mask that a network made: the digest of its photograph's file. CAM files have it
+# as tool.file.cam_file.PHOTOGRAPH, which in masks of voc12.own_masks is the photograph's path.
+PHOTOGRAPH_DIGEST = "photograph_digest"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 # A photograph with an EXIF orientation is turned as the tag says, or left as stored.
