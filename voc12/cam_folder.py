@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 
 from tool.errors import InputError
-from tool.file.cam_file import PHOTOGRAPH, CamFile, find_cam, has_cam, load_cam, load_cam_header
+from tool.file.cam_file import (
+    CAM_SUFFIXES,
+    PHOTOGRAPH,
+    CamFile,
+    find_cam,
+    has_cam,
+    load_cam,
+    load_cam_header,
+)
 from tool.file.digests import file_digest
 from tool.file.foreign_cam import (
     AUTO_FORMAT,
@@ -21,6 +29,7 @@ from tool.file.foreign_cam import (
     holds_our_format,
 )
 from tool.file.images import APPLY_EXIF, EXIF_KEY, PHOTOGRAPH_DIGEST, read_mask_meta
+from tool.file.makers import Makers
 from tool.run.notes import note
 from voc12.labels import label_source, load_labels
 from voc12.lists import image_path
@@ -81,9 +90,11 @@ def open_cam_folder(
     our own.
 
     Labels are those of the data set in voc12_root, if it has any for these images. exif: how the
-    photographs are read. Raises InputError where the files can be read in two ways, and where they
-    fit photographs with an EXIF orientation only as exif does not read them.
+    photographs are read. Raises InputError where the files can be read in two ways, where two
+    networks made them, and where they fit photographs with an EXIF orientation only as exif does
+    not read them.
     """
+    require_one_network(folder, ids)
     cams = replace(_read_as(folder, cam_format, voc12_root, ids, classes), exif=exif)
 
     def file_of(name: str) -> SizedFile | None:
@@ -91,6 +102,17 @@ def open_cam_folder(
 
     require_orientation(turned_photographs(voc12_root, ids), file_of, exif, "CAM files")
     return cams
+
+
+def require_one_network(folder: str | Path, ids: Sequence[str]) -> None:
+    """Raise InputError naming the networks where several made the CAM files of ids in folder, or
+    the seeds of these, as they say; those of other codes say nothing.
+    """
+    paths = [find_cam(folder, name) for name in ids if has_cam(folder, name)]
+    headers = [
+        (path.name, load_cam_header(path)) for path in paths if path.suffix == CAM_SUFFIXES[0]
+    ]
+    Makers.of((name, header[1]) for name, header in headers if header).require_one(folder)
 
 
 def require_same_photographs(

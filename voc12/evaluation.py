@@ -15,6 +15,7 @@ from tool.expand.crf import SeedCrf
 from tool.expand.seed import crf_meta, crf_seed, load_seed
 from tool.file.cam_file import CAM_SUFFIXES, CamFile, find_cam, load_cam, require_made_for
 from tool.file.images import APPLY_EXIF, read_image, read_mask_meta
+from tool.file.makers import Makers
 from tool.file.mask_reader import MaskReader
 from tool.file.require import require_dir
 from tool.image_counts import ImageCounts, ImageSweep, size_groups
@@ -41,7 +42,7 @@ def _sum(one: np.ndarray | None, other: np.ndarray | None) -> np.ndarray | None:
 class _Part:
     """What a task counted: a sweep or a confusion matrix, the cells of each image and their pixels
     (tool/image_counts.py), (256,) pixels of each value of the masks, (C,) images whose CAM file
-    names a class, the stages named in the files, a line for every failed image.
+    names a class, the stages and the weights named in the files, a line for every failed image.
     """
 
     counts: ThresholdSweep | np.ndarray
@@ -49,6 +50,7 @@ class _Part:
     pixels: np.ndarray = field(default_factory=partial(np.zeros, 256, np.int64))
     named: np.ndarray | None = None
     stages: set[str] = field(default_factory=set)
+    makers: Makers = field(default_factory=Makers)
     problems: list[str] = field(default_factory=list)
 
     def __add__(self, other: "_Part") -> "_Part":
@@ -58,6 +60,7 @@ class _Part:
             self.pixels + other.pixels,
             _sum(self.named, other.named),
             self.stages | other.stages,
+            self.makers + other.makers,
             self.problems + other.problems,
         )
 
@@ -187,7 +190,8 @@ def evaluate_cams(
     load:    reads a CAM file; to be sent to worker processes
     exif:    how photographs are read
     truth:   reads a mask (voc12.masks.mask_reader); None: what the masks of the list say themselves
-    Raises InputError counting all images that fail, for whatever reason, and naming the first ten.
+    Raises InputError counting all images that fail, for whatever reason, and naming the first ten,
+    and for predictions of two networks.
     """
     predict_dir, gt_dir = Path(predict_dir), Path(gt_dir)
     hint = "run infer_cam.py for them, or check --predict_dir (label maps need --type png)"
@@ -209,9 +213,9 @@ def evaluate_cams(
     part = _count_all(
         count, empty, ids, num_workers, IMAGES_PER_TASK if crf is None else CRF_IMAGES_PER_TASK
     )
-    return replace(
-        _evaluation(part, part.counts.confusion(), classes, part.counts.thresholds, ids), crf=crf
-    )
+    found = _evaluation(part, part.counts.confusion(), classes, part.counts.thresholds, ids)
+    part.makers.require_one(predict_dir)
+    return replace(found, crf=crf)
 
 
 def evaluate_masks(
@@ -245,7 +249,9 @@ def evaluate_masks(
         predicted=_reader(predict_dir, ids, classes),
     )
     part = _count_all(count, empty, ids, num_workers, IMAGES_PER_TASK)
-    return _evaluation(part, part.counts[None], classes, (), ids)
+    found = _evaluation(part, part.counts[None], classes, (), ids)
+    part.makers.require_one(predict_dir)
+    return found
 
 
 def _count_cams(
@@ -277,6 +283,7 @@ def _count_cams(
                 part.images.append(part.counts.update(cam_file.cam, cam_file.keys, mask))
             part.pixels += np.bincount(mask.ravel(), minlength=256)
             part.named[cam_file.keys] += 1
+            part.makers.add(path.name, cam_file.meta)
             part.stages.add(
                 str(
                     cam_file.meta.get(
@@ -323,6 +330,7 @@ def _count_masks(
             cells = np.flatnonzero(confusion)
             # as a sweep of one threshold that all pixels exceed
             part.images.append((confusion.size + cells, confusion.ravel()[cells]))
+            part.makers.add(path.name, meta)
             if "stage" in meta:
                 part.stages.add(str(meta["stage"]))
         except InputError as error:

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from tool.errors import InputError
 from tool.file.cam_file import has_cam, require_made_for
 from tool.file.images import APPLY_EXIF, read_image, read_mask, read_mask_meta
+from tool.file.makers import Makers
 from tool.file.require import require_dir
 from tool.mask_values import IGNORE_LABEL
 from tool.run.notes import note
@@ -32,7 +33,8 @@ Read = Callable[[Path], np.ndarray]  # a mask, (H, W) uint8
 def find_masks(
     mask_dir: str | Path, ids: Sequence[str], classes: Sequence[str], flag: str = "--mask_dir"
 ) -> tuple[list[Path], list[str]]:
-    """(the mask of each id, the sorted stages that made them, by what they say of themselves).
+    """(the mask of each id, the sorted stages that made them, by what they say of themselves);
+    notes where two networks made them, which teach as well as one.
 
     Raises InputError counting and naming the ids that have none, and for masks made for other
     classes.
@@ -51,11 +53,14 @@ def find_masks(
                 else MASK_HELP
             )
         )
-    stages = set()
+    stages, makers = set(), Makers()
     for path in progress(paths, desc="masks", unit="img", leave=False):
         meta = read_mask_meta(path)
         require_made_for(meta, classes, str(path))
         stages.add(str(meta.get("stage", "unnamed")))
+        makers.add(path.name, meta)
+    if mixed := makers.mixed():
+        note(f"note: {flag} {folder} mixes {mixed}")
     return paths, sorted(stages)
 
 

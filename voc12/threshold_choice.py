@@ -16,7 +16,7 @@ from tool.file.cam_file import CamFile, load_cam
 from tool.file.images import APPLY_EXIF, read_image
 from tool.run.notes import note
 from tool.run.pool import pool_map
-from voc12.cam_folder import require_same_photographs
+from voc12.cam_folder import require_one_network, require_same_photographs
 from voc12.lists import evenly, image_path
 
 MAX_IMAGES = 400
@@ -43,7 +43,8 @@ def choose_threshold(
     and matched (matching_threshold)
     load, load_seed: read a CAM file of cam_dir, of seed_dir; exif: how photographs are read
     Raises InputError for images without a CAM file, photographs replaced since theirs was made,
-    files after a CRF or a walk, and when no file has a class or all maps are of one value.
+    files after a CRF or a walk or of two networks, and when no file has a class or all maps are of
+    one value.
     """
     if seed_dir is not None:
         return matching_threshold(
@@ -107,6 +108,7 @@ def list_evidence(
         (image_path(voc12_root, name), path)
         for name, path in zip(ids, find_seeds(cam_dir, ids), strict=True)
     ]
+    require_one_network(cam_dir, ids)
     require_same_photographs(cam_dir, voc12_root, ids)
     evidence = [
         found

@@ -22,12 +22,15 @@ from tool.expand.crf import named_settings
 from tool.file.cam_file import PHOTOGRAPH, load_cam, save_cam
 from tool.file.digests import file_digest
 from tool.file.images import read_image, read_mask, read_mask_meta, write_image, write_mask
+from tool.run.notes import forget_notes
 from voc12.cam_folder import (
     open_cam_folder,
     require_masks_of_same_photographs,
     require_same_photographs,
 )
 from voc12.class_list import load_class_list
+from voc12.constants import MASK_DIR
+from voc12.evaluation import evaluate_cams, evaluate_masks
 from voc12.expansion_data import SeedSet
 from voc12.expansion_labels import (
     AffinityScores,
@@ -37,6 +40,7 @@ from voc12.expansion_labels import (
     open_seeds,
 )
 from voc12.lists import image_path, load_ids
+from voc12.seg_data import find_masks
 from voc12.threshold_choice import choose_threshold
 
 LAYOUTS = {
@@ -291,3 +295,67 @@ def test_masks_of_replaced_photographs_are_counted_and_named(dated, tmp_path):
     # put back into the places of other photographs, voc12.own_masks
     put_back = [{"photograph": "photographs/a.jpg", "cam": meta} for meta in made_of]
     assert refuses(put_back) is None
+
+
+@pytest.fixture
+def mixed(pets_root, tmp_path):
+    """CAM files of the training images, one of them of another network."""
+    ids = load_ids(pets_root, "train")
+    for name in ids:
+        save_cam(tmp_path / "mixed", seed_of(pets_root, name))
+    seed = seed_of(pets_root, ids[3])
+    other = replace(seed, meta=seed.meta | {"weights": "fedcba9876543210"})
+    save_cam(tmp_path / "mixed", other)
+    return tmp_path / "mixed"
+
+
+def test_cam_files_of_two_networks_are_refused_by_all_stages(pets_root, mixed, tmp_path):
+    name = load_ids(pets_root, "train")[3]
+    text = (
+        rf"{mixed} mixes files of 2 networks: 4 by weights 0123456789abcdef, first .*\.npz, 1 by "
+        rf"weights fedcba9876543210, first {name}\.npz; make all of them with one"
+    )
+
+    def refuses(script, *words):
+        where = ("--voc12_root", pets_root, "--num_workers", 1)
+        with pytest.raises(InputError, match=text):
+            script.main(script.parse_args(_words(*where, *words)))
+
+    refuses(evaluation_cam, "--list", "train", "--predict_dir", mixed)
+    refuses(report, "--list", "train", "--refined_dir", mixed, "--out", tmp_path / "r.html")
+    refuses(stage_table, "--lists", "train", "--seed_dir", mixed, "--out", tmp_path / "table")
+    given = ("--infer_list", "train", "--cam_dir", mixed)
+    refuses(make_crf, *given, "--out_cam", tmp_path / "crf")
+    refuses(make_masks, *given, "--t", "0.4", "--out_mask", tmp_path / "mask")
+    ids, classes = load_ids(pets_root, "train"), load_class_list(pets_root)
+    args = argparse.Namespace(cam_dir=str(mixed), cam_format="auto", exif="apply")
+    data = SimpleNamespace(root=pets_root, ids=ids, classes=classes)
+    refuses(SimpleNamespace(main=lambda _: open_seeds(args, data), parse_args=list))
+    with pytest.raises(InputError, match=text):  # of seeds beside the maps
+        choose_threshold(pets_root, ids, "nowhere", seed_dir=mixed)
+    with pytest.raises(InputError, match=text):
+        evaluate_cams(ids, mixed, pets_root / MASK_DIR, classes)
+    # each network's part of the list
+    rest = [one for one in ids if one != name]
+    evaluate_cams(rest, mixed, pets_root / MASK_DIR, classes)
+    _open(pets_root, mixed.parent)
+
+
+def test_masks_of_two_networks_are_not_evaluated_and_noted_by_a_training(
+    pets_root, tmp_path, capsys
+):
+    ids, classes = load_ids(pets_root, "train"), load_class_list(pets_root)
+    for place, name in enumerate(ids):
+        mask = read_mask(pets_root / MASK_DIR / f"{name}.png") % 255  # a prediction has no 255
+        write_mask(
+            tmp_path / f"{name}.png", mask, {"stage": "seg_mask", "weights": f"{place // 3}"}
+        )
+    text = (
+        f"files of 2 networks: 3 by weights 0, first {ids[0]}.png, "
+        f"2 by weights 1, first {ids[3]}.png"
+    )
+    with pytest.raises(InputError, match=rf"{tmp_path} mixes {text}; make all of them with one"):
+        evaluate_masks(ids, tmp_path, pets_root / MASK_DIR, classes)
+    forget_notes()
+    find_masks(tmp_path, ids, classes)
+    assert f"note: --mask_dir {tmp_path} mixes {text}\n" in capsys.readouterr().out
