@@ -50,7 +50,7 @@ from tool.errors import InputError, naming_file, run_script
 from tool.expand.crf import mask_values
 from tool.expand.seed import REFINED_STAGE, cam_is_finished, find_seeds, load_seed, made_from
 from tool.file.cam_file import PACKED, CamFile, save_cam
-from tool.file.digests import digest, file_digest
+from tool.file.digests import digest, weights_meta
 from tool.run.device import KEEP_SMALL, autocast, choose_device
 from tool.run.notes import note, note_finished
 from tool.run.progress import progress
@@ -170,7 +170,7 @@ def cam_meta(
     learnt = (taught.background, taught.classes, taught.directions) if taught else ()
     parts = [part for its in learnt for part in vars(its).values()]
     how = {
-        "weights": file_digest(args.weights),
+        **weights_meta(args.weights, args.weights_key),
         "scale": args.scale,
         "precision": args.precision,
         "threshold": threshold,
@@ -221,7 +221,7 @@ def main(args: argparse.Namespace) -> None:
         raise InputError(f"--out_cam {args.out_cam} holds the seeds, which are needed again")
     classes = load_class_list(root)
     device = choose_device(args.device, KEEP_SMALL)
-    net, _, trained = load_network(args.weights, CLASSES)
+    net, _, trained = load_network(args.weights, CLASSES, args.weights_key)
     require_same_classes(args, trained, classes)
     refiner = Refiner(net.to(device, memory_format=torch.channels_last))
     teachers = open_seeds(args, root, args.train_list, args.cam_dir, classes)

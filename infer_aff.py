@@ -27,7 +27,7 @@ from network.expansion_weights import load_affinity_net
 from tool.errors import naming_file, run_script
 from tool.expand.crf import threshold_alpha
 from tool.expand.seed import AFF_MASK_STAGE, MASK_UNITS
-from tool.file.digests import file_digest
+from tool.file.digests import weights_meta
 from tool.file.images import write_mask
 from tool.run.device import KEEP_SMALL, choose_device
 from tool.run.flags import (
@@ -94,7 +94,7 @@ def main(args: argparse.Namespace) -> None:
         "stage": AFF_MASK_STAGE,
         "units": MASK_UNITS,
         "backbone": config["backbone"],
-        "weights": file_digest(args.weights),
+        **weights_meta(args.weights, args.weights_key),
         "precision": args.precision,
         **vars(walk),
         "classes": list(classes),

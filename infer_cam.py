@@ -48,7 +48,7 @@ from tool.file.cam_file import (
     load_cam,
     save_cam,
 )
-from tool.file.digests import file_digest
+from tool.file.digests import file_digest, weights_meta
 from tool.file.images import EXIF_KEY, read_image, same_making, write_image, write_mask
 from tool.file.model_folder import ROAD_FILE, read_cut_offs
 from tool.file.photographs import Photograph, find_photographs, require_outputs
@@ -437,7 +437,7 @@ def main(args: argparse.Namespace) -> None:
         **affinity,
         "method": config["method"],
         "backbone": config["backbone"],
-        "weights": file_digest(args.weights),
+        **weights_meta(args.weights, args.weights_key),
         "scales": list(args.scales),
         "flip": args.flip,
         "precision": args.precision,

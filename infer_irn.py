@@ -41,7 +41,7 @@ from tool.expand.seed import (
 )
 from tool.expand.walk import unit_scores_to_label
 from tool.file.cam_file import PACKED, CamFile, load_cam, save_cam
-from tool.file.digests import file_digest
+from tool.file.digests import weights_meta
 from tool.file.images import write_image, write_mask
 from tool.run.device import KEEP_SMALL, choose_device, is_large
 from tool.run.flags import AUTO
@@ -87,7 +87,7 @@ def mask_meta(
         "stage": IRN_MASK_STAGE,
         "units": MASK_UNITS,
         "backbone": config["backbone"],
-        "weights": file_digest(args.weights),
+        **weights_meta(args.weights, args.weights_key),
         "crop_size": args.crop_size or config["crop_size"],
         "precision": args.precision,
         "radius": args.radius,

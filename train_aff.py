@@ -56,7 +56,7 @@ def build_network(
     backbone: str, weights: str | None, key: str | None = None
 ) -> AffinityNet | AffinityNetTimm:
     """The network with its ImageNet weights."""
-    weights = starting_weights(backbone, weights)
+    weights = starting_weights(backbone, weights, key)
     net = build_affinity_net(
         backbone, output_stride=AFFINITY_STRIDE, pretrained=weights == "imagenet"
     )

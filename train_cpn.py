@@ -75,7 +75,7 @@ def build_network(args: argparse.Namespace, num_classes: int) -> tuple[CPNHead, 
         "refinement": args.refinement or ("pcm" if args.method == "seam" else "pcm+prcm"),
         "prcm": args.prcm,
     }
-    weights = starting_weights(args.backbone, args.weights)
+    weights = starting_weights(args.backbone, args.weights, args.weights_key)
     net = build_cpn(**config, pretrained=weights == "imagenet")
     freeze_blocks(net, args.freeze_blocks)
     if args.checkpointing:

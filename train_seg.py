@@ -75,12 +75,13 @@ def build_network(args: argparse.Namespace, classes: Sequence[str]) -> tuple[Seg
         "head_channels": args.head_channels,
         "tag_head": args.tag_head,
     }
-    weights = starting_weights(args.backbone, args.weights)
+    weights = starting_weights(args.backbone, args.weights, args.weights_key)
     net = build_seg(**config, pretrained=weights == "imagenet")
     freeze_blocks(net.backbone, args.freeze_blocks)
     if weights not in ("imagenet", "none"):
         load_seg_backbone(net, weights, args.weights_key)
-        if net.tag_head is not None and load_tag_head(net.tag_head, weights, classes) and is_main():
+        from_file = (weights, classes, args.weights_key)
+        if net.tag_head is not None and load_tag_head(net.tag_head, *from_file) and is_main():
             print(f"the tag head starts as the head of {weights}")
     return net, config | {"method": METHOD}
 

@@ -4,6 +4,7 @@ import argparse
 
 from tool.run.flags import scale_number, seed_number
 from tool.run.machine_flags import add_device_flags, add_overwrite_flag, add_workers_flag
+from tool.run.training_flags import add_weights_key_flag
 from voc12.data_flags import add_cam_dir_flag, add_list_flag, add_root_flag
 
 CAM_DIR = "results/cpn/cam_train_aug"
@@ -31,6 +32,7 @@ def parse_args(argv: list[str] | None = None, description: str | None = None) ->
     model.add_argument(
         "--weights", default=WEIGHTS, help="weights of train_cpn.py (default %(default)s)"
     )
+    add_weights_key_flag(model)
     model.add_argument(
         "--scale",
         type=scale_number,

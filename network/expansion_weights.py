@@ -10,7 +10,15 @@ from torch import Tensor, nn
 
 from network.aff import AffinityNet, AffinityNetTimm, build_affinity_net
 from network.irn import IRN, ResNet50Levels, load_irn_weights
-from network.weights import EXPANSIONS, build_described, is_config, load_strict, timm_names
+from network.weights import (
+    EXPANSIONS,
+    build_described,
+    is_config,
+    load_strict,
+    require_file_for_key,
+    timm_names,
+    without_prefix,
+)
 from tool.errors import InputError
 from tool.file.state_dict import find_state, read_weights
 from tool.run.flags import MOST_PIXELS
@@ -22,9 +30,10 @@ def build_irn(
     backbone: str = "resnet50", weights: str | Path = "imagenet", key: str | None = None
 ) -> IRN:
     """IRN in training mode, its backbone with weights: "imagenet" (downloaded or from a package),
-    "none" or a file of torchvision's ResNet50 or of the timm model. Raises InputError when a
-    download fails or the file does not fit.
+    "none" or a file of torchvision's ResNet50 or of the timm model. key: which state dict of
+    several. Raises InputError when a download fails, the file does not fit, or a key has none.
     """
+    require_file_for_key(weights, key)
     try:
         net = IRN(backbone, pretrained=str(weights) == "imagenet")
     except (
@@ -98,9 +107,7 @@ def _load(
     """
     value = read_weights(path, "trained weights", f"train with {script}, or set --weights FILE")
     config = value.get("config", {}) if "state_dict" in value else {}
-    state = find_state(value, path, key=key)
-    found = next((name for name in state if name.endswith(sign)), "")
-    state = {name.removeprefix(found.removesuffix(sign)): state[name] for name in state}
+    state = without_prefix(find_state(value, path, key=key), sign)
     own = config == {} or (is_config(config) and config["method"] == method)
     if not own or sign not in state:
         raise InputError(

@@ -10,14 +10,16 @@ from network.expansion_weights import load_backbone
 from network.resnet38 import ResNet38
 from network.seg import HEADS, SegNet, TagHead, build_seg
 from network.weights import (
+    HEAD_WEIGHT,
     build_described,
     class_names,
     is_config,
     load_backbone_weights,
     load_strict,
+    without_prefix,
 )
 from tool.errors import InputError
-from tool.file.state_dict import read_weights, require_no_session
+from tool.file.state_dict import find_state, read_weights, require_no_session
 
 METHOD = "seg"
 
@@ -32,15 +34,18 @@ def load_seg_backbone(net: SegNet, path: str | Path, key: str | None = None) -> 
         load_backbone(net.backbone.model, path, key)
 
 
-def load_tag_head(head: TagHead, path: str | Path, classes: Sequence[str]) -> bool:
+def load_tag_head(
+    head: TagHead, path: str | Path, classes: Sequence[str], key: str | None = None
+) -> bool:
     """Have the head start as that of a CAM network of the same classes, if path is one's file;
-    whether it is.
+    whether it is. key: which state dict of several, as the backbone's.
     """
     value = read_weights(path, "backbone weights", "check --weights, or set --weights imagenet")
     if not is_config(value.get("config")) or class_names(value, path) != tuple(classes):
         return False
-    state = value.get("state_dict")
-    weight = state.get("fc8.weight") if isinstance(state, dict) else None
+    if not isinstance(value.get("state_dict"), dict):
+        return False
+    weight = without_prefix(find_state(value, path, key=key), HEAD_WEIGHT).get(HEAD_WEIGHT)
     own = head.fc8.weight
     if not isinstance(weight, Tensor) or weight[1:].shape != own.shape:
         return False

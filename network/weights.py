@@ -43,19 +43,34 @@ CONFIG_KINDS = {
     "crop_size": int,
     "preset": str | None,
 }
+HEAD_WEIGHT = "fc8.weight"  # of every CAM network
 QUOTED = 300  # characters of a foreign configuration that an error repeats
 # a counter that MXNet files lack and frozen batch norm never reads
 NOT_IN_FILE = ("num_batches_tracked",)
 
 
-def starting_weights(backbone: str, weights: str | None) -> str:
-    """What a training starts from: "imagenet", "none" or a file; weights: --weights, if given.
+def require_file_for_key(weights: str | Path, key: str | None) -> None:
+    """Raise InputError where --weights_key names an entry and --weights no file that could have
+    it.
+    """
+    if key is not None and str(weights) in ("imagenet", "none"):
+        raise InputError(
+            f"--weights_key {key} is an entry of a file, and --weights {weights} is none; leave it "
+            "out, or give the file"
+        )
 
-    Raises InputError for "imagenet" with ResNet38, whose weights cannot be downloaded.
+
+def starting_weights(backbone: str, weights: str | None, key: str | None = None) -> str:
+    """What a training starts from: "imagenet", "none" or a file; weights: --weights, key:
+    --weights_key, if given.
+
+    Raises InputError for "imagenet" with ResNet38, whose weights cannot be downloaded, and for a
+    key without a file.
     """
     weights = weights or (RESNET38_WEIGHTS if backbone == "resnet38" else "imagenet")
     if backbone == "resnet38" and weights == "imagenet":
         raise InputError(f"--weights imagenet: {WEIGHTS_HELP}")
+    require_file_for_key(weights, key)
     return weights
 
 
@@ -127,12 +142,14 @@ def load_network(
 
     config has the arguments of build_cpn and "method". A plain state dict is taken for ResNet38
     CPN; its class count is that of fc8, and its class names are released_classes, where they fit.
-    Loading is strict. Raises InputError naming the file and what does not fit.
+    key: which state dict of several, of either kind of file. Loading is strict. Raises InputError
+    naming the file and what does not fit, and where there are several and no key.
     """
     value = read_weights(path, "trained weights", "train with train_cpn.py, or set --weights FILE")
     if "state_dict" in value and "config" in value:
-        state, config, classes = value["state_dict"], value["config"], class_names(value, path)
-        if not isinstance(state, dict) or not is_config(config) or "backbone" not in config:
+        config, classes = value["config"], class_names(value, path)
+        described = isinstance(value["state_dict"], dict) and is_config(config)
+        if not described or "backbone" not in config:
             raise InputError(
                 f"trained weights {path} do not describe their network; give a file that "
                 "train_cpn.py wrote"
@@ -147,14 +164,16 @@ def load_network(
                 f"trained weights {path} name {len(classes)} classes for a network of "
                 f"{config.get('num_classes')}"
             )
+        chosen = without_prefix(find_state(value, path, key=key), HEAD_WEIGHT)
+        state = value["state_dict"] if key is None else chosen
     else:
-        state = _released_state(find_state(value, path, key=key))
-        if state.get("fc8.weight") is None or state["fc8.weight"].ndim != 4:
+        state = without_prefix(find_state(value, path, key=key), HEAD_WEIGHT)
+        if state.get(HEAD_WEIGHT) is None or state[HEAD_WEIGHT].ndim != 4:
             raise InputError(
-                f"trained weights {path} are no CPN network: no tensor fc8.weight; backbone "
+                f"trained weights {path} are no CPN network: no tensor {HEAD_WEIGHT}; backbone "
                 "weights go to train_cpn.py"
             )
-        count = state["fc8.weight"].shape[0] - 1
+        count = state[HEAD_WEIGHT].shape[0] - 1
         classes = (
             tuple(released_classes)
             if count == len(released_classes)
@@ -167,10 +186,10 @@ def load_network(
     return net.eval(), config, classes
 
 
-def _released_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """state without the prefix that the CAM head's name has."""
-    head = next((name for name in state if name.endswith("fc8.weight")), "")
-    return {name.removeprefix(head.removesuffix("fc8.weight")): state[name] for name in state}
+def without_prefix(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """state without the prefix that the tensor `name`, if it has one, has there."""
+    found = next((one for one in state if one.endswith(name)), "")
+    return {one.removeprefix(found.removesuffix(name)): state[one] for one in state}
 
 
 def load_backbone_weights(net: nn.Module, path: str | Path, key: str | None = None) -> list[str]:
@@ -195,6 +214,8 @@ def load_backbone_weights(net: nn.Module, path: str | Path, key: str | None = No
                 f"--weights {path}: .params files are for --backbone resnet38; others take "
                 "imagenet, none or a .pth"
             )
+        if key is not None:
+            raise InputError(f"--weights_key {key}: {path} holds one network; leave the flag out")
         state = resnet38_state_dict(read_mxnet_params(path))
     else:
         state = find_backbone(net, read_weights(path, what, hint), path, key)

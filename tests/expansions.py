@@ -1,5 +1,6 @@
 """What tests of several stages say of their masks and trainings on the tiny data sets."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 
 import evaluation_cam
 from tests.seeds import seed_of
+from tool.errors import InputError
 from tool.file.cam_file import CamFile, save_cam
+from tool.file.checkpoint import load_torch, save_torch
 from tool.file.images import read_mask, read_mask_meta
 from voc12.lists import load_ids
 
@@ -58,3 +61,36 @@ def evaluated(root: Path, folder: Path, list_name: str, capsys: pytest.CaptureFi
         evaluation_cam.parse_args([str(word) for word in [*words, "--num_workers", 1]])
     )
     return capsys.readouterr().out
+
+
+def write_two_networks(weights: Path, path: Path) -> Path:
+    """The file of a network with a second state dict, "ema", of other numbers."""
+    value = load_torch(weights)
+    other = {
+        name: tensor * 0.9 if tensor.is_floating_point() else tensor
+        for name, tensor in value["state_dict"].items()
+    }
+    save_torch(path, value | {"ema": {f"module.{name}": tensor for name, tensor in other.items()}})
+    return path
+
+
+def assert_made_of_the_entry(
+    infer: Callable[..., Path], weights: Path, out: Path, meta_of: Callable[[Path], dict]
+) -> None:
+    """An inference makes its files of the entry of a weights file that --weights_key names, makes
+    them again for another, and keeps them for the same.
+
+    infer: (weights, folder, flags) -> the folder's first file; meta_of: what a file says of itself
+    """
+    path = write_two_networks(weights, out.with_suffix(".pth"))
+    with pytest.raises(InputError, match="--weights_key state_dict or --weights_key ema"):
+        infer(path, out)
+    found = []
+    for key in ("state_dict", "ema", "ema"):
+        made = infer(path, out, "--weights_key", key)
+        assert meta_of(made)["weights_key"] == key
+        found.append((made.stat().st_ino, made.read_bytes()))
+    assert found[1][1] != found[0][1]
+    assert found[2] == found[1]
+    plain = infer(weights, out)
+    assert "weights_key" not in meta_of(plain)

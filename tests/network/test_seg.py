@@ -13,7 +13,7 @@ from network.seg_weights import load_seg, load_seg_backbone, load_tag_head
 from network.weights import save_network
 from tests.conftest import PETS
 from tool.errors import InputError
-from tool.file.checkpoint import save_torch
+from tool.file.checkpoint import load_torch, save_torch
 from tool.losses import segmentation_loss
 from tool.schedule import poly_optimizer
 from train_seg import network_groups, train_step
@@ -283,5 +283,11 @@ def test_tag_head_starts_as_the_cam_networks_of_the_same_classes(tmp_path):
     assert torch.equal(head.fc8.weight, before)
     assert load_tag_head(head, tmp_path / "cam.pth", ("cat", "dog"))
     assert torch.equal(head.fc8.weight, cpn.fc8.weight[1:])
+    value = load_torch(tmp_path / "cam.pth")
+    ema = {"module.fc8.weight": 2 * cpn.fc8.weight}
+    save_torch(tmp_path / "two.pth", value | {"ema": ema})
+    for key, factor in (("ema", 2), ("state_dict", 1)):  # that of the backbone beside it
+        assert load_tag_head(head, tmp_path / "two.pth", ("cat", "dog"), key)
+        assert torch.equal(head.fc8.weight, factor * cpn.fc8.weight[1:])
     save_torch(tmp_path / "plain.pth", {"fc8.weight": cpn.fc8.weight})
     assert not load_tag_head(head, tmp_path / "plain.pth", ("cat", "dog"))

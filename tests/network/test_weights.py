@@ -8,12 +8,15 @@ import pytest
 import torch
 
 from network.build import build_cpn
+from network.expansion_weights import build_irn
+from network.resnet38 import ResNet38
 from network.weights import (
     TIMM_WEIGHTS_HELP,
     WEIGHTS_HELP,
     load_backbone_weights,
     load_network,
     save_network,
+    starting_weights,
 )
 from tests.conftest import PETS
 from tool.errors import InputError
@@ -291,3 +294,19 @@ def test_values_that_nobody_wrote_are_refused(changed, entries, message):
     found = changed(**entries)
     assert found.startswith(message)
     assert len(found) < 2000
+
+
+def test_a_key_without_a_file_that_has_entries_is_refused(tmp_path):
+    for weights in ("imagenet", "none"):
+        with pytest.raises(InputError) as error:
+            starting_weights("resnet10t", weights, "ema")
+        assert str(error.value) == (
+            f"--weights_key ema is an entry of a file, and --weights {weights} is none; leave it "
+            "out, or give the file"
+        )
+        with pytest.raises(InputError, match="--weights_key ema is an entry of a file"):
+            build_irn("resnet10t", weights, "ema")
+    assert starting_weights("resnet10t", "none") == "none"
+    (tmp_path / "a.params").write_bytes(b"")
+    with pytest.raises(InputError, match=r"--weights_key ema: .*a\.params holds one network"):
+        load_backbone_weights(ResNet38(), tmp_path / "a.params", "ema")

@@ -12,6 +12,7 @@ from consensus_cam import main, parse_args
 from network.refiner import Refiner
 from network.weights import load_network, save_network
 from tests.conftest import PETS
+from tests.expansions import assert_made_of_the_entry
 from tests.seeds import seed_of, write_seeds
 from tool.consensus import (
     Lessons,
@@ -111,6 +112,17 @@ def test_finished_files_are_kept_and_other_settings_make_them_again(
     second = time_of("--seed", 1)
     assert second > first
     assert time_of("--seed", 1, "--overwrite") > second
+
+
+def test_files_are_of_the_entry_that_is_named(pets_root, weights, cam_dir, tmp_path):
+    def infer(path, out, *flags):
+        _agree(pets_root, path, cam_dir, out, "--scale", SCALE, *flags)
+        return min(out.iterdir())
+
+    def meta_of(path):
+        return load_cam(path).meta["consensus"]
+
+    assert_made_of_the_entry(infer, weights, tmp_path / "cam", meta_of)
 
 
 def test_seeds_of_the_two_lists_may_lie_apart(agreed, pets_root, weights, tmp_path):

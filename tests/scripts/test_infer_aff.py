@@ -16,6 +16,7 @@ from tests.conftest import PETS
 from tests.expansions import (
     assert_background,
     assert_half_precision_masks,
+    assert_made_of_the_entry,
     evaluated,
     expand_flags,
     write_empty_seed,
@@ -106,6 +107,14 @@ def test_finished_masks_are_kept(masks, pets_root, weights, cam_dir):
     assert {path.name: path.stat().st_mtime_ns for path in masks.iterdir()} == before
     _infer(pets_root, weights, cam_dir, masks, "--overwrite")
     assert all(path.stat().st_mtime_ns > before[path.name] for path in masks.iterdir())
+
+
+def test_masks_are_of_the_entry_that_is_named(pets_root, weights, cam_dir, tmp_path):
+    def infer(path, out, *flags):
+        _infer(pets_root, path, cam_dir, out, *flags)
+        return min(out.iterdir())
+
+    assert_made_of_the_entry(infer, weights, tmp_path / "mask", read_mask_meta)
 
 
 def test_released_files_give_the_same_masks(masks, pets_root, weights, tmp_path):

@@ -21,6 +21,7 @@ from network.cam_inference import image_cam, predict_classes
 from network.refiner import RefinedBy, Refiner
 from network.weights import load_network, save_network
 from tests.conftest import PETS
+from tests.expansions import assert_made_of_the_entry
 from tests.synthetic import write_voc_tree
 from tool.errors import InputError
 from tool.expand.crf import threshold_mask
@@ -364,6 +365,20 @@ def test_files_of_other_weights_are_made_again(aged, pets_root, weights, tmp_pat
     save_torch(tmp_path / "other.pth", value)
     main(_args(pets_root, tmp_path / "other.pth", out))
     assert rewritten() == set(IDS)
+
+
+def test_files_are_of_the_entry_that_is_named(pets_root, weights, tmp_path):
+    def infer(path, out, *flags):
+        _infer(pets_root, path, out, *flags)
+        return out / f"{IDS[0]}.npz"
+
+    def meta_of(path):
+        return load_cam(path).meta
+
+    assert_made_of_the_entry(infer, weights / "cpn.pth", tmp_path / "cam", meta_of)
+    words = (pets_root, tmp_path / "cam.pth", tmp_path / "cam", "--weights_key", "student")
+    message = "--weights_key student: {} has the entries state_dict, ema"
+    assert _error(*words) == message.format(tmp_path / "cam.pth")
 
 
 def test_files_of_other_image_labels_are_made_again(aged, pets_root, weights, tmp_path):

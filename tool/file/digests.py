@@ -22,3 +22,11 @@ def digest(settings: Mapping[str, Any], digits: int = 8) -> str:
     alike more often than not, so that those take 32
     """
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:digits]
+
+
+def weights_meta(path: str | Path, key: str | None = None) -> dict[str, str]:
+    """What a file says of the weights that made it: the digest of theirs, and the entry of it,
+    --weights_key, if one is named; without, as all that were made before entries were kept.
+    """
+    named = {} if key is None else {"weights_key": key}
+    return {"weights": file_digest(path)} | named

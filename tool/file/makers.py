@@ -21,8 +21,8 @@ def weights_by_place(meta: dict[str, Any]) -> dict[str, str]:
     while isinstance(meta, dict):
         agreed = meta.get("consensus")
         parts = {
-            OWN: meta.get("weights"),
-            "consensus": agreed.get("weights") if isinstance(agreed, dict) else None,
+            OWN: _weights(meta),
+            "consensus": _weights(agreed) if isinstance(agreed, dict) else None,
             "refiner": meta.get("refiner_weights"),
         }
         for part, weights in parts.items():
@@ -30,6 +30,14 @@ def weights_by_place(meta: dict[str, Any]) -> dict[str, str]:
                 found["' ".join((*seeds, part) if part else seeds)] = weights
         meta, seeds = meta.get("cam"), (*seeds, "seeds")
     return found
+
+
+def _weights(said: dict[str, Any]) -> str | None:
+    """The digest of the weights that tool.file.digests.weights_meta says, and the entry of the
+    file, if one is named.
+    """
+    weights, key = said.get("weights"), said.get("weights_key")
+    return weights if key is None or not isinstance(weights, str) else f"{weights} ({key})"
 
 
 @dataclass

@@ -16,6 +16,8 @@ def test_weights_of_a_file_its_consensus_and_its_seeds():
         "seeds' seeds": "a",
         "seeds' seeds' refiner": "r",
     }
+    # of one file
+    assert weights_by_place({"weights": "a", "weights_key": "ema"}) == {"": "a (ema)"}
     for nothing in ({}, {"format": "irn"}, {"weights": 3, "consensus": "x", "cam": [1]}):
         assert weights_by_place(nothing) == {}
 
