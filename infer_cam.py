@@ -48,8 +48,15 @@ from tool.file.cam_file import (
     load_cam,
     save_cam,
 )
-from tool.file.digests import file_digest, weights_meta
-from tool.file.images import EXIF_KEY, read_image, same_making, write_image, write_mask
+from tool.file.digests import digest, file_digest, weights_meta
+from tool.file.images import (
+    EXIF_KEY,
+    read_image,
+    read_picture_meta,
+    same_making,
+    write_image,
+    write_mask,
+)
 from tool.file.model_folder import ROAD_FILE, read_cut_offs
 from tool.file.photographs import Photograph, find_photographs, require_outputs
 from tool.file.state_dict import read_training
@@ -109,13 +116,32 @@ def overlay_paths(cam_file: CamFile, folder: str | Path, classes: Sequence[str])
     return [Path(folder) / f"{cam_file.id}_{classes[key]}.png" for key in cam_file.keys]
 
 
+def overlay_meta(cam_file: CamFile) -> dict[str, str]:
+    """What the overlays of a CAM file say of themselves."""
+    return {
+        "id": cam_file.id,
+        "made_from": digest({"keys": cam_file.keys.tolist(), "meta": cam_file.meta}),
+    }
+
+
 def write_overlays(
-    cam_file: CamFile, image: np.ndarray, folder: str | Path, classes: Sequence[str]
+    cam_file: CamFile,
+    image: np.ndarray,
+    folder: str | Path,
+    classes: Sequence[str],
 ) -> list[Path]:
-    """Write <folder>/<id>_<class>.png for each class of the file; their paths."""
-    paths = overlay_paths(cam_file, folder, classes)
+    """Write <folder>/<id>_<class>.png for each class of the file; their paths. Takes away those of
+    other classes that were written of earlier files of this image.
+    """
+    paths, made = overlay_paths(cam_file, folder, classes), overlay_meta(cam_file)
     for path, key, cam in zip(paths, cam_file.keys, cam_file.cam, strict=True):
-        write_image(path, caption(overlay(image, cam), classes[key]))
+        write_image(path, caption(overlay(image, cam), classes[key]), made)
+    for name in classes:
+        path = Path(folder) / f"{cam_file.id}_{name}.png"
+        if path not in paths and path.is_file():
+            earlier = read_picture_meta(path)
+            if earlier is not None and earlier.get("id") == cam_file.id:
+                path.unlink()
     return paths
 
 
@@ -168,7 +194,8 @@ def infer_list(
     note_finished(len(ids) - len(todo), len(ids), "CAM files")
     for index in sorted(set(range(len(ids))) - set(todo)) if args.save_png else ():
         cam_file = load_cam(find_cam(out_cam, ids[index]))
-        if not all(path.is_file() for path in overlay_paths(cam_file, args.save_png, classes)):
+        shown = map(read_picture_meta, overlay_paths(cam_file, args.save_png, classes))
+        if any(made != overlay_meta(cam_file) for made in shown):
             write_overlays(cam_file, read_image(paths[index], args.exif), args.save_png, classes)
     data = InferenceSet(
         [ids[i] for i in todo],

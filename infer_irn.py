@@ -41,8 +41,8 @@ from tool.expand.seed import (
 )
 from tool.expand.walk import unit_scores_to_label
 from tool.file.cam_file import PACKED, CamFile, load_cam, save_cam
-from tool.file.digests import weights_meta
-from tool.file.images import write_image, write_mask
+from tool.file.digests import digest, file_digest, weights_meta
+from tool.file.images import EXIF_KEY, read_picture_meta, write_image, write_mask
 from tool.run.device import KEEP_SMALL, choose_device, is_large
 from tool.run.flags import AUTO
 from tool.run.notes import note_finished
@@ -59,20 +59,59 @@ from voc12.inference_list import (
     inference_loader,
     load_inference_list,
 )
+from voc12.lists import image_path
 from voc12.threshold_choice import choose_threshold
+
+# of a mask's meta: what the boundary map depends on beside weights and photograph
+NETWORK_SETTINGS = ("crop_size", "precision", EXIF_KEY)
+
+
+def picture_paths(folder: str | Path, name: str) -> tuple[Path, Path]:
+    """Where write_pictures writes: boundary, displacement."""
+    boundary, displacement = (f"{name}_{what}.png" for what in ("boundary", "displacement"))
+    return Path(folder) / boundary, Path(folder) / displacement
+
+
+def picture_meta(meta: dict[str, Any], name: str, photograph: Path) -> dict[str, str]:
+    """What the pictures of an image say of themselves; meta: what its mask does. No seed and no
+    walk is in them.
+    """
+    of_network = {part: meta.get(part) for part in ("weights", "weights_key", *NETWORK_SETTINGS)}
+    return {"id": name, "made_from": digest(of_network | {"photograph": file_digest(photograph)})}
 
 
 def write_pictures(
-    folder: Path, name: str, size: tuple[int, int], edge: np.ndarray, displacement: np.ndarray
+    folder: str | Path,
+    name: str,
+    size: tuple[int, int],
+    edge: np.ndarray,
+    displacement: np.ndarray,
+    made: dict[str, str],
 ) -> None:
-    """Boundary and displacement as PNG at image size (H, W)."""
-    write_image(
-        folder / f"{name}_boundary.png", boundary_picture(edge, STRIDE)[: size[0], : size[1]]
-    )
-    write_image(
-        folder / f"{name}_displacement.png",
-        displacement_picture(displacement, STRIDE)[: size[0], : size[1]],
-    )
+    """Boundary and displacement as PNG at image size (H, W); made: picture_meta."""
+    pictures = boundary_picture(edge, STRIDE), displacement_picture(displacement, STRIDE)
+    for path, picture in zip(picture_paths(folder, name), pictures, strict=True):
+        write_image(path, picture[: size[0], : size[1]], made)
+
+
+@dataclass(frozen=True)
+class HasPictures:
+    """Whether both pictures of an image, by its id, are there, of this network; older ones, which
+    do not say of which, count, since only the network could draw them again.
+    """
+
+    folder: str
+    voc12_root: Path
+    meta: dict[str, Any]
+
+    def __call__(self, name: str) -> bool:
+        """Whether they are."""
+        paths = picture_paths(self.folder, name)
+        if not all(path.is_file() for path in paths):
+            return False
+        said = [one for one in map(read_picture_meta, paths) if one is not None]
+        made = picture_meta(self.meta, name, image_path(self.voc12_root, name)) if said else None
+        return all(one == made for one in said)
 
 
 def mask_meta(
@@ -118,8 +157,9 @@ def write_walked(
     """
     size = tuple(sample["image"].shape[1:])
     if args.save_png:
-        pictures = (edge.cpu().numpy(), displacement.cpu().numpy())
-        write_pictures(Path(args.save_png), sample["id"], size, *pictures)
+        name, pictures = sample["id"], (edge.cpu().numpy(), displacement.cpu().numpy())
+        made = picture_meta(sample["meta"], name, image_path(args.voc12_root, name))
+        write_pictures(args.save_png, name, size, *pictures, made)
     if out_cam:
         keys, maps = sample["keys"].numpy(), walked.float().cpu().numpy()
         save_cam(out_cam, CamFile(sample["id"], keys, maps, size, sample["walked_meta"]), PACKED)
@@ -202,6 +242,9 @@ def main(args: argparse.Namespace) -> None:
         walked_dir=out_cam,
         walked_meta=walked_meta(meta) if out_cam else None,
         cams=cams,
+        has_rest=HasPictures(args.save_png, images.root, meta | cams.meta)
+        if args.save_png
+        else None,
     )
     what = "maps after the walk" if is_chosen else "masks"
     note_finished(len(images.ids) - len(data), len(images.ids), what)

@@ -55,7 +55,7 @@ from tool.expand.seed import (
 )
 from tool.file.atomic import write_json
 from tool.file.cam_file import CamFile, find_cam, has_cam, require_cam_labels
-from tool.file.digests import file_digest
+from tool.file.digests import digest, file_digest
 from tool.file.films import WRITTEN_SUFFIX, film_writer, open_film
 from tool.file.foreign_cam import AUTO_FORMAT
 from tool.file.images import (
@@ -63,6 +63,8 @@ from tool.file.images import (
     PHOTOGRAPH_DIGEST,
     read_image,
     read_mask,
+    read_mask_meta,
+    read_picture_meta,
     write_image,
     write_mask,
 )
@@ -149,6 +151,11 @@ def joined_mask(
     return masks[2], round(float(iou_table(counts).miou_skip) / 100, 4)
 
 
+def overlay_meta(name: str, meta: dict[str, Any]) -> dict[str, str]:
+    """What the overlay of an image's mask says of itself; meta: what the mask does."""
+    return {"id": name, "made_from": digest(meta)}
+
+
 def write_outputs(
     path: Path,
     probabilities: np.ndarray,
@@ -173,7 +180,8 @@ def write_outputs(
         mask, agreement = joined_mask(image, probabilities, crf, cam)
         meta = made_from(meta, seed, cam) | {AGREEMENT: agreement}
     if save_png is not None:
-        write_image(save_png / f"{path.stem}_seg.png", mask_overlay(image, mask))
+        made = overlay_meta(path.stem, meta)
+        write_image(save_png / f"{path.stem}_seg.png", mask_overlay(image, mask), made)
     if out_mask is not None:
         write_mask(out_mask / f"{path.stem}.png", mask, meta)
     return mask
@@ -235,14 +243,11 @@ def infer_list(
         or not mask_is_finished(out_mask / f"{name}.png", metas[name], seeds.get(name))
     ]
     for name in sorted(set(ids) - set(todo)) if save_png else ():
-        if not (path := save_png / f"{name}_seg.png").is_file():
-            write_image(
-                path,
-                mask_overlay(
-                    read_image(photographs[name], args.exif),
-                    read_mask(out_mask / f"{name}.png"),
-                ),
-            )
+        path, mask_path = save_png / f"{name}_seg.png", out_mask / f"{name}.png"
+        made = overlay_meta(name, read_mask_meta(mask_path))
+        if read_picture_meta(path) != made:
+            image = read_image(photographs[name], args.exif)
+            write_image(path, mask_overlay(image, read_mask(mask_path)), made)
     note_finished(len(ids) - len(todo), len(ids), "masks")
     paths = [photographs[name] for name in todo]
     data = InferenceSet(todo, paths, None, args.scales, net.mean, net.std, args.exif)

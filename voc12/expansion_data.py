@@ -181,7 +181,8 @@ class SeedSet(Dataset):
 
     meta: the same without the seed. Images whose mask in mask_dir is there already, made with these
     settings from the same seed, are left out, unless overwrite is set. The same with walked_dir and
-    walked_meta, if given: a folder of CAM files beside the masks, or alone if mask_dir is None.
+    walked_meta, if given: a folder of CAM files beside the masks, or alone if mask_dir is None; and
+    with whatever else has_rest says of an id, if given.
     cams: how the seeds are read, None by what each file holds.
     """
 
@@ -199,6 +200,7 @@ class SeedSet(Dataset):
         walked_dir: str | Path | None = None,
         walked_meta: dict[str, Any] | None = None,
         cams: CamFolder | None = None,
+        has_rest: Callable[[str], bool] | None = None,
     ) -> None:
         meta = meta | read_meta(cams)
         walked_meta = None if walked_meta is None else walked_meta | read_meta(cams)
@@ -216,9 +218,10 @@ class SeedSet(Dataset):
             walked = walked_dir is None or cam_is_finished(
                 Path(walked_dir) / f"{name}.npz", walked_meta, path
             )
-            return walked and (
-                mask_dir is None or mask_is_finished(Path(mask_dir) / f"{name}.png", meta, path)
+            masked = mask_dir is None or mask_is_finished(
+                Path(mask_dir) / f"{name}.png", meta, path
             )
+            return walked and masked and (has_rest is None or has_rest(name))
 
         items = list(zip(ids, find_seeds(cam_dir, ids), strict=True))
         self.items = [

@@ -28,7 +28,7 @@ from tool.expand.crf import threshold_mask
 from tool.file.cam_file import is_packed, load_cam, save_cam
 from tool.file.checkpoint import save_torch
 from tool.file.digests import file_digest
-from tool.file.images import read_image, read_mask
+from tool.file.images import read_image, read_mask, write_image
 from tool.losses import global_average
 from tool.run.device import LARGE
 from tool.transforms import normalise, resize, to_tensor
@@ -615,6 +615,62 @@ def test_overlays_of_finished_files_are_written(pets_root, weights, tmp_path):
     for name in files:  # the late ones are of packed maps
         at_once, late = (read_image(tmp_path / way / name).astype(int) for way in ("png", "late"))
         assert np.abs(at_once - late).max() <= 4
+
+
+def _other_weights(weights: Path, path: Path) -> Path:
+    value = torch.load(weights, weights_only=True)
+    value["state_dict"]["fc8.weight"] *= -1
+    save_torch(path, value)
+    return path
+
+
+def _pictures(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_overlays_of_earlier_files_are_drawn_again(pets_root, weights, tmp_path):
+    png, out = tmp_path / "png", tmp_path / "cam"
+    other = _other_weights(weights / "cpn.pth", tmp_path / "other.pth")
+    _infer(pets_root, other, tmp_path / "expected", "--save_png", tmp_path / "expected_png")
+    expected = _pictures(tmp_path / "expected_png")
+    _infer(pets_root, weights / "cpn.pth", out, "--save_png", png)
+    before = _pictures(png)
+    assert all(before[name] != expected[name] for name in expected)
+    _infer(pets_root, other, out)  # without overlays
+    _infer(pets_root, other, out, "--save_png", png)
+    late = {name: _pixels_of(png / name) for name in expected}
+    for name, pixels in late.items():  # of packed maps
+        assert np.abs(pixels - _pixels_of(tmp_path / "expected_png" / name)).max() <= 4
+    times = _times(png)
+    _infer(pets_root, other, out, "--save_png", png)
+    assert _times(png) == times
+    for name in expected:  # of before they said of what they are
+        write_image(png / name, np.zeros((4, 4, 3), np.uint8))
+    _infer(pets_root, other, out, "--save_png", png)
+    assert all(np.array_equal(_pixels_of(png / name), late[name]) for name in expected)
+
+
+def _pixels_of(path: Path) -> np.ndarray:
+    return read_image(path).astype(int)
+
+
+def test_overlays_of_classes_that_an_image_has_no_longer_go(pets_root, weights, tmp_path):
+    root, png = shutil.copytree(pets_root, tmp_path / "data"), tmp_path / "png"
+    labels = load_labels(root, IDS, PETS)
+    _infer(root, weights / "cpn.pth", tmp_path / "cam", "--save_png", png)
+    write_image(png / "by hand.png", np.zeros((4, 4, 3), np.uint8))
+    gone = [PETS[key] for key in np.flatnonzero(labels[0] == 0)]
+    write_image(png / f"{IDS[0]}_{gone[0]}.png", np.zeros((4, 4, 3), np.uint8))  # nobody's
+    write_image(png / f"{IDS[1]}.png", np.zeros((4, 4, 3), np.uint8), {"id": "another"})
+    save_labels(tmp_path / "other.npy", list(IDS), 1 - labels)
+    flags = ("--labels", tmp_path / "other.npy", "--save_png", png)
+    _infer(root, weights / "cpn.pth", tmp_path / "cam", *flags)
+    shown = {
+        f"{name}_{PETS[key]}.png"
+        for name, row in zip(IDS, labels, strict=True)
+        for key in np.flatnonzero(row == 0)
+    }
+    assert {path.name for path in png.iterdir()} == shown | {"by hand.png", f"{IDS[1]}.png"}
 
 
 def test_float32_files_are_exact_and_made_where_packed_ones_lie(pets_root, weights, tmp_path):

@@ -29,7 +29,7 @@ from tool.errors import InputError
 from tool.expand.walk import edge_walk, unit_scores, unit_scores_to_label
 from tool.file.cam_file import load_cam
 from tool.file.digests import file_digest
-from tool.file.images import read_image, read_mask, read_mask_meta
+from tool.file.images import read_image, read_mask, read_mask_meta, write_image
 from tool.mask_values import voc_palette
 from tool.show.irn_pictures import boundary_picture, displacement_picture
 from tool.transforms import normalise, to_tensor
@@ -138,6 +138,28 @@ def test_pictures(masks, pets_root, weights):
         difference = np.abs(np.array(picture).astype(int) - expected)
         assert difference.max() <= 6
         assert (difference > 0).mean() < 0.01
+
+
+def test_pictures_of_another_network_are_drawn_again(masks, pets_root, weights, cam_dir, tmp_path):
+    def infer(path, png):
+        _infer(pets_root, path, cam_dir, tmp_path / "mask", "--save_png", tmp_path / png)
+        return {path.name: path.read_bytes() for path in (tmp_path / png).iterdir()}
+
+    torch.manual_seed(1)
+    other, config = tmp_path / "other.pth", {"method": "irn", "backbone": "resnet10t"}
+    save_network(other, build_irn("resnet10t", "none"), config | {"crop_size": 96}, PETS, {})
+    expected = {path.name: path.read_bytes() for path in (masks.parent / "png").iterdir()}
+    assert infer(other, "png").keys() == expected.keys()
+    _infer(pets_root, weights, cam_dir, tmp_path / "mask")  # without pictures
+    assert infer(weights, "png") == expected
+    assert infer(weights, "missing") == expected  # of finished masks
+    times = [path.stat().st_mtime_ns for path in (tmp_path / "png").iterdir()]
+    for path in (tmp_path / "missing").iterdir():  # of before they said of which network they are
+        write_image(path, read_image(path))
+    infer(weights, "png")
+    old = infer(weights, "missing")
+    assert [path.stat().st_mtime_ns for path in (tmp_path / "png").iterdir()] == times
+    assert not any(b"cpn_picture" in content for content in old.values())
 
 
 def test_displacement_colours():

@@ -102,6 +102,21 @@ def test_overlays_of_finished_masks_are_written(masks, pets_root, weights, tmp_p
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == made
 
 
+def test_overlays_of_earlier_masks_are_drawn_again(masks, pets_root, weights, tmp_path):
+    flags = ("--voc12_root", pets_root, "--weights", weights)
+    expected = {path.name: path.read_bytes() for path in (masks.parent / "png").iterdir()}
+    other = ("--out_mask", tmp_path / "mask", "--save_png", tmp_path / "png", "--crf", "none")
+    _infer(*flags, *other)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "png").iterdir()}
+    assert before.keys() == expected.keys()
+    assert before != expected
+    _infer(*flags, "--out_mask", masks, "--save_png", tmp_path / "png")  # finished ones
+    assert {path.name: path.read_bytes() for path in (tmp_path / "png").iterdir()} == expected
+    times = [path.stat().st_mtime_ns for path in (tmp_path / "png").iterdir()]
+    _infer(*flags, "--out_mask", masks, "--save_png", tmp_path / "png")
+    assert [path.stat().st_mtime_ns for path in (tmp_path / "png").iterdir()] == times
+
+
 def test_settings_of_the_papers_are_the_defaults():
     args = parse_args([])
     assert (tuple(args.scales), args.flip, args.crf) == (

@@ -26,6 +26,7 @@ UNREADABLE = (
     Image.DecompressionBombError,
 )
 META_KEY = "cpn"  # the text chunk of a mask that says what made it
+PICTURE_KEY = "cpn_picture"  # the same of an overlay and other pictures for people
 # In the meta of a mask that a network made: the digest of its photograph's file. CAM files have it
 # as tool.file.cam_file.PHOTOGRAPH, which in masks of voc12.own_masks is the photograph's path.
 PHOTOGRAPH_DIGEST = "photograph_digest"
@@ -148,10 +149,8 @@ def mask_png(mask: np.ndarray, meta: dict[str, Any] | None = None) -> bytes:
     """
     image = Image.fromarray(mask.astype(np.uint8), mode="P")
     image.putpalette(voc_palette().ravel().tolist())
-    info = PngInfo()
-    if meta is not None:
-        info.add_text(META_KEY, json.dumps(meta, allow_nan=False))
     content = io.BytesIO()
+    info = None if meta is None else _text_chunk(META_KEY, meta)
     image.save(content, format="PNG", pnginfo=info)
     return content.getvalue()
 
@@ -196,12 +195,35 @@ def mask_content(path: str | Path) -> str:
     return found.hexdigest()[:16]
 
 
-def write_image(path: str | Path, image: np.ndarray) -> None:
-    """Write (H, W, 3) uint8 RGB or (H, W) uint8 grey; the ending (.png, .jpg) names the format."""
+def write_image(path: str | Path, image: np.ndarray, made: dict[str, Any] | None = None) -> None:
+    """Write (H, W, 3) uint8 RGB or (H, W) uint8 grey; the ending (.png, .jpg) names the format.
+
+    made: of a PNG, what it shows and was made from, what JSON can hold, for read_picture_meta
+    """
+    said = {} if made is None else {"pnginfo": _text_chunk(PICTURE_KEY, made)}
     with atomic_write(path) as file:
         Image.fromarray(image).save(
             file,
             format={"jpg": "JPEG"}.get(
                 Path(path).suffix[1:].lower(), Path(path).suffix[1:].upper()
             ),
+            **said,
         )
+
+
+def read_picture_meta(path: str | Path) -> dict[str, Any] | None:
+    """What write_image was told of the picture at path; None where it was told nothing, and where
+    there is no such picture.
+    """
+    try:
+        with _opened(path, "picture", "the folder") as image:
+            made = json.loads(image.info.get(PICTURE_KEY, "null"))
+    except (InputError, ValueError, TypeError, RecursionError):
+        return None
+    return made if isinstance(made, dict) else None
+
+
+def _text_chunk(key: str, said: dict[str, Any]) -> PngInfo:
+    info = PngInfo()
+    info.add_text(key, json.dumps(said, allow_nan=False))
+    return info

@@ -20,6 +20,7 @@ from tool.file.images import (
     read_image,
     read_mask,
     read_mask_meta,
+    read_picture_meta,
     write_image,
     write_mask,
 )
@@ -296,3 +297,21 @@ def test_a_small_file_of_a_huge_image_is_named_where_memory_is_short(tmp_path):
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 2
         assert f"error: {path} does not fit in the machine's memory; " in done.stderr
+
+
+def test_a_picture_says_what_it_was_made_from(tmp_path):
+    path, made = tmp_path / "a.png", {"id": "a", "made_from": "0123"}
+    assert read_picture_meta(path) is None
+    write_image(path, _pixels(), made)
+    assert read_picture_meta(path) == made
+    assert np.array_equal(read_image(path), _pixels())
+    assert read_mask_meta(path) == {}  # it is no mask
+    write_image(path, _pixels())
+    assert read_picture_meta(path) is None
+    for content in (b"", b"no picture", path.read_bytes()[:40]):
+        path.write_bytes(content)
+        assert read_picture_meta(path) is None
+    info = PngInfo()
+    info.add_text("cpn_picture", "[1]")
+    Image.new("L", (2, 2)).save(path, pnginfo=info)
+    assert read_picture_meta(path) is None
