@@ -219,9 +219,9 @@ def print_threshold_alone(
             f"--crf and --curve evaluate, and no image of {args.list} has a mask in {gt_dir}; give "
             "--gt_dir, or leave them out for the threshold alone"
         )
-    cams = open_cam_folder(args.predict_dir, args.cam_format, root, ids, classes)
+    cams = open_cam_folder(args.predict_dir, args.cam_format, root, ids, classes, args.exif)
     auto = choose_threshold(
-        root, ids, args.predict_dir, args.num_workers, args.seed_dir, load=cams.load
+        root, ids, args.predict_dir, args.num_workers, args.seed_dir, cams.load, args.exif
     )
     print(f"threshold chosen without masks: {auto:.2f} (unit scale)")
     print(f"no evaluation: no image of {args.list} has a mask in {gt_dir}")

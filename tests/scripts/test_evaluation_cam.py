@@ -4,6 +4,7 @@ import argparse
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +14,18 @@ from PIL import Image
 import evaluation_cam
 from evaluation_cam import main, parse_args
 from tests.reference import PARITY
-from tests.seeds import write_seeds
+from tests.seeds import seed_of, write_seeds
 from tool.bootstrap import interval, resampled_miou
 from tool.errors import InputError, run_script
 from tool.file.cam_file import FORMATS, OWN_FORMATS, CamFile, save_cam
-from tool.file.images import read_mask, write_mask
+from tool.file.images import EXIF_KEY, read_mask, write_mask
 from tool.file.per_image import load_per_image
 from tool.metrics import confusion_matrix, iou_table
 from tool.run.flags import bool_flag
 from voc12 import evaluation, evaluation_report
 from voc12.constants import CLASSES
 from voc12.evaluation import THRESHOLDS, evaluate_cams, evaluate_masks
-from voc12.lists import load_ids
+from voc12.lists import image_path, load_ids
 from voc12.threshold_choice import choose_threshold
 
 EVAL = PARITY / "eval.npz"
@@ -803,6 +804,22 @@ def test_auto_without_masks_gives_the_threshold_alone(pets_root, tmp_path, capsy
     out = capsys.readouterr().out
     assert f"threshold chosen without masks: {auto:.2f} (unit scale)\n" in out
     assert f"no evaluation: no image of train has a mask in {root / 'SegmentationClassAug'}" in out
+
+
+def test_the_threshold_alone_reads_photographs_as_exif_says(pets_root, tmp_path):
+    root = shutil.copytree(pets_root, tmp_path / "pets")
+    shutil.rmtree(root / "SegmentationClassAug")
+    for name in load_ids(root, "train"):
+        seed = seed_of(pets_root, name)
+        save_cam(tmp_path / "cam", replace(seed, meta=seed.meta | {EXIF_KEY: "ignore"}))
+    with Image.open(image_path(root, name)) as image:
+        tags = image.getexif()
+        tags[0x0112] = 6  # on its side
+        assert image.width != image.height
+        image.save(image_path(root, name), exif=tags, quality=95)
+    with pytest.raises(InputError, match="was made with --exif ignore, this is --exif apply"):
+        _run(root, tmp_path / "cam", "--t", "auto")
+    assert "auto_threshold" in _run(root, tmp_path / "cam", "--t", "auto", "--exif", "ignore")
 
 
 def test_some_missing_masks_are_said_before_auto_goes_through_the_photographs(
