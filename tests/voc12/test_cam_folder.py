@@ -266,6 +266,11 @@ def test_tables_masks_and_pages_refuse_replaced_photographs(dated, tmp_path):
         _refuses(make_masks, *words, "--t", threshold, "--out_mask", tmp_path / "mask")
     words = ("--voc12_root", root, "--list", "train", "--refined_dir", folder, "--num_workers", 1)
     _refuses(report, *words, "--out", tmp_path / "page.html")
+    for one in load_ids(root, "train"):  # no threshold is chosen after a CRF
+        seed = load_cam(folder / f"{one}.npz")
+        save_cam(tmp_path / "crf", replace(seed, meta={"stage": "seed_crf", "cam": seed.meta}))
+    words = (*words[:-4], "--crf_dir", tmp_path / "crf", *words[-2:])
+    _refuses(report, *words, "--out", tmp_path / "page.html")
     assert not any((tmp_path / name).exists() for name in ("table.md", "mask", "page.html"))
 
 
