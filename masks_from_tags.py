@@ -42,6 +42,8 @@ from experiments.own_road import (
     choose_settings,
     data_state,
     masks_state,
+    paths_state,
+    require_room,
     road_record,
     verdict_of,
 )
@@ -162,7 +164,11 @@ def is_left(plan: Plan) -> bool:
         return False
     with contextlib.suppress(ValueError):  # damaged, so it is written again
         said = json.loads((plan.out / ROAD_FILE).read_text(encoding="utf-8"))
-        return isinstance(said, dict) and said.get("state") == plan.state
+        images = str(plan.images.resolve())  # which may have moved with all that is left
+        return isinstance(said, dict) and (said.get("state"), said.get("images")) == (
+            plan.state,
+            images,
+        )
     return False
 
 
@@ -171,6 +177,7 @@ def leave_outputs(plan: Plan, own: Own, nproc: int, first: str) -> None:
     road.json.
     """
     out = plan.out
+    (out / ROAD_FILE).unlink(missing_ok=True)  # it says that all beside it is there
     copy_whole(plan.classifier, out / CLASSIFIER)
     copy_whole(plan.model, out / MODEL)
     copy_whole(plan.data / CLASS_LIST_FILE, out / CLASS_LIST_FILE)
@@ -214,11 +221,14 @@ def main(args: argparse.Namespace) -> None:
                 device=args.device,
                 seed=seed,
                 state=data_state(own, args.long_side),
+                paths_state=paths_state(own),
                 masks_state=masks_state(real),
             )
 
         progress = Progress(work / "done", settings.nproc)
+        require_room(make(args.seed), LEFT)
         plan = train_classifier(make, progress, args.seed)
+        progress.drop_old_scores(plan)
         progress.run(plan)
         if not is_left(plan):
             leave_outputs(plan, own, settings.nproc, data_command(args, plan.data))

@@ -1,16 +1,18 @@
 """The commands from a folder of photographs and their tags to masks and a model, and how far they
 have come.
 
-Each command is a script of this repository. What it leaves is kept with a digest of the command
+Each command is a script of this repository. Beside what it leaves is kept a digest of the command
 and of all before it, so that the road goes on where it stopped. A changed photograph or tag has all
-done again, a changed setting what comes from it, a changed real mask the scores.
+done again, a changed setting what comes from it, a changed real mask the scores, and what is gone,
+or was written over since by another road into the same folder, is made again.
 """
 
 import json
 import shlex
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from experiments.presets import (
 from flags import cpn_training, seg_training
 from tool.errors import InputError
 from tool.file.atomic import write_json
-from tool.file.digests import digest
+from tool.file.digests import digest, file_digest
 from tool.file.model_folder import read_cut_offs
 from tool.run.photograph_flags import trained_long_side
 from tool.run.steps import ROOT, execute
@@ -40,7 +42,9 @@ from voc12.threshold_choice import choose_threshold
 
 MOST_SHOWN = 200  # photographs on the page, 0.1 MB each
 SHORT = 8  # characters of a digest in a name
+PLACE_DIGITS = 16  # of a digest that names the mark of a place
 CLASSIFIER, MODEL = "classifier.pth", "model.pth"  # copies of the weights in --out
+EVALUATION = "evaluation.json"  # in --out: the scores by real masks
 
 
 @dataclass(frozen=True)
@@ -106,12 +110,15 @@ class Part:
     """A command of the road.
 
     words: after `python`; about: what it does, for the user; cost: seconds on two cores, roughly;
-    state: a digest of it and of all before it; trains: whether it may run in several processes
+    leaves: the files and folders that it writes; before: a digest of all before it; state: of it as
+    well; trains: whether it may run in several processes
     """
 
     words: tuple[str, ...]
     about: str
     cost: float
+    leaves: tuple[Path, ...]
+    before: str
     state: str
     trains: bool = False
 
@@ -134,7 +141,8 @@ class Plan:
 
     images, out: folders that the user named; photographs, labelled, held, evaluated: how many there
     are; num_workers, device: of all commands that take them, which changes nothing of the result;
-    state: digest of the data, then of all parts; masks_state: of the real masks
+    state: digest of the data, then of all parts; paths_state: of the photographs' paths;
+    masks_state: of the real masks
     """
 
     settings: Settings
@@ -148,6 +156,7 @@ class Plan:
     device: str
     seed: int
     state: str
+    paths_state: str = ""
     masks_state: str = ""
     parts: list[Part] = field(default_factory=list, init=False)
     classifier: Path = field(init=False)
@@ -193,15 +202,17 @@ class Plan:
         flags: Sequence[object],
         about: str,
         cost: float,
+        leaves: Sequence[Path],
         *,
         machine: Sequence[str] = ("num_workers", "device"),
         trains: bool = False,
     ) -> None:
-        words = [*script.split(), *map(str, flags)]
-        self.state = digest({"before": self.state, "words": [self._plain(w) for w in words]})
+        words, before = [*script.split(), *map(str, flags)], self.state
+        self.state = digest({"before": before, "words": [self._plain(w) for w in words]})
         for name in machine:
             words += [f"--{name}", str(getattr(self, name))]
-        self.parts.append(Part(tuple(words), about, cost, self.state, trains))
+        part = Part(tuple(words), about, cost, tuple(leaves), before, self.state, trains)
+        self.parts.append(part)
 
     def _session(
         self, parse: Callable, name: str, flags: Sequence[object]
@@ -241,7 +252,7 @@ class Plan:
         image_cost = SECONDS_PER_IMAGE[own.method] * (own.crop_size / 160) ** 2
         cost = 8 + own.iterations * own.batch_size * image_cost
         about = "a classifier learns from the tags"
-        self._add("train_cpn.py", flags, about, cost, trains=True)
+        self._add("train_cpn.py", flags, about, cost, [weights], trains=True)
         return weights
 
     def _make_seeds(self) -> None:
@@ -251,23 +262,27 @@ class Plan:
         flags += ["--scales", *own.scales, "--out_cam", made("cam")]
         if own.method == CAM:
             flags += UNTRAINED_PCM.split()
-        self._add("infer_cam.py", flags, "where it looks", 6 + 0.6 * self.labelled)
+        cost = 6 + 0.6 * self.labelled
+        self._add("infer_cam.py", flags, "where it looks", cost, [made("cam")])
         flags = [*data, "--train_list", "tagged", "--infer_list", "tagged"]
         flags += ["--weights", self.classifier, "--cam_dir", made("cam")]
         flags += ["--out_cam", made("agreed")]
         about = "what all photographs agree on about their pixels"
-        self._add("consensus_cam.py", flags, about, 8 + 0.3 * self.labelled)
+        self._add("consensus_cam.py", flags, about, 8 + 0.3 * self.labelled, [made("agreed")])
         flags = [*data, "--infer_list", "all", "--weights", self.classifier]
         flags += ["--scores", made("scores.json")]
-        self._add("infer_cam.py", flags, "what it sees", 6 + 0.2 * self.photographs)
+        cost = 6 + 0.2 * self.photographs
+        self._add("infer_cam.py", flags, "what it sees", cost, [made("scores.json")])
         flags = [*data, "--scores", made("scores.json"), "--out_labels", made("labels.npy")]
         flags += ["--json", made("classifier.json"), "--held", "held" if self.held else "none"]
-        self._add("-m voc12.class_scores", flags, "how right it is", 4, machine=())
+        leaves = [made("labels.npy"), made("classifier.json")]
+        self._add("-m voc12.class_scores", flags, "how right it is", 4, leaves, machine=())
         flags = [*data, "--infer_list", "tagged", "--cam_dir", made("agreed"), *AGREED_CRF.split()]
         flags += ["--out_cam", made("crf"), "--out_mask", made("seeds")]
         about = "first masks: a threshold chosen without masks, outlines by a dense CRF"
         cost = 8 + 0.2 * self.labelled
-        self._add("make_crf.py", flags, about, cost, machine=["num_workers"])
+        leaves = [made("crf"), made("seeds")]
+        self._add("make_crf.py", flags, about, cost, leaves, machine=["num_workers"])
 
     def _train_model(self) -> tuple[Path, Path]:
         own, masks = self.settings, self.made("seeds")
@@ -285,62 +300,86 @@ class Plan:
             about = "a segmentation model learns from the masks"
             area = (own.seg_crop_size / 224) ** 2
             cost = 8 + own.seg_iterations * own.seg_batch_size * 0.095 * area
-            self._add("train_seg.py", flags, about, cost, trains=True)
+            self._add("train_seg.py", flags, about, cost, [weights], trains=True)
             masks = weights.parent / "masks"
             which, count = ("all", self.photographs) if last else ("tagged", self.labelled)
             flags = [*data, "--infer_list", which, "--weights", weights, "--out_mask", masks]
             flags += ["--scales", *own.seg_scales, "--within_labels", self.made("labels.npy")]
             flags += ["--cam_dir", self.made("crf")]
             about = "it corrects them, within the tags"
-            self._add("infer_seg.py", flags, about, 8 + 0.5 * count)
+            self._add("infer_seg.py", flags, about, 8 + 0.5 * count, [masks])
         return weights, masks
 
     def _leave_outputs(self) -> None:
         out, workers = self.out, ["num_workers"]
+        # a photograph that is called otherwise has its mask put elsewhere, and nothing learnt anew
+        self.state = digest({"before": self.state, "paths": self.paths_state})
         flags = ["--data_root", self.data, "--images", self.images, "--mask_dir", self.masks]
         flags += ["--out", out / "masks", "--json", self.sureness]
-        about = "masks of the photographs' own sizes"
-        self._add("-m voc12.own_masks", flags, about, 6 + 0.05 * self.photographs, machine=workers)
+        about, cost = "masks of the photographs' own sizes", 6 + 0.05 * self.photographs
+        leaves = [out / "masks", self.sureness]
+        self._add("-m voc12.own_masks", flags, about, cost, leaves, machine=workers)
         flags = ["--weights", self.model, "--export", "onnx", "--out", out / "model"]
-        self._add("export_seg.py", flags, "the model for other programs", 45, machine=())
+        leaves = [out / "model.onnx"]
+        self._add("export_seg.py", flags, "the model for other programs", 45, leaves, machine=())
         flags = [out / "masks", "--to", "coco", "--images", self.images]
         flags += ["--out", out / "annotations.json", "--overwrite"]
-        about = "masks for annotation tools"
-        self._add("export_masks.py", flags, about, 6 + 0.05 * self.photographs, machine=workers)
+        about, leaves = "masks for annotation tools", [out / "annotations.json"]
+        self._add("export_masks.py", flags, about, cost, leaves, machine=workers)
         flags = ["--data_root", self.data, "--list", "tagged", "--refined_dir", self.made("agreed")]
         flags += ["--mask_dir", self.made("seeds"), "--pred_dir", self.masks]
         flags += ["--session_dir", self.classifier.parent, "--title", self.images.name]
         flags += ["--sureness", self.sureness, "--classifier", self.made("classifier.json")]
         flags += ["--out", out / "report.html", "--limit", min(self.labelled, MOST_SHOWN)]
-        self._add("report.py", flags, "the page", 5 + 0.02 * self.labelled, machine=workers)
+        cost, leaves = 5 + 0.02 * self.labelled, [out / "report.html"]
+        self._add("report.py", flags, "the page", cost, leaves, machine=workers)
         if self.evaluated:  # last, so that real masks that come later have nothing else done again
-            self.state = digest({"before": self.state, "masks": self.masks_state})
+            before = self.state
+            self.state = digest({"before": before, "masks": self.masks_state})
             flags = ["--data_root", self.evaluated_data, "--list", "val", "--type", "png"]
             flags += ["--predict_dir", self.evaluated_data / PREDICTED, "--absent", "skip"]
-            flags += ["--json", out / "evaluation.json"]
-            cost = 6 + 0.02 * self.evaluated
-            self._add("evaluation_cam.py", flags, "real masks", cost, machine=workers)
+            flags += ["--json", out / EVALUATION]
+            cost, leaves = 6 + 0.02 * self.evaluated, [out / EVALUATION]
+            self._add("evaluation_cam.py", flags, "real masks", cost, leaves, machine=workers)
+            self.parts[-1] = replace(self.parts[-1], before=before)
+
+
+def file_states(paths: Sequence[Path]) -> list[list[Any]]:
+    """What changes with each of the files: size and time, and the content's digest of those whose
+    size and time another has as well, which might have changed places.
+    """
+    found = [(info.st_size, info.st_mtime_ns) for info in (path.stat() for path in paths)]
+    counts = Counter(found)
+    return [
+        [*state, file_digest(path)] if counts[state] > 1 else list(state)
+        for state, path in zip(found, paths, strict=True)
+    ]
 
 
 def masks_state(real: Mapping[str, Path]) -> str:
     """The digest of real masks, which score the result."""
-    found = {name: path.stat() for name, path in real.items()}
-    return digest({name: [info.st_size, info.st_mtime_ns] for name, info in found.items()})
+    return digest(dict(zip(real, file_states(list(real.values())), strict=True)))
 
 
 def data_state(own: Own, long_side: int) -> str:
     """The digest of photographs and labels: what all parts are made from."""
-    found = [one.path.stat() for one in own.photographs]
     return digest(
         {
             "ids": own.ids,
-            "files": [[info.st_size, info.st_mtime_ns] for info in found],
+            "files": file_states([one.path for one in own.photographs]),
             "classes": list(own.classes),
             "labels": [np.flatnonzero(row).tolist() for row in own.labels],
             "labelled": own.labelled.tolist(),
             "long_side": long_side,
         }
     )
+
+
+def paths_state(own: Own) -> str:
+    """The digest of the photographs' paths, by which their masks are called: several paths make the
+    same id.
+    """
+    return digest({"paths": [relative_path(one) for one in own.photographs]})
 
 
 def training_of(weights: Path) -> dict[str, Any]:
@@ -382,11 +421,28 @@ def road_record(plan: Plan, own: Own) -> dict[str, Any]:
     }
 
 
+def require_room(plan: Plan, copies: Sequence[str]) -> None:
+    """Raise InputError where a folder is in the place of a file that the road leaves, or a file in
+    that of a folder, which a script would find out after the trainings; copies: files that are left
+    in plan.out beside those of the parts.
+    """
+    leaves = [leaf for part in plan.parts for leaf in part.leaves]
+    for path in (*leaves, *(plan.out / name for name in copies)):
+        if path.suffix and path.is_dir():
+            raise InputError(f"{path} is a folder, where a file is to be written; move it away")
+        if not path.suffix and path.exists() and not path.is_dir():
+            raise InputError(f"{path} is a file, where a folder is to be; move it away")
+
+
 @dataclass
 class Progress:
     """Runs parts, each unless it is done, and says what is left.
 
-    marks: folder of the marks of what is done
+    A part is done where a mark says that it was the last to write in its places, and all is there
+    that it left in them. So a road that goes another way in the same folder undoes what it writes
+    over and no more.
+
+    marks: folder of the marks, one a place
     """
 
     marks: Path
@@ -396,29 +452,80 @@ class Progress:
     _worth: float = field(default=0.0, init=False)
 
     def run(self, plan: Plan, until: int | None = None) -> None:
-        """Run the parts of a plan, or the first so many. Raises InputError where one fails."""
-        for number, part in enumerate(plan.parts[:until], start=1):
-            mark = self.marks / f"{number:02d}_{part.state}.json"
-            if mark.is_file():
-                continue
+        """Run the parts of a plan, or the first so many. Raises InputError where one fails, or
+        leaves nothing.
+        """
+        todo = {
+            number: part
+            for number, part in enumerate(plan.parts, start=1)
+            if not self.is_done(plan, part, number)
+        }
+        for number, part in todo.items():
+            if until is not None and number > until:
+                break
             rate = self._spent / self._worth if self._worth else 1.0
-            left = sum(
-                later.cost
-                for place, later in enumerate(plan.parts[number - 1 :], start=number)
-                if not (self.marks / f"{place:02d}_{later.state}.json").is_file()
-            )
+            left = sum(later.cost for place, later in todo.items() if place >= number)
             line = part.line(self.nproc)
             minutes = max(1, round(left * rate / 60))
             print(
                 f"\n[{number}/{len(plan.parts)}] {part.about}; about {minutes} min left\n{line}",
                 flush=True,
             )
+            mark = self._mark(plan.out, part.leaves)
+            mark.unlink(missing_ok=True)  # a part that is stopped leaves some of each
             start = time.monotonic()
             if (status := self.execute(part.command(self.nproc))) != 0:
                 raise InputError(
                     f"`{line}` ended with {status}; its message stands above. The same command of "
                     "masks_from_tags.py goes on from there"
                 )
+            for leaf in part.leaves:
+                if not leaf.exists():
+                    raise InputError(f"`{line}` ended well, but left no {leaf}")
             seconds = time.monotonic() - start
             self._spent, self._worth = self._spent + seconds, self._worth + part.cost
-            write_json(mark, {"command": line, "seconds": round(seconds, 1)})
+            said = {"state": part.state, "before": part.before, "files": left_in(part.leaves)}
+            write_json(mark, said | {"command": line, "seconds": round(seconds, 1)})
+
+    def is_done(self, plan: Plan, part: Part, number: int) -> bool:
+        """Whether a part, the so-manieth of the plan, need not run."""
+        mark = self._read(self._mark(plan.out, part.leaves))
+        if mark.get("state") == part.state:
+            there = left_in(part.leaves)
+            return len(there) == len(mark["files"]) and all(
+                set(names) <= set(found) for names, found in zip(mark["files"], there, strict=True)
+            )
+        # of earlier versions, a mark a state; weights alone are never written over
+        old = self.marks / f"{number:02d}_{part.state}.json"
+        return part.trains and old.is_file() and all(leaf.is_file() for leaf in part.leaves)
+
+    def drop_old_scores(self, plan: Plan) -> None:
+        """Remove the scores by real masks that a road with --masks left, where this one has none
+        and its masks are others.
+        """
+        path = plan.out / EVALUATION
+        if plan.evaluated or not path.is_file():
+            return
+        if self._read(self._mark(plan.out, [path])).get("before") != plan.state:
+            path.unlink()
+            print(f"{path} scored other masks and is removed; --masks scores these")
+
+    def _mark(self, out: Path, leaves: Sequence[Path]) -> Path:
+        places = [leaf.relative_to(out).as_posix() for leaf in leaves]
+        return self.marks / f"{digest({'places': places}, PLACE_DIGITS)}.json"
+
+    @staticmethod
+    def _read(mark: Path) -> dict[str, Any]:
+        return json.loads(mark.read_text(encoding="utf-8")) if mark.is_file() else {}
+
+
+def left_in(leaves: Sequence[Path]) -> list[list[str]]:
+    """Of each file or folder the files that are there, by their paths in it; of what is missing
+    none, of a file its name.
+    """
+    return [
+        sorted(path.relative_to(leaf).as_posix() for path in leaf.rglob("[!.]*") if path.is_file())
+        if leaf.is_dir()
+        else [leaf.name] * leaf.is_file()
+        for leaf in leaves
+    ]

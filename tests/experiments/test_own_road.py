@@ -1,5 +1,7 @@
 """The plan of a road: settings, names that follow from what came before, what is done again."""
 
+import os
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,20 +9,29 @@ import numpy as np
 import pytest
 
 import make_crf
-from experiments.own_road import Plan, Progress, choose_settings
+from experiments.own_road import (
+    Plan,
+    Progress,
+    choose_settings,
+    data_state,
+    paths_state,
+    require_room,
+)
 from experiments.presets import PRESETS
 from experiments.road import Road
 from experiments.tables import consensus_lines
 from flags import cam_inference, consensus, cpn_training, seg_inference, seg_training
 from tool.errors import InputError
+from tool.file.photographs import find_photographs
+from voc12.own_photographs import Own, photograph_ids
 
 CAM_SETTINGS = ("optimizer", "lr", "new_layer_factor", "wt_dec", "warmup", "clip_norm", "method")
 SEG_SETTINGS = ("arch", "backbone", "output_stride", "head_channels", "lr", "scale", "crop_size")
 
 
-def plan(state="a", seed=0, out=Path("out"), workers=1, **given):
-    settings = choose_settings(100, 0, given)
-    return Plan(settings, Path("photos"), out, 110, 100, 10, 7, workers, "cpu", seed, state)
+def plan(state="a", seed=0, out=Path("out"), workers=1, paths_state="", **given):
+    settings, images = choose_settings(100, 0, given), Path("photos")
+    return Plan(settings, images, out, 110, 100, 10, 7, workers, "cpu", seed, state, paths_state)
 
 
 def test_settings_follow_from_the_photographs_and_the_machine():
@@ -48,7 +59,7 @@ def test_a_plain_cam_is_refined_and_cpn_as_it_was_trained():
 def test_real_masks_change_nothing_but_the_scores():
     settings = choose_settings(100, 0, {})
     one, other, none = (
-        Plan(settings, Path("p"), Path("out"), 110, 100, 10, count, 1, "cpu", 0, "a", state)
+        Plan(settings, Path("p"), Path("out"), 110, 100, 10, count, 1, "cpu", 0, "a", "", state)
         for count, state in ((7, "b"), (7, "c"), (0, ""))
     )
     assert one.parts[-1].words[0] == "evaluation_cam.py"
@@ -115,14 +126,157 @@ def test_what_changes_is_done_again_and_what_is_after_it():
     assert one.classifier != plan(iterations=7).classifier
 
 
-def test_a_finished_part_is_not_run_again_and_a_failed_one_is_named(tmp_path, capsys):
-    ran = []
+def leaving(ran, *plans, nproc=1):
+    """Runs commands of these plans: each writes what it says that it leaves."""
+    parts = {tuple(part.command(nproc)): part for its in plans for part in its.parts}
 
     def execute(words):
         ran.append(words)
-        return int(words[0] == "make_crf.py" and len(ran) < 7)
+        for leaf in parts[tuple(words)].leaves:
+            file = leaf if leaf.suffix else leaf / "a b.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(shlex.join(words))
+        return 0
 
+    return execute
+
+
+def scripts(ran):
+    return [words[1 if words[0] == "-m" else 0] for words in ran]
+
+
+def test_a_road_that_others_went_since_puts_back_what_they_wrote_over(tmp_path):
+    """A, B and A again in one folder: nothing is learnt twice, and what all write into is A's."""
+    one, other = (plan(state, out=tmp_path) for state in "ab")
+    ran = []
+    progress = Progress(tmp_path / "done", 1, leaving(ran, one, other))
+    progress.run(one)
+    count = len(ran)
+    progress.run(other)
+    assert len(ran) == 2 * count
+    progress.run(one)
+    shared = ["voc12.own_masks", "export_seg.py", "export_masks.py", "report.py"]
+    shared += ["evaluation_cam.py"]
+    assert scripts(ran[2 * count :]) == shared
+    assert str(one.model) in (tmp_path / "model.onnx").read_text()
+    progress.run(one)
+    assert len(ran) == 2 * count + len(shared)
+
+
+def test_what_a_stopped_part_has_begun_to_write_over_is_not_done(tmp_path):
+    one, other = (plan(state, out=tmp_path) for state in "ab")
+    ran = []
+    leave = leaving(ran, one, other)
+    Progress(tmp_path / "done", 1, leave).run(one)
+    stopped = Progress(
+        tmp_path / "done", 1, lambda words: leave(words) or int("voc12.own_masks" in words)
+    )
+    with pytest.raises(InputError, match="own_masks"):
+        stopped.run(other)
+    count = len(ran)
+    Progress(tmp_path / "done", 1, leave).run(one)
+    assert scripts(ran[count:]) == ["voc12.own_masks"]
+
+
+@pytest.mark.parametrize(
+    ("gone", "script"),
+    [("masks/a b.png", "voc12.own_masks"), ("report.html", "report.py")],
+)
+def test_what_is_gone_is_made_again_and_nothing_else(tmp_path, gone, script):
+    ran, one = [], plan(out=tmp_path)
+    progress = Progress(tmp_path / "done", 1, leaving(ran, one))
+    progress.run(one)
+    count = len(ran)
+    (tmp_path / gone).unlink()
+    progress.run(one)
+    assert scripts(ran[count:]) == [script]
+
+
+def test_a_part_that_leaves_nothing_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"train_cpn.* ended well, but left no .*\.pth"):
+        Progress(tmp_path / "done", 1, lambda words: 0).run(plan(out=tmp_path))
+
+
+def test_weights_that_an_earlier_version_has_marked_are_not_trained_again(tmp_path):
+    ran, one = [], plan(out=tmp_path)
+    for number, part in enumerate(one.parts, start=1):
+        (tmp_path / "done").mkdir(exist_ok=True)
+        (tmp_path / "done" / f"{number:02d}_{part.state}.json").write_text("{}")
+    one.classifier.parent.mkdir(parents=True)
+    one.classifier.touch()
+    Progress(tmp_path / "done", 1, leaving(ran, one)).run(one)
+    assert len(ran) == len(one.parts) - 1
+    assert "train_cpn.py" not in scripts(ran)
+
+
+def test_a_photograph_that_is_called_otherwise_has_its_mask_put_elsewhere():
+    one, other = (plan(paths_state=state) for state in "ab")
+    same = sum(a == b for a, b in zip(states(one), states(other), strict=True))
+    assert one.parts[same].words[1] == "voc12.own_masks"
+    assert not set(states(one)[same:]) & set(states(other))
+
+
+def own(folder, names, content):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content[name])
+        os.utime(folder / name, ns=(0, 0))
+    photographs = find_photographs([str(folder)], "x")
+    count = len(photographs)
+    return Own(photograph_ids(photographs), photographs, ("cat",), np.eye(count, 1), np.ones(count))
+
+
+def test_photographs_that_change_places_or_names_are_seen(tmp_path):
+    """Of one size and time, as those of an archive may be."""
+    content = {"a.bmp": b"one", "b.bmp": b"two"}
+    one = own(tmp_path, content, content)
+    swapped = own(tmp_path / "x", content, {"a.bmp": b"two", "b.bmp": b"one"})
+    before = data_state(swapped, 512)
+    assert data_state(one, 512) != before
+    (tmp_path / "x/a.bmp").rename(tmp_path / "x/a!.bmp")
+    (tmp_path / "x/b.bmp").rename(tmp_path / "x/b!.bmp")
+    renamed = own(tmp_path / "x", [], {})
+    assert renamed.ids == swapped.ids
+    assert data_state(renamed, 512) == before
+    assert paths_state(renamed) != paths_state(swapped)
+
+
+def test_scores_of_other_masks_do_not_stay(tmp_path, capsys):
+    settings = choose_settings(100, 0, {})
+
+    def road(state, count):
+        return Plan(settings, Path("p"), tmp_path, 9, 9, 1, count, 1, "cpu", 0, state)
+
+    scored, same, other = road("a", 7), road("a", 0), road("b", 0)
+    progress = Progress(tmp_path / "done", 1, leaving([], scored, same, other))
+    progress.run(scored)
+    progress.drop_old_scores(scored)
+    progress.drop_old_scores(same)
+    assert (tmp_path / "evaluation.json").is_file()
+    progress.drop_old_scores(other)
+    assert not (tmp_path / "evaluation.json").exists()
+    assert "evaluation.json scored other masks and is removed" in capsys.readouterr().out
+
+
+def test_a_folder_in_the_place_of_a_file_is_named_before_all(tmp_path):
+    its = plan(out=tmp_path)
+    require_room(its, ["model.pth"])
+    (tmp_path / "model.pth").mkdir()
+    with pytest.raises(InputError, match=r"model\.pth is a folder, where a file"):
+        require_room(its, ["model.pth"])
+    (tmp_path / "masks").touch()
+    with pytest.raises(InputError, match="masks is a file, where a folder"):
+        require_room(its, [])
+
+
+def test_a_finished_part_is_not_run_again_and_a_failed_one_is_named(tmp_path, capsys):
+    ran = []
     one = plan(out=tmp_path)
+    leave = leaving(ran, one)
+
+    def execute(words):
+        return leave(words) or int(words[0] == "make_crf.py" and len(ran) < 7)
+
     progress = Progress(tmp_path / "done", 1, execute)
     progress.run(one, until=one.classifier_parts)
     assert [words[0] for words in ran] == ["train_cpn.py"]
@@ -140,8 +294,8 @@ def test_a_finished_part_is_not_run_again_and_a_failed_one_is_named(tmp_path, ca
 
 
 def test_trainings_run_in_several_processes(tmp_path):
-    ran = []
-    Progress(tmp_path, 2, lambda words: ran.append(words) or 0).run(plan(out=tmp_path))
+    ran, its = [], plan(out=tmp_path)
+    Progress(tmp_path, 2, leaving(ran, its, nproc=2)).run(its)
     trainings = [words for words in ran if "torch.distributed.run" in words]
     assert len(trainings) == 2
     assert all(Path(words[5]).is_file() for words in trainings)

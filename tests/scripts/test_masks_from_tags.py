@@ -106,11 +106,27 @@ def test_from_tags_to_masks_and_on(tmp_path, photos, monkeypatch, capfd):
     masks_from_tags.main(again)
     assert (len(ran), (out / "road.json").stat().st_mtime_ns) == (count, written)
     (out / "model.pth").unlink()
+    (out / "masks/d.png").unlink()
     (out / "road.json").write_text("{")
     masks_from_tags.main(again)
-    assert len(ran) == count
+    assert [words[1] for words in ran[count:]] == ["voc12.own_masks"]
     assert json.loads((out / "road.json").read_text()) == road
     assert (out / "model.pth").is_file()
+    assert (out / "masks/d.png").is_file()
+    # a photograph of another name and the same id
+    (photos / "größe 4.jpg").rename(photos / "größe_4.jpg")
+    (tmp_path / "tags.csv").write_text((tmp_path / "tags.csv").read_text().replace("e 4.", "e_4."))
+    count = len(ran)
+    masks_from_tags.main(again)
+    assert {words[0] for words in ran[count:]}.isdisjoint({"train_cpn.py", "train_seg.py"})
+    assert (out / "masks/größe_4.png").is_file()
+    assert not (out / "masks/größe 4.png").exists()
+    assert "größe_4.jpg" in json.loads((out / "road.json").read_text())["masks"]
+    # the folder of photographs has moved with all that was made of it
+    road = json.loads((out / "road.json").read_text())
+    (out / "road.json").write_text(json.dumps(road | {"images": "/elsewhere"}))
+    masks_from_tags.main(again)
+    assert json.loads((out / "road.json").read_text()) == road
     table = (tmp_path / "tags.csv").read_text().replace("d.png,hound", "d.png,tabby")
     (tmp_path / "tags.csv").write_text(table)
     stop = RuntimeError("here")
