@@ -215,7 +215,7 @@ def main(args: argparse.Namespace) -> None:
                 out=out,
                 photographs=len(own.ids),
                 labelled=int(own.labelled.sum()),
-                held=int(held_out(own.labels, own.labelled).sum()),
+                held=int(held_out(own.labels, own.labelled, own.copy_of).sum()),
                 evaluated=len(real),
                 num_workers=args.num_workers,
                 device=args.device,

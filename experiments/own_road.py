@@ -363,6 +363,7 @@ def masks_state(real: Mapping[str, Path]) -> str:
 
 def data_state(own: Own, long_side: int) -> str:
     """The digest of photographs and labels: what all parts are made from."""
+    copies = np.flatnonzero(own.copy_of != np.arange(len(own.ids)))  # who is held out follows them
     return digest(
         {
             "ids": own.ids,
@@ -372,6 +373,7 @@ def data_state(own: Own, long_side: int) -> str:
             "labelled": own.labelled.tolist(),
             "long_side": long_side,
         }
+        | ({"copies": [copies.tolist(), own.copy_of[copies].tolist()]} if len(copies) else {})
     )
 
 

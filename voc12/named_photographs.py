@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from tool.errors import InputError
 from tool.file.photographs import Photograph
 from tool.file.text import shortened
@@ -25,16 +27,22 @@ class Finder:
 
     A path that begins above the folder is one in it below the folder's own name, or below the
     folder that all such paths of the file have in common. Any other path that is not there is of a
-    photograph that is gone, whatever its last part.
+    photograph that is gone, whatever its last part. Of copies of one photograph the first is found.
 
-    above: the parts of that common folder, () for none
+    copy_of: (N,) as in voc12.own_photographs.Own
+    above:   the parts of that common folder, () for none
     """
 
     def __init__(
-        self, photographs: Sequence[Photograph], names: Iterable[str | int], folder: str | Path
+        self,
+        photographs: Sequence[Photograph],
+        copy_of: np.ndarray,
+        names: Iterable[str | int],
+        folder: str | Path,
     ) -> None:
         """names: all that the file says; folder: of the photographs."""
         self.paths = [plain_path(relative_path(photograph)) for photograph in photographs]
+        self.copy_of = copy_of
         self.forms = [
             (form, name_form, self._places(form, _whole), self._places(form, _tails))
             for form, name_form in FORMS
@@ -64,7 +72,7 @@ class Finder:
             if not found and (form in (str, str.casefold) or without_suffix(key) == key):
                 paths = map(name_form, below)
                 found = next((whole[path] for path in paths if path in whole), [])
-            if len(found) == 1:
+            if len(set(self.copy_of[found])) == 1:
                 return found[0]
             if found:
                 raise InputError(

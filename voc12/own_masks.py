@@ -142,7 +142,7 @@ def match_masks(folder: str | Path, own: Own) -> dict[str, Path]:
         path: path.relative_to(root).with_suffix("").as_posix()
         for path in sorted(root.rglob("[!.]*.png"))
     }
-    find = Finder(own.photographs, keys.values(), root)
+    find = Finder(own.photographs, own.copy_of, keys.values(), root)
     found, lost = {}, 0
     for path, key in keys.items():
         place = find(Entry(str(path), key, np.zeros(0)))

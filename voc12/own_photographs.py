@@ -4,8 +4,10 @@ scripts read.
     python -m voc12.own_photographs --images DIR --tags FILE --out DATA
 
 Without --tags every subfolder of --images is a class, and one called background or none of them
-holds photographs without any. Photographs are taken with all folders below, whatever their suffix;
-of one that is longer than --long_side a smaller copy is made, others are linked. Writes in <out>:
+holds photographs without any. Photographs are taken with all folders below, linked ones too,
+whatever their suffix; of one that is longer than --long_side a smaller copy is made, others are
+linked. Photographs that are copies of each other, or links to one, show all that any of them shows,
+and none of them is held out where another trains. Writes in <out>:
 JPEGImages, small (the copies), classes.txt, cls_labels.npy, photographs.json (id -> path in
 --images), and the lists all (every photograph), train and held (those with labels; held is a tenth
 that does not train, for the scores of the classifier), tagged (both) and untagged.
@@ -32,7 +34,7 @@ import numpy as np
 
 from tool.errors import InputError, run_script
 from tool.file.atomic import atomic_write, write_json
-from tool.file.digests import digest
+from tool.file.digests import digest, first_copies
 from tool.file.images import APPLY_EXIF, photograph_header, read_image, write_image
 from tool.file.photographs import Photograph, find_photographs
 from tool.file.require import require_dir
@@ -45,7 +47,7 @@ from voc12.label_cells import nfc
 from voc12.label_tables import BY_TABLE, Chosen
 from voc12.labels import class_table, save_labels
 from voc12.named_photographs import relative_path
-from voc12.own_tags import read_tags, tags_of_folders
+from voc12.own_tags import join_copies, read_tags, tags_of_folders
 
 BACKGROUND, UNLABELLED, SKIP = UNTAGGED = ("background", "unlabelled", "skip")
 PHOTOGRAPHS_FILE = "photographs.json"
@@ -63,7 +65,8 @@ class Own:
     """Photographs and what their tags say.
 
     ids, photographs: one each; classes: foreground names; labels: (N, C) multi-hot;
-    labelled: (N,) whether labels says what the photograph shows
+    labelled: (N,) whether labels says what the photograph shows; copy_of: (N,) the place of the
+    first photograph of the same content, its own where none before it has it
     """
 
     ids: list[str]
@@ -71,6 +74,7 @@ class Own:
     classes: tuple[str, ...]
     labels: np.ndarray
     labelled: np.ndarray
+    copy_of: np.ndarray
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -155,15 +159,19 @@ def photograph_ids(photographs: Sequence[Photograph]) -> list[str]:
 def read_own(args: argparse.Namespace) -> Own:
     """The photographs of --images with what --tags, or their folders, say of them."""
     root = require_dir(args.images, "--images", "give the folder of photographs")
-    photographs = find_photographs([args.images], "masks", ignored_folders(args))
+    photographs = find_photographs([args.images], "masks", ignored_folders(args), links=True)
+    copy_of = np.array(first_copies([one.path for one in photographs]))
     given = load_class_list(args.classes) if args.classes else None
     chosen = Chosen(args.image_column, tuple(args.tag_columns or ()))
     if args.tags:
-        classes, labels, labelled = read_tags(args.tags, photographs, given, args.images, chosen)
+        classes, labels, labelled = read_tags(
+            args.tags, photographs, copy_of, given, args.images, chosen
+        )
     elif chosen != BY_TABLE:
         raise InputError("--image_column and --tag_columns are of --tags, which is not given")
     else:
         classes, labels, labelled = tags_of_folders(root, photographs, given)
+    labels, labelled = join_copies(photographs, copy_of, labels, labelled)
     untagged = args.untagged or (BACKGROUND if len(classes) == 1 else UNLABELLED)
     if count := int((~labelled).sum()):
         why = "" if args.untagged else " (--untagged says otherwise)"
@@ -177,9 +185,10 @@ def read_own(args: argparse.Namespace) -> Own:
         kept = np.flatnonzero(labelled)
         photographs = [photographs[place] for place in kept]
         labels, labelled = labels[kept], labelled[kept]
+        copy_of = np.searchsorted(kept, copy_of[kept])  # copies stay or go together
     elif untagged == BACKGROUND:
         labelled[:] = True
-    own = Own(photograph_ids(photographs), photographs, classes, labels, labelled)
+    own = Own(photograph_ids(photographs), photographs, classes, labels, labelled, copy_of)
     require_something_to_learn(own)
     return own
 
@@ -209,16 +218,20 @@ def require_something_to_learn(own: Own) -> None:
         )
 
 
-def held_out(labels: np.ndarray, labelled: np.ndarray) -> np.ndarray:
+def held_out(labels: np.ndarray, labelled: np.ndarray, copy_of: np.ndarray) -> np.ndarray:
     """(N,) bool: the labelled photographs that do not train: every tenth in the order of their
-    classes, none where there are under LEAST_HELD.
+    classes, with its copies, none where there are under LEAST_HELD.
+
+    labels: (N, C) multi-hot; labelled: (N,) bool; copy_of: (N,) as in Own, by which copies have the
+    same labels
     """
     held = np.zeros(len(labels), dtype=bool)
-    places = np.flatnonzero(labelled)
+    places = np.flatnonzero(labelled & (copy_of == np.arange(len(labels))))
     if len(places) < LEAST_HELD:
         return held
     order = places[np.lexsort(labels[places].T)]
     held[order[HELD // 2 :: HELD]] = True
+    held = held[copy_of]
     for column in labels.T > 0:  # a class keeps more than it lends
         own = np.flatnonzero(column & labelled)
         if held[own].all():
@@ -328,7 +341,7 @@ def write_own(own: Own, out: Path, long_side: int, num_workers: int) -> None:
     drop_others(out / SMALL_DIR, set(copies))
     write_class_list(out / CLASS_LIST_FILE, own.classes)
     ids = np.array(own.ids)
-    held = held_out(own.labels, own.labelled)
+    held = held_out(own.labels, own.labelled, own.copy_of)
     save_labels(out / LABEL_FILE, ids[own.labelled].tolist(), own.labels[own.labelled])
     write_list(out, "all", ids)
     write_list(out, "tagged", ids[own.labelled])

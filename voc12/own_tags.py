@@ -1,7 +1,6 @@
 """What photographs show, by a file of tags or by the folders that they lie in."""
 
-import filecmp
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -23,13 +22,14 @@ from voc12.tag_names import tag_names
 def read_tags(
     path: str,
     photographs: Sequence[Photograph],
+    copy_of: np.ndarray,
     given: Sequence[str] | None,
     folder: str | Path,
     chosen: Chosen = BY_TABLE,
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     """(classes, (N, C) multi-hot, (N,) whether the file says it) of a file of tags; rows of
-    photographs that it does not name are zero. given: --classes; folder: --images; chosen:
-    --image_column and --tag_columns.
+    photographs that it does not name are zero. copy_of: as in voc12.own_photographs.Own; given:
+    --classes; folder: --images; chosen: --image_column and --tag_columns.
 
     Raises InputError when it names none of the photographs, for a name that may be several of
     them, and for two rows that say different things of one.
@@ -38,7 +38,7 @@ def read_tags(
     classes = tuple(given or tag_names(path, stems, chosen))
     require_class_names(path, classes)
     entries = label_entries(path, stems, classes, chosen)
-    find = Finder(photographs, [entry.key for entry in entries], folder)
+    find = Finder(photographs, copy_of, [entry.key for entry in entries], folder)
     if find.above and find.above[-1].casefold() != find.folder[-1]:
         above = shortened("/".join(find.above))
         print(f"{path}: its paths below '{above}' are taken for those in {folder}")
@@ -118,10 +118,8 @@ def require_class_names(source: str, classes: Sequence[str]) -> None:
 def tags_of_folders(
     root: Path, photographs: Sequence[Photograph], given: Sequence[str] | None
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
-    """(classes, (N, C) multi-hot, (N,) whether a folder says it) of subfolders a class.
-
-    A photograph of which the folders of several classes have a copy, under one name, shows all of
-    them. Raises InputError without subfolders.
+    """(classes, (N, C) multi-hot, (N,) whether a folder says it) of subfolders a class. Raises
+    InputError without subfolders.
     """
     first = [photograph.relative.parts[:1] for photograph in photographs]
     names = sorted({nfc(parts[0]) for parts in first if parts})
@@ -147,24 +145,40 @@ def tags_of_folders(
                 f"{photograph.path}: its folder '{parts[0]}' is not in --classes; add it there, or "
                 "call the folder 'background' if its photographs show no class"
             )
-    for copies in _copies(photographs):
-        labels[copies] = labels[copies].max(axis=0)
     return classes, labels, labelled
 
 
-def _copies(photographs: Sequence[Photograph]) -> Iterator[list[int]]:
-    """The places of photographs that are copies of each other, with the same name and content."""
-    named: dict[str, list[int]] = {}
-    for place, photograph in enumerate(photographs):
-        named.setdefault(photograph.path.name, []).append(place)
-    for places in named.values():
-        while len(places) > 1:
-            first = photographs[places[0]].path
-            same = [
-                place
-                for place in places
-                if filecmp.cmp(first, photographs[place].path, shallow=False)
-            ]
-            if len(same) > 1:
-                yield same
-            places = [place for place in places if place not in same]
+def join_copies(
+    photographs: Sequence[Photograph],
+    copy_of: np.ndarray,
+    labels: np.ndarray,
+    labelled: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(labels, labelled) in which copies of one photograph show all that any of them shows; says so
+    in a line where there are copies. copy_of: (N,) as in Own.
+
+    Raises InputError where one is said to show no class and another a class.
+    """
+    copies = np.flatnonzero(copy_of != np.arange(len(copy_of)))
+    if not len(copies):
+        return labels, labelled
+    labels, labelled, before = labels.copy(), labelled.copy(), (labels, labelled)
+    for first in np.unique(copy_of[copies]):
+        places = np.flatnonzero(copy_of == first)
+        said = places[before[1][places]]
+        shows = before[0][said].any(axis=1)
+        if shows.any() and not shows.all():
+            some, none = photographs[said[shows][0]].path, photographs[said[~shows][0]].path
+            raise InputError(
+                f"{none} is said to show no class, and its copy {some} to show one; leave one of "
+                "them, or say the same of both"
+            )
+        labels[places] = before[0][places].max(axis=0)
+        labelled[places] = before[1][places].any()
+    changed = (labels != before[0]).any(axis=1) | (labelled != before[1])
+    print(
+        f"{len(copies)} photographs are copies of others, e.g. {photographs[copies[0]].path} of "
+        f"{photographs[copy_of[copies[0]]].path}: each shows all that any of its copies shows "
+        f"({int(changed.sum())} gain tags), and none is held out where another trains"
+    )
+    return labels, labelled

@@ -223,7 +223,8 @@ def own(folder, names, content):
         os.utime(folder / name, ns=(0, 0))
     photographs = find_photographs([str(folder)], "x")
     count = len(photographs)
-    return Own(photograph_ids(photographs), photographs, ("cat",), np.eye(count, 1), np.ones(count))
+    labels, said = np.eye(count, 1), np.ones(count)
+    return Own(photograph_ids(photographs), photographs, ("cat",), labels, said, np.arange(count))
 
 
 def test_photographs_that_change_places_or_names_are_seen(tmp_path):

@@ -30,7 +30,9 @@ def tags(folder, table, names=LETTERS, name="tags.csv", given=None, image=None, 
     path.write_bytes(table if isinstance(table, bytes) else table.encode())
     forget_notes()
     chosen = Chosen(image, tuple(columns))
-    classes, labels, labelled = read_tags(str(path), photographs, given, folder / "photos", chosen)
+    classes, labels, labelled = read_tags(
+        str(path), photographs, np.arange(len(names)), given, folder / "photos", chosen
+    )
     return {
         one: " ".join(c for c, hot in zip(classes, row, strict=True) if hot)
         for one, row, said in zip(names, labels, labelled, strict=True)

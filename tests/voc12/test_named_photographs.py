@@ -16,7 +16,7 @@ def found(folder, names, photographs, root="photos"):
         Photograph(folder / root / one, Path(one).stem, folder, Path(one).parent)
         for one in photographs
     ]
-    find = Finder(given, names, folder / root)
+    find = Finder(given, np.arange(len(given)), names, folder / root)
     places = {name: find(Entry("tags.csv", name, np.zeros(0))) for name in names}
     return {name: None if place is None else find.paths[place] for name, place in places.items()}
 

@@ -76,7 +76,8 @@ def test_masks_are_put_back(tmp_path, data):
 
 def test_real_masks_find_their_photographs(tmp_path, data, capsys):
     photographs = find_photographs([str(tmp_path / "photos")], "masks")
-    own = Own(["cat_a_b", "dog_c"], photographs, ("cat", "dog"), np.eye(2), np.ones(2, bool))
+    told = np.eye(2), np.ones(2, bool), np.arange(2)
+    own = Own(["cat_a_b", "dog_c"], photographs, ("cat", "dog"), *told)
     write_mask(tmp_path / "real/a b.png", np.ones((20, 30)), {})
     write_mask(tmp_path / "real/other.png", np.ones((20, 30)), {})
     found = match_masks(tmp_path / "real", own)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import unicodedata
 import zlib
 
@@ -362,7 +363,71 @@ def test_a_folder_without_tags_or_subfolders(tmp_path):
 
 def test_a_tenth_is_held_out_and_no_class_loses_all():
     labels = np.repeat(np.eye(3, dtype=np.float32), [60, 38, 2], axis=0)
-    held = held_out(labels, np.ones(100, dtype=bool))
+    held = held_out(labels, np.ones(100, dtype=bool), np.arange(100))
     assert held.sum() in (9, 10)
     assert ((labels[~held] > 0).sum(axis=0) > 0).all()
-    assert not held_out(labels[:30], np.ones(30, dtype=bool)).any()
+    assert not held_out(labels[:30], np.ones(30, dtype=bool), np.arange(30)).any()
+
+
+def test_copies_are_held_out_together():
+    labels = np.repeat(np.eye(2, dtype=np.float32), 60, axis=0)
+    labels = np.concatenate([labels, labels])  # each photograph in two folders
+    copy_of = np.tile(np.arange(120), 2)
+    held = held_out(labels, np.ones(240, dtype=bool), copy_of)
+    assert np.array_equal(held[:120], held[120:])
+    assert held.sum() == 24
+    # forty files are too few where they are copies of twenty photographs
+    few = np.arange(40) // 2 * 2
+    assert not held_out(labels[:40], np.ones(40, dtype=bool), few).any()
+
+
+@pytest.mark.parametrize("link", [os.symlink, shutil.copyfile])
+def test_copies_in_several_folders_of_classes_show_all_of_them(tmp_path, capsys, link):
+    root = tmp_path / "photos"
+    for name in ("cat/1.jpg", "cat/2.jpg", "dog/3.jpg"):
+        picture(root / name)
+    link(root / "cat/1.jpg", root / "dog/other name.jpg")
+    link(root / "dog/3.jpg", root / "loose.jpg")
+    out = make(tmp_path, root)
+    assert shown(out) == {
+        "cat/1.jpg": ["cat", "dog"],
+        "cat/2.jpg": ["cat"],
+        "dog/3.jpg": ["dog"],
+        "dog/other name.jpg": ["cat", "dog"],
+        "loose.jpg": ["dog"],
+    }
+    said = capsys.readouterr().out
+    assert "2 photographs are copies of others, e.g. " in said
+    assert "each shows all that any of its copies shows (3 gain tags)" in said
+
+
+@pytest.mark.parametrize("untagged", ["background", "unlabelled", "skip"])
+def test_a_copy_without_tags_has_those_of_the_other(tmp_path, photos, untagged):
+    shutil.copyfile(photos / "x.png", photos / "a copy.png")
+    (photos / "again").mkdir()
+    (photos / "again/x.png").symlink_to(photos / "x.png")  # x.png alone still means both
+    said = shown(make(tmp_path, photos, TABLE, "--untagged", untagged))
+    assert said["a copy.png"] == said["again/x.png"] == said["x.png"] == ["dog"]
+
+
+def test_copies_that_cannot_both_be_right_are_named(tmp_path):
+    root = tmp_path / "photos"
+    for name in ("cat/1.jpg", "dog/2.jpg", "background/3.jpg"):
+        picture(root / name)
+    shutil.copyfile(root / "cat/1.jpg", root / "background/4.jpg")
+    with pytest.raises(InputError, match=r"4\.jpg is said to show no class, and its copy .*1\.jpg"):
+        make(tmp_path, root)
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_linked_folder_is_a_class(tmp_path, capsys):
+    for name in ("elsewhere/1.jpg", "elsewhere/deep/2.jpg", "photos/dog/3.jpg"):
+        picture(tmp_path / name)
+    (tmp_path / "photos/cat").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "photos/dog/gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    (tmp_path / "elsewhere/deep/up").symlink_to(tmp_path)
+    out = make(tmp_path, tmp_path / "photos")
+    assert shown(out) == {"cat/1.jpg": ["cat"], "cat/deep/2.jpg": ["cat"], "dog/3.jpg": ["dog"]}
+    said = capsys.readouterr().out
+    assert "3 photographs; 1 links to a folder that they lie in are not followed (" in said
+    assert "; 1 links lead nowhere (" in said

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tool.errors import InputError
 from tool.file.films import FILM_SUFFIXES, is_film
+from tool.file.folders import files_below
 
 PHOTOGRAPH_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")  # in any case
 NAMED = 3  # suffixes that a note names
@@ -42,10 +43,12 @@ def find_photographs(
     what: str,
     outputs: Sequence[str | Path | None] = (),
     films: bool = False,
+    links: bool = False,
 ) -> list[Photograph]:
     """The photographs, and with films the films, of files and folders; a folder's with all below
-    it, sorted, but for hidden ones and those in outputs, the folders that outputs are to be written
-    to.
+    it, through linked folders too, sorted, but for hidden ones and those in outputs, the folders
+    that outputs are to be written to. A file that is found under several paths is taken once, with
+    links once a path.
 
     A file's outputs go beside it, a folder's into <folder>_<what> beside the folder, with their
     paths in it. Photographs whose outputs would have the same names take their suffix into them:
@@ -58,7 +61,7 @@ def find_photographs(
     found: dict[Path, Photograph] = {}
     for entry in map(Path, given):
         if entry.is_dir():
-            photographs = _in_folder(entry, what, folders, films)
+            photographs = _in_folder(entry, what, folders, films, links)
         elif entry.exists() and is_film(entry) and not films:
             raise InputError(
                 f"--image: {entry} is a film; infer_seg.py does films, this script photographs"
@@ -68,11 +71,13 @@ def find_photographs(
         else:
             raise InputError(f"--image: {entry} is not there; give photographs, or folders of them")
         for photograph in photographs:
-            found.setdefault(photograph.path.resolve(), photograph)
+            found.setdefault(photograph.path if links else photograph.path.resolve(), photograph)
     return _told_apart(list(found.values()), outputs)
 
 
-def _in_folder(folder: Path, what: str, outputs: Sequence[Path], films: bool) -> list[Photograph]:
+def _in_folder(
+    folder: Path, what: str, outputs: Sequence[Path], films: bool, links: bool
+) -> list[Photograph]:
     whole = folder.resolve()
     if whole in outputs:
         raise InputError(
@@ -80,27 +85,30 @@ def _in_folder(folder: Path, what: str, outputs: Sequence[Path], films: bool) ->
             "be taken for photographs next time; give another folder to write to"
         )
     home = (folder if folder.name not in ("", "..") else whole).with_name(f"{whole.name}_{what}")
-    within = [path for path in (*outputs, home.resolve()) if path.is_relative_to(whole)]
     suffixes = (*PHOTOGRAPH_SUFFIXES, *(FILM_SUFFIXES if films else ()))
-    photographs, others = [], Counter()
-    for path in sorted(whole.rglob("*")):
-        relative = path.relative_to(whole)
-        hidden = any(part.startswith(".") for part in relative.parts)
-        if hidden or not path.is_file() or any(path.is_relative_to(out) for out in within):
-            continue
+    photographs, others, again = {}, Counter(), 0
+    below = files_below(folder, [*outputs, home])
+    for path in below.files:
         if path.suffix.lower() in suffixes:
-            place = relative.parent
-            photographs.append(Photograph(folder / relative, path.stem, home / place, place))
+            place = path.relative_to(folder).parent
+            key = path if links else path.resolve()
+            again += key in photographs
+            photographs.setdefault(key, Photograph(path, path.stem, home / place, place))
         else:
             others[path.suffix.lower() or path.name] += 1
+    photographs = list(photographs.values())
+    lines = below.left_out()
     if not photographs:
         raise InputError(
             f"--image: {folder} has no photographs, {', '.join(suffixes)}, nor has a folder in it"
+            + "".join(f"; {line}" for line in lines)
         )
-    left_out = ""
+    if again:
+        lines.insert(0, f"{again} links to others of them are left out")
     if others:
         names = ", ".join(name for name, _ in others.most_common(NAMED))
-        left_out = f"; {others.total()} other files are left out ({names})"
+        lines.insert(0, f"{others.total()} other files are left out ({names})")
+    left_out = "".join(f"; {line}" for line in lines)
     film_count = sum(photograph.is_film for photograph in photographs)
     and_films = f" and {film_count} films" if film_count else ""
     print(f"{folder}: {len(photographs) - film_count} photographs{and_films}{left_out}")

@@ -85,3 +85,30 @@ def test_films_are_found_where_they_are_done_and_refused_elsewhere(tmp_path, cap
     assert [one.path.name for one in find_photographs([str(root)], "cam")] == ["a.jpg"]
     with pytest.raises(InputError, match=r"b\.MP4 is a film; infer_seg\.py does films"):
         find_photographs([str(root / "b.MP4")], "cam")
+
+
+def test_linked_folders_are_followed_and_end(tmp_path, capsys):
+    root = tmp_path / "d"
+    _touch(root / "a" / "x.jpg", tmp_path / "e" / "y.jpg")
+    (root / "b").symlink_to(tmp_path / "e")
+    (root / "b" / "back").symlink_to(root)  # which is tmp_path / "e" / "back"
+    (root / "self").symlink_to(root / "self")
+    (root / "c").symlink_to(root / "a")
+    (root / "l.jpg").symlink_to(root / "a" / "x.jpg")
+    found = find_photographs([str(root)], "seg")
+    assert [one.path for one in found] == [root / "a/x.jpg", root / "b/y.jpg"]
+    assert capsys.readouterr().out == (
+        f"{root}: 2 photographs; 2 links to others of them are left out; 1 links to a folder that "
+        f"they lie in are not followed ({root / 'b/back'}); 1 links lead nowhere "
+        f"({root / 'self'})\n"
+    )
+    found = find_photographs([str(root)], "seg", links=True)
+    names = ["a/x.jpg", "b/y.jpg", "c/x.jpg", "l.jpg"]
+    assert [one.path for one in found] == [root / name for name in names]
+
+
+def test_a_linked_folder_for_outputs_is_left_out(tmp_path):
+    _touch(tmp_path / "d" / "a.jpg", tmp_path / "out" / "a_seg.png")
+    (tmp_path / "d" / "made").symlink_to(tmp_path / "out")
+    found = find_photographs([str(tmp_path / "d")], "seg", [tmp_path / "out"])
+    assert [one.path.name for one in found] == ["a.jpg"]
