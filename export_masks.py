@@ -2,7 +2,8 @@
 
 Reads a folder of masks <id>.png, of infer_seg.py, make_masks.py, infer_irn.py or any in the VOC
 values: 0 background, 1 the first class, 255 ignored, which no format has and which is left out.
-Masks in folders below it are of the photographs in the same folders below --images.
+Masks in folders below it are of the photographs in the same folders below --images, of those that
+they say they are of, or else of the same name.
 Class names are those that the masks carry, else those of the data set that the folder lies in, else
 --classes. Writes --out: a file for coco, a folder for labelme and png.
 
@@ -20,7 +21,7 @@ import csv
 import json
 import os
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,10 @@ import numpy as np
 from tool.errors import InputError, run_script
 from tool.file import labelme
 from tool.file.atomic import atomic_write, write_json
+from tool.file.folders import files_below
 from tool.file.images import (
     APPLY_EXIF,
+    PHOTOGRAPH,
     photograph_header,
     read_mask,
     read_mask_meta,
@@ -44,7 +47,7 @@ from tool.run.pool import pool_map
 from tool.show.legend import legend, read_colours
 from voc12.class_list import load_class_list
 from voc12.constants import CLASS_LIST_FILE, IMAGE_DIR
-from voc12.lists import find_image
+from voc12.lists import images_by_stem
 
 COCO, LABELME, PNG = "coco", "labelme", "png"
 RLE, POLYGON = "rle", "polygon"
@@ -101,11 +104,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 # ============ what is exported ============
 def find_masks(folder: Path) -> list[Path]:
     """The masks of a folder and of all below it, by path. Raises InputError when it has none."""
-    paths = sorted(
-        path
-        for path in folder.rglob("*.png")
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    paths = [path for path in files_below(folder).files if path.suffix.lower() == ".png"]
     if not paths:
         raise InputError(f"{folder} has no mask <id>.png; give the folder that --out_mask wrote")
     return paths
@@ -143,20 +142,41 @@ def choose_classes(folder: Path, found: list[tuple[str, ...] | None], given: str
 
 
 def find_photographs(folder: Path, masks: list[Path], names: list[Path]) -> list[Path]:
-    """The photograph of every mask, of its name in folder; names: of the masks in theirs, without
-    .png, which may end in a photograph's suffix. Raises InputError for one that has none.
+    """The photograph in folder of every mask: the one that it says it is of, else that of its name;
+    names: of the masks in theirs, without .png, which may end in a photograph's suffix. Raises
+    InputError for a mask that has none, or may be of several.
     """
+    by_stem: dict[Path, dict[str, list[Path]]] = {}
     found = []
     for mask, name in zip(masks, names, strict=True):
-        path = folder / name
-        if not (name.suffix and path.is_file()):
-            path = find_image(path.parent, name.name)
-        if path is None:
-            raise InputError(
-                f"no photograph for mask {mask}: {folder / name}.jpg not found, nor another"
-            )
+        path = said_photograph(folder, mask) or folder / name
+        if not (path.suffix and path.is_file()):
+            if path.parent not in by_stem:
+                by_stem[path.parent] = images_by_stem(path.parent) if path.parent.is_dir() else {}
+            several = by_stem[path.parent].get(name.name, [])
+            several = [one for one in several if not one.samefile(mask)]
+            if not several:
+                raise InputError(
+                    f"no photograph for mask {mask}: {folder / name}.jpg not found, nor another"
+                )
+            path, *others = several
+            if others:
+                raise InputError(
+                    f"mask {mask} may be of {path} or {others[0]}; call it {path.name}.png or "
+                    f"{others[0].name}.png"
+                )
         found.append(path)
     return found
+
+
+def said_photograph(folder: Path, mask: Path) -> Path | None:
+    """The photograph in folder that a mask says it is of, as those of voc12.own_masks do; None
+    where it does not, and where there is no such.
+    """
+    said = read_mask_meta(mask).get(PHOTOGRAPH)
+    if not isinstance(said, str) or PurePosixPath(said).is_absolute() or ".." in said.split("/"):
+        return None
+    return folder / said if (folder / said).is_file() else None
 
 
 @dataclass(frozen=True)

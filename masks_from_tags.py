@@ -55,7 +55,7 @@ from tool.run.flags import at_least, non_negative_int, pixels, positive_int, see
 from tool.run.machine_flags import add_workers_flag
 from tool.run.shards import world_size
 from voc12.constants import CLASS_LIST_FILE
-from voc12.own_masks import match_masks, write_evaluated
+from voc12.own_masks import match_masks, require_mask_places, write_evaluated
 from voc12.own_photographs import Own, add_own_flags, held_out, read_own, write_own
 
 COMMANDS = "commands.txt"
@@ -121,6 +121,12 @@ def copy_whole(source: Path, target: Path) -> None:
         shutil.copyfileobj(read, written)
 
 
+def folder_word(given: str) -> Path:
+    """A folder as it was given, or from the root where commands would take its name for a flag."""
+    path = Path(given)
+    return path.absolute() if str(path).startswith("-") else path
+
+
 def count_gpus(device: str) -> int:
     """GPUs that --device may use."""
     import torch  # here, so that --help and wrong flags answer at once
@@ -154,6 +160,11 @@ def data_command(args: argparse.Namespace, out: Path) -> str:
     for name in ("tags", "image_column", "tag_columns", "classes", "untagged"):
         if (value := getattr(args, name)) is not None:
             words += [f"--{name}", *([value] if isinstance(value, str) else value)]
+    # what the command would not know by its flags; of the road all, not the data set alone
+    others = [*(args.leave_out or ()), *([args.masks] if args.masks else []), args.out]
+    images = Path(args.images).resolve()
+    others = [path for path in others if images in Path(path).resolve().parents]
+    words += ["--leave_out", *dict.fromkeys(others)] if others else []
     words += ["--long_side", str(args.long_side), "--num_workers", str(args.num_workers)]
     return shlex.join([*words, "--out", str(out)])
 
@@ -193,9 +204,10 @@ def main(args: argparse.Namespace) -> None:
             "masks_from_tags.py starts the processes of its trainings itself; run it by python, "
             "with --nproc_per_node"
         )
-    out = Path(args.out)
+    out = folder_word(args.out)
     own = read_own(args)
-    real = match_masks(args.masks, own) if args.masks else {}
+    real = match_masks(args.masks, own, args.images, out) if args.masks else {}
+    require_mask_places(own, out / "masks")
     gpus = count_gpus(args.device)
     given = {name: getattr(args, name) for name in Settings.__dataclass_fields__ if name in args}
     settings = choose_settings(int(own.labelled.sum()), gpus, given)
@@ -211,7 +223,7 @@ def main(args: argparse.Namespace) -> None:
         def make(seed: int) -> Plan:
             return Plan(
                 settings,
-                images=Path(args.images),
+                images=folder_word(args.images),
                 out=out,
                 photographs=len(own.ids),
                 labelled=int(own.labelled.sum()),

@@ -328,7 +328,8 @@ class Plan:
         self._add("export_masks.py", flags, about, cost, leaves, machine=workers)
         flags = ["--data_root", self.data, "--list", "tagged", "--refined_dir", self.made("agreed")]
         flags += ["--mask_dir", self.made("seeds"), "--pred_dir", self.masks]
-        flags += ["--session_dir", self.classifier.parent, "--title", self.images.name]
+        # one word: a name may begin as a flag does
+        flags += ["--session_dir", self.classifier.parent, f"--title={self.images.resolve().name}"]
         flags += ["--sureness", self.sureness, "--classifier", self.made("classifier.json")]
         flags += ["--out", out / "report.html", "--limit", min(self.labelled, MOST_SHOWN)]
         cost, leaves = 5 + 0.02 * self.labelled, [out / "report.html"]

@@ -158,9 +158,23 @@ def derive_train_aug(voc12_root: str | Path) -> list[str]:
 
 
 def find_image(folder: str | Path, image_id: str) -> Path | None:
-    """The image file of an id in folder: .jpg, else .jpeg or .png; None where there is none."""
-    paths = (Path(folder) / f"{image_id}{suffix}" for suffix in IMAGE_SUFFIXES)
-    return next((path for path in paths if path.is_file()), None)
+    """The image file of an id in folder: .jpg, else .jpeg or .png, else others, in small letters,
+    in capitals or in both; None where there is none.
+    """
+    folder = Path(folder)
+    paths = (folder / f"{image_id}{suffix}" for suffix in IMAGE_SUFFIXES)
+    if path := next((path for path in paths if path.is_file()), None):
+        return path
+    return next(iter(images_by_stem(folder).get(image_id, ())), None) if folder.is_dir() else None
+
+
+def images_by_stem(folder: str | Path) -> dict[str, list[Path]]:
+    """Name without suffix -> the images of that name, sorted, of a folder alone."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(Path(folder).iterdir()):
+        if path.suffix.lower() in PHOTOGRAPH_SUFFIXES and path.is_file():
+            found.setdefault(path.stem, []).append(path)
+    return found
 
 
 def image_path(voc12_root: str | Path, image_id: str) -> Path:
@@ -199,4 +213,4 @@ def _parse_id(line: str, where: str) -> str:
 
 def _without_suffix(name: str) -> str:
     path = PurePosixPath(name)
-    return name.removesuffix(path.suffix) if path.suffix in IMAGE_SUFFIXES else name
+    return name.removesuffix(path.suffix) if path.suffix.lower() in PHOTOGRAPH_SUFFIXES else name

@@ -18,18 +18,20 @@ import argparse
 import json
 import shutil
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
 
-from tool.errors import InputError, run_script
+from tool.errors import InputError, naming_file, run_script
 from tool.expand.seed import AGREEMENT
 from tool.file.atomic import atomic_write, write_json
+from tool.file.folders import files_below
 from tool.file.images import (
     APPLY_EXIF,
+    PHOTOGRAPH,
     PHOTOGRAPH_DIGEST,
     mask_size,
     photograph_header,
@@ -39,16 +41,19 @@ from tool.file.images import (
 )
 from tool.file.require import require_dir
 from tool.file.text import read_text, shortened
+from tool.mask_values import IGNORE_LABEL
+from tool.metrics import confusion_matrix
 from tool.run.machine_flags import add_workers_flag
 from tool.run.pool import pool_map
 from voc12.constants import CLASS_LIST_FILE, IMAGE_DIR, MASK_DIR
 from voc12.data_flags import add_root_flag
 from voc12.label_entries import Entry
+from voc12.masks import mask_reader
 from voc12.named_photographs import Finder, relative_path
 from voc12.own_photographs import PHOTOGRAPHS_FILE, Own, write_list
 
-PHOTOGRAPH = "photograph"  # in the meta of a mask that was put back: whose it is
 PREDICTED = "predicted"  # folder of a scored data set: the masks to be scored
+NAME_BYTES = 255 - len("..part")  # of a file, beside what its temporary file is called by
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -72,13 +77,46 @@ def read_photographs(root: Path) -> dict[str, str]:
 
 
 def mask_places(photographs: Mapping[str, str]) -> dict[str, Path]:
-    """id -> where its mask goes, below the folder of masks."""
-    plain = {name: PurePosixPath(path).with_suffix("") for name, path in photographs.items()}
-    counts = Counter(str(path).casefold() for path in plain.values())
-    return {
-        name: Path(f"{path if counts[str(path).casefold()] == 1 else photographs[name]}.png")
-        for name, path in plain.items()
-    }
+    """id -> where its mask goes, below the folder of masks; each has a place of its own."""
+    names = {name: str(PurePosixPath(path).with_suffix("")) for name, path in photographs.items()}
+    while True:  # x.jpg.tif is called as x.jpg is beside x.png
+        counts = Counter(path.casefold() for path in names.values())
+        alike = [name for name, path in names.items() if counts[path.casefold()] > 1]
+        if all(names[name] == photographs[name] for name in alike):
+            return {name: Path(f"{path}.png") for name, path in names.items()}
+        names |= {name: photographs[name] for name in alike}
+
+
+def require_mask_places(own: Own, masks: Path) -> None:
+    """Raise InputError where the mask of a photograph would have no place in the folder of masks,
+    and where that has PNGs that are none of ours and of none of the photographs, of which
+    export_masks.py would not know what they are.
+    """
+    paths = {name: relative_path(one) for name, one in zip(own.ids, own.photographs, strict=True)}
+    places = mask_places(paths)
+    taken = {place: paths[name] for name, place in places.items()}
+    for name, place in places.items():
+        if len(place.name.encode()) > NAME_BYTES:
+            raise InputError(
+                f"{shortened(paths[name])}: its mask's name would have "
+                f"{len(place.name.encode())} bytes, of which {NAME_BYTES} are allowed; give the "
+                "photograph a shorter name"
+            )
+        if folder := next((one for one in place.parents if one in taken), None):
+            raise InputError(
+                f"the mask of {taken[folder]} would be called as the folder {folder}, which has "
+                f"{paths[name]}; rename one of them"
+            )
+    if not masks.is_dir():
+        return
+    for path in files_below(masks).files:
+        if path.suffix.lower() != ".png" or path.relative_to(masks) in taken:
+            continue
+        if PHOTOGRAPH not in read_mask_meta(path):
+            raise InputError(
+                f"{path} is the mask of none of the photographs, and not of this script; move it "
+                "away, all masks there are exported"
+            )
 
 
 def enlarged(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -131,24 +169,38 @@ def drop_old_masks(out: Path, places: Collection[Path]) -> int:
     return len(old)
 
 
-def match_masks(folder: str | Path, own: Own) -> dict[str, Path]:
+def match_masks(
+    folder: str | Path, own: Own, images: str | Path, out: str | Path
+) -> dict[str, Path]:
     """id -> the real mask of a photograph, of those that folder has: PNGs of their names.
 
-    Raises InputError for a folder whose masks are of none of the photographs, and for a mask that
-    is not of its photograph's size.
+    images, out: folders of photographs and of what is made; what these have in folder is no mask.
+    Raises InputError for a folder whose masks are of none of the photographs, or that are made
+    here, two masks of one photograph, a mask that is not of its photograph's size, and values that
+    are none of the classes.
     """
-    root = require_dir(folder, "--masks", "give the folder of masks")
+    root, made = require_dir(folder, "--masks", "give the folder of masks"), Path(out).resolve()
+    if root.resolve().is_relative_to(made / "masks"):
+        raise InputError(f"--masks {root} is where masks are written to; give the real masks")
+    others = (images, made / "masks", made / "work")
+    below = files_below(root, others)
     keys = {
         path: path.relative_to(root).with_suffix("").as_posix()
-        for path in sorted(root.rglob("[!.]*.png"))
+        for path in below.files
+        if path.suffix.lower() == ".png"
     }
     find = Finder(own.photographs, own.copy_of, keys.values(), root)
-    found, lost = {}, 0
+    found, lost = {}, len(below.files) - len(keys)
     for path, key in keys.items():
         place = find(Entry(str(path), key, np.zeros(0)))
         if place is None:
             lost += 1
             continue
+        if (other := found.get(own.ids[place])) is not None:
+            raise InputError(
+                f"{other} and {path} are both masks of {own.photographs[place].path}; leave one of "
+                "them"
+            )
         size = photograph_header(own.photographs[place].path).size(APPLY_EXIF)
         if mask_size(path) != size:
             raise InputError(
@@ -159,14 +211,36 @@ def match_masks(folder: str | Path, own: Own) -> dict[str, Path]:
     if not found:
         raise InputError(
             f"--masks {root} has no mask of any of the {len(own.ids)} photographs: PNGs of their "
-            "names are looked for"
+            "names are looked for" + "".join(f"; {line}" for line in below.left_out())
         )
+    require_mask_values(list(found.values()), own.classes)
     values = ", ".join(f"{value} {name}" for value, name in enumerate(own.classes, start=1))
     print(
         f"{root}: masks of {len(found)} photographs score the result, read as {shortened(values)}"
-        + (f"; {lost} are of no photograph" if lost else "")
+        + (f"; {lost} files are of no photograph, or no PNGs" if lost else "")
+        + "".join(f"; {line}" for line in below.left_out())
     )
     return found
+
+
+def require_mask_values(paths: Sequence[Path], classes: Sequence[str]) -> None:
+    """Raise InputError where real masks cannot be scored with, as evaluation_cam.py would at the
+    end: one has a value that is no class, or no pixel of any is of a class.
+
+    paths: of the masks; classes: foreground names
+    """
+    read, seen = mask_reader(None, paths, classes), np.zeros(len(classes) + 1, np.int64)
+    for path in paths:
+        mask = read(path)
+        with naming_file(path):
+            counted = confusion_matrix(np.zeros_like(mask), mask, len(classes) + 1)
+        seen += counted.sum(axis=1)
+    if not seen[1:].any():
+        raise InputError(
+            f"--masks: no pixel of the {len(paths)} masks, the first of which is {paths[0]}, is of "
+            f"a class: all are 0, background, or {IGNORE_LABEL}, ignored; are their values those "
+            "of classes.txt?"
+        )
 
 
 def write_evaluated(out: Path, own: Own, real: Mapping[str, Path], masks: Path, data: Path) -> None:

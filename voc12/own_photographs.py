@@ -131,6 +131,13 @@ def add_own_flags(group: argparse._ActionsContainer) -> None:
         help="photographs that are longer are made smaller to work on, pixels (default "
         "%(default)s)",
     )
+    group.add_argument(
+        "--leave_out",
+        nargs="+",
+        metavar="DIR",
+        help="folders below --images that hold something else than photographs, masks for instance "
+        "(default: those that are written to)",
+    )
 
 
 # ============ photographs and ids ============
@@ -194,8 +201,19 @@ def read_own(args: argparse.Namespace) -> Own:
 
 
 def ignored_folders(args: argparse.Namespace) -> list[str]:
-    """Folders below --images that hold what was written, not photographs."""
-    return [args.out]
+    """Folders below --images that hold something else than photographs: --out, --leave_out and
+    --masks of masks_from_tags.py. Raises InputError where one of the latter is --images itself.
+    """
+    masks = getattr(args, "masks", None)
+    given = [("--leave_out", folder) for folder in args.leave_out or ()]
+    given += [("--masks", masks)] if masks else []
+    for flag, folder in given:
+        if require_dir(folder, flag, "give a folder").resolve() == Path(args.images).resolve():
+            raise InputError(
+                f"{flag} {folder} is --images as well, where what it holds would be taken for "
+                "photographs; put one of them into a folder of its own"
+            )
+    return [args.out, *(folder for _, folder in given)]
 
 
 def require_something_to_learn(own: Own) -> None:
@@ -252,10 +270,13 @@ class Links:
     long_side: int
 
     def __call__(self, item: tuple[Path, str]) -> tuple[str, str | None]:
-        """Make the link, and the copy if it is missing."""
+        """Make the link, and the copy if it is missing. Raises InputError for a photograph that
+        cannot be read.
+        """
         source, name = item
         height, width = photograph_header(source).size(APPLY_EXIF)
         if max(height, width) <= self.long_side:
+            read_image(source)  # what is damaged is found here, and not after a training
             return self._link(name + source.suffix.lower(), source.resolve()), None
         info = source.stat()
         made_from = [str(source.resolve()), info.st_size, info.st_mtime_ns, self.long_side]

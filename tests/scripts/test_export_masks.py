@@ -246,3 +246,36 @@ def test_masks_in_folders_are_of_the_photographs_there(tmp_path):
     assert image.resolve() == (tmp_path / "photos/trip a/x.JPG").resolve()
     run(tmp_path, "--to", "png", "--out", tmp_path / "png", images=False)
     assert (tmp_path / "png/trip a/x.png").is_file()
+
+
+def test_the_photograph_that_a_mask_says_it_is_of(tmp_path):
+    write_mask(tmp_path / "masks/x.png", np.ones((4, 5)), {"classes": ["cat"]})
+    for name, size in (("x.jpg", (5, 4)), ("x.png", (5, 4)), ("c.Jpg", (6, 4))):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.new("RGB", size).save(tmp_path / "photos" / name, "JPEG")
+    with pytest.raises(InputError, match=r"may be of .*x\.jpg or .*x\.png; call it x\.jpg\.png or"):
+        run(tmp_path, "--to", "coco", "--out", tmp_path / "a.json")
+    for said in ("x.png", "../photos/x.png", "gone.png"):
+        meta = {"classes": ["cat"], "photograph": said}
+        write_mask(tmp_path / "masks/x.png", np.ones((4, 5)), meta)
+        if said == "x.png":
+            write_mask(tmp_path / "masks/c.png", np.ones((4, 6)), {"classes": ["cat"]})
+            run(tmp_path, "--to", "coco", "--out", tmp_path / "a.json")
+            names = [
+                one["file_name"] for one in json.loads((tmp_path / "a.json").read_text())["images"]
+            ]
+            assert names == ["c.Jpg", "x.png"]
+            continue
+        with pytest.raises(InputError, match="may be of"):  # of its name again
+            run(tmp_path, "--to", "coco", "--out", tmp_path / "b.json")
+
+
+def test_masks_beside_their_photographs_and_with_suffixes_in_capitals(tmp_path):
+    write_mask(tmp_path / "masks/x.png", np.ones((4, 5)), {"classes": ["cat"]})
+    (tmp_path / "masks/x.png").rename(tmp_path / "masks/x.PNG")
+    Image.new("RGB", (5, 4)).save(tmp_path / "masks/x.jpg")
+    words = [str(tmp_path / "masks"), "--images", str(tmp_path / "masks"), "--num_workers", "0"]
+    words += ["--to", "coco", "--out", str(tmp_path / "a.json")]
+    export_masks.main(export_masks.parse_args(words))
+    (image,) = json.loads((tmp_path / "a.json").read_text())["images"]
+    assert image["file_name"] == "x.jpg"

@@ -40,7 +40,7 @@ def in_process(ran, words):
 @pytest.fixture
 def photos(tmp_path):
     rng = np.random.default_rng(0)
-    names = ["trip 2024/IMG 1.JPG", "trip 2024/b.jpeg", "größe 4.jpg", "d.png", "empty.jpg"]
+    names = ["trip 2024/IMG 1.JPG", "trip 2024/b.Jpeg", "größe 4.jpg", "d.png", "empty.jpg"]
     for place, name in enumerate(names):
         image = rng.integers(90, 130, (40, 48, 3)).astype(np.uint8)
         image[10:30, 12:36] = list(COLOURS.values())[place % 2]
@@ -52,8 +52,8 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
-def flags(tmp_path, *more):
-    words = ["--images", str(tmp_path / "photos"), "--tags", str(tmp_path / "tags.csv")]
+def flags(tmp_path, *more, images="photos"):
+    words = ["--images", str(tmp_path / images), "--tags", str(tmp_path / "tags.csv")]
     words += ["--out", str(tmp_path / "out"), "--iterations", "2", "--seg_iterations", "2"]
     words += ["--crop_size", "64", "--seg_crop_size", "64", "--num_workers", "0"]
     return masks_from_tags.parse_args([*words, "--device", "cpu", "--rounds", "0", *more])
@@ -151,7 +151,46 @@ def test_nothing_is_written_before_the_input_is_right(tmp_path, photos):
     (tmp_path / "real").mkdir()
     with pytest.raises(InputError, match="has no mask of any of the 5 photographs"):
         masks_from_tags.main(flags(tmp_path, "--masks", str(tmp_path / "real")))
+    write_mask(tmp_path / "real/d.png", np.full((40, 48), 3), {})
+    with pytest.raises(InputError, match=r"d\.png: the ground truth has class value 3; 2 classes"):
+        masks_from_tags.main(flags(tmp_path, "--masks", str(tmp_path / "real")))
     assert not (tmp_path / "out").exists()
+
+
+def test_what_would_fail_after_the_trainings_fails_before(tmp_path, photos, monkeypatch):
+    monkeypatch.setattr(masks_from_tags, "Progress", None)
+    path = photos / "empty.jpg"
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(InputError, match=r"cannot read image .*empty\.jpg"):
+        masks_from_tags.main(flags(tmp_path))
+    path.unlink()
+    write_mask(tmp_path / "out/masks/theirs.png", np.ones((40, 48)), {})
+    with pytest.raises(InputError, match=r"theirs\.png is the mask of none of the photographs"):
+        masks_from_tags.main(flags(tmp_path))
+
+
+def test_masks_and_outputs_among_the_photographs_are_none(tmp_path, photos, capsys):
+    write_mask(photos / "real/d.png", np.ones((40, 48)), {})
+    write_mask(photos / "out/masks/d.png", np.ones((40, 48)), {})
+    write_mask(photos / "old/d.png", np.ones((40, 48)), {})
+    words = ["--masks", str(photos / "real"), "--leave_out", str(photos / "old")]
+    args = flags(tmp_path, *words, "--out", str(photos / "out"))
+    found = masks_from_tags.read_own(args)
+    assert len(found.ids) == 5
+    # the command that makes the same data set by hand
+    line = masks_from_tags.data_command(args, photos / "out/work/data")
+    again = own_photographs.parse_args(shlex.split(line)[3:])
+    assert masks_from_tags.read_own(again).ids == found.ids
+    args = flags(tmp_path, "--masks", str(photos))
+    with pytest.raises(InputError, match=r"--masks .*photos is --images as well"):
+        masks_from_tags.read_own(args)
+
+
+def test_a_folder_that_is_called_as_a_flag_is(tmp_path, photos, monkeypatch):
+    photos.rename(tmp_path / "-photos")
+    monkeypatch.chdir(tmp_path)
+    assert masks_from_tags.folder_word("./-photos") == tmp_path / "-photos"
+    assert masks_from_tags.folder_word("photos/x") == Path("photos/x")
 
 
 def test_help_says_what_is_left(capsys):

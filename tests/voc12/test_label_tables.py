@@ -6,6 +6,7 @@ import codecs
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tool.errors import InputError

@@ -9,6 +9,7 @@ from voc12.constants import LIST_DIR
 from voc12.lists import (
     derive_train_aug,
     evenly,
+    find_image,
     image_path,
     list_stem,
     list_title,
@@ -237,6 +238,17 @@ def test_image_path_prefers_jpg_and_names_the_id(root):
         InputError, match=re.escape(f"no image for id b: {folder / 'b.jpg'} not found")
     ):
         image_path(root, "b")
+
+
+def test_a_suffix_in_small_letters_and_capitals_is_found(tmp_path):
+    (tmp_path / "JPEGImages").mkdir()
+    for name in ("c.Jpg", "c.txt", "d.Png"):
+        (tmp_path / "JPEGImages" / name).touch()
+    assert image_path(tmp_path, "c").name == "c.Jpg"
+    assert find_image(tmp_path / "JPEGImages", "e") is None
+    assert find_image(tmp_path / "nowhere", "c") is None
+    (tmp_path / "list.txt").write_text("c.Jpg\nd\n")
+    assert read_list(tmp_path / "list.txt") == ["c", "d"]
 
 
 def test_mask_path_names_the_id(root):

@@ -11,8 +11,14 @@ from tool.errors import InputError
 from tool.file.images import read_mask, read_mask_meta, write_mask
 from tool.file.photographs import find_photographs
 from voc12 import own_masks, own_photographs
-from voc12.own_masks import enlarged, mask_places, match_masks, write_evaluated
-from voc12.own_photographs import Own
+from voc12.own_masks import (
+    enlarged,
+    mask_places,
+    match_masks,
+    require_mask_places,
+    write_evaluated,
+)
+from voc12.own_photographs import Own, photograph_ids
 
 
 def test_photographs_of_one_path_but_for_the_suffix_keep_it():
@@ -22,6 +28,10 @@ def test_photographs_of_one_path_but_for_the_suffix_keep_it():
         "b": Path("trip/X.png.png"),
         "c": Path("y.png"),
     }
+    paths = {"a": "x.jpg", "b": "x.png", "c": "x.jpg.tif", "d": "x.png.jpg.png"}
+    places = mask_places(paths)
+    assert len(set(places.values())) == 4
+    assert places["a"] == Path("x.jpg.png")
 
 
 def test_an_enlarged_mask_keeps_its_values_and_shares():
@@ -32,6 +42,41 @@ def test_an_enlarged_mask_keeps_its_values_and_shares():
     assert set(np.unique(large)) == {0, 2, 7}
     assert (large == 2).mean() == pytest.approx((mask == 2).mean(), rel=0.05)
     assert np.array_equal(enlarged(mask, (20, 30)), mask)
+
+
+def own_of(folder, classes=("cat", "dog")):
+    """Photographs of a folder, the first of one class, the second of another."""
+    photographs = find_photographs([str(folder)], "masks")
+    count = len(photographs)
+    labels = np.eye(count, len(classes))
+    ids = photograph_ids(photographs)
+    return Own(ids, photographs, classes, labels, np.ones(count, bool), np.arange(count))
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["é" * 122 + ".jpg", "é" * 122 + ".png"], "would have 252 bytes, of which 249"),
+        (["a.jpg", "a.png/b.jpg"], "the mask of a.jpg would be called as the folder a.png, which"),
+    ],
+)
+def test_masks_that_would_have_no_place_are_named(tmp_path, names, message):
+    for name in names:
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / name).touch()
+    with pytest.raises(InputError, match=message):
+        require_mask_places(own_of(tmp_path / "photos"), tmp_path / "masks")
+
+
+def test_masks_of_others_among_ours_are_named(tmp_path, data):
+    own = own_of(tmp_path / "photos")
+    write_mask(tmp_path / "masks/cat/a b.png", np.ones((2, 2)), {})  # is written over
+    write_mask(tmp_path / "masks/cat/gone.png", np.ones((2, 2)), {"photograph": "cat/gone.jpg"})
+    (tmp_path / "masks/notes.txt").touch()
+    require_mask_places(own, tmp_path / "masks")
+    write_mask(tmp_path / "masks/cat/theirs.png", np.ones((2, 2)), {})
+    with pytest.raises(InputError, match=r"theirs\.png is the mask of none of the photographs"):
+        require_mask_places(own, tmp_path / "masks")
 
 
 @pytest.fixture
@@ -75,12 +120,10 @@ def test_masks_are_put_back(tmp_path, data):
 
 
 def test_real_masks_find_their_photographs(tmp_path, data, capsys):
-    photographs = find_photographs([str(tmp_path / "photos")], "masks")
-    told = np.eye(2), np.ones(2, bool), np.arange(2)
-    own = Own(["cat_a_b", "dog_c"], photographs, ("cat", "dog"), *told)
+    own, others = own_of(tmp_path / "photos"), (tmp_path / "photos", tmp_path / "out")
     write_mask(tmp_path / "real/a b.png", np.ones((20, 30)), {})
     write_mask(tmp_path / "real/other.png", np.ones((20, 30)), {})
-    found = match_masks(tmp_path / "real", own)
+    found = match_masks(tmp_path / "real", own, *others)
     assert found == {"cat_a_b": tmp_path / "real/a b.png"}
     assert (
         "masks of 1 photographs score the result, read as 1 cat, 2 dog" in capsys.readouterr().out
@@ -91,7 +134,49 @@ def test_real_masks_find_their_photographs(tmp_path, data, capsys):
     assert read_mask(tmp_path / "evaluated/predicted/cat_a_b.png").all()
     write_mask(tmp_path / "real/c.png", np.ones((20, 30)), {})
     with pytest.raises(InputError, match="is of size"):
-        match_masks(tmp_path / "real", own)
+        match_masks(tmp_path / "real", own, *others)
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match="has no mask of any of the 2 photographs"):
-        match_masks(tmp_path / "none", own)
+        match_masks(tmp_path / "none", own, *others)
+
+
+def test_which_files_are_real_masks(tmp_path, data, capsys):
+    own, others = own_of(tmp_path / "photos"), (tmp_path / "photos", tmp_path / "out")
+    write_mask(tmp_path / "x.png", np.ones((20, 30)), {})
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "x.png").rename(tmp_path / "elsewhere/a b.PNG")
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real/cat").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "real/c.tif").touch()
+    found = match_masks(tmp_path / "real", own, *others)
+    assert found == {"cat_a_b": tmp_path / "real/cat/a b.PNG"}
+    assert "; 1 files are of no photograph, or no PNGs" in capsys.readouterr().out
+    # in a folder above all: no photograph, nothing that was made
+    write_mask(tmp_path / "out/masks/dog/c.png", np.ones((16, 12)), {})
+    assert match_masks(tmp_path, own, *others) == {"cat_a_b": tmp_path / "real/cat/a b.PNG"}
+    with pytest.raises(InputError, match=r"--masks .*out/masks is where masks are written to"):
+        match_masks(tmp_path / "out/masks", own, *others)
+    write_mask(tmp_path / "elsewhere/a b.jpg.png", np.ones((20, 30)), {})
+    with pytest.raises(InputError, match=r"a b\.PNG and .* are both masks of .*a b\.jpg; leave"):
+        match_masks(tmp_path / "elsewhere", own, *others)
+
+
+@pytest.mark.parametrize(
+    ("classes", "value", "message"),
+    [
+        (("cat", "dog"), 3, r"a b\.png: the ground truth has class value 3; 2 classes use"),
+        (("cat", "dog"), 255, "no pixel of the 1 masks, .*, is of a class: all are 0"),
+        (("cat", "dog"), 0, "no pixel of the 1 masks, .*, is of a class: all are 0"),
+        (("cat",), 255, None),  # which is the class, where there is one
+    ],
+)
+def test_values_of_real_masks_are_looked_at_before_all(tmp_path, data, classes, value, message):
+    mask = np.zeros((20, 30))
+    mask[:9] = value
+    write_mask(tmp_path / "real/a b.png", mask, {})
+    own = own_of(tmp_path / "photos", classes)
+    if message is None:
+        assert match_masks(tmp_path / "real", own, tmp_path / "photos", tmp_path / "out")
+        return
+    with pytest.raises(InputError, match=message):
+        match_masks(tmp_path / "real", own, tmp_path / "photos", tmp_path / "out")

@@ -35,11 +35,13 @@ class Below:
 
 def files_below(folder: str | Path, without: Sequence[str | Path] = ()) -> Below:
     """The files of folder and of all below it, through links to folders too, but for hidden ones
-    and those in the folders without.
+    and those in the folders without; of these one that holds folder is ignored.
     """
     folder, found = Path(folder), Below()
     whole = folder.resolve()
-    _visit(folder, whole, (whole,), [Path(path).resolve() for path in without], found)
+    places = [Path(path).resolve() for path in without]
+    places = [place for place in places if not whole.is_relative_to(place)]
+    _visit(folder, whole, (whole,), places, found)
     for paths in vars(found).values():
         paths.sort()
     return found

@@ -31,6 +31,7 @@ PICTURE_KEY = "cpn_picture"  # the same of an overlay and other pictures for peo
 # as tool.file.cam_file.PHOTOGRAPH, which in masks of voc12.own_masks is the photograph's path.
 PHOTOGRAPH_DIGEST = "photograph_digest"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PHOTOGRAPH = "photograph"  # in the meta of a mask put back beside others: its photograph's path
 
 # A photograph with an EXIF orientation is turned as the tag says, or left as stored.
 APPLY_EXIF, IGNORE_EXIF = EXIF_CHOICES = ("apply", "ignore")
