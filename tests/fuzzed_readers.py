@@ -138,6 +138,17 @@ def _image_seeds() -> Iterator[bytes]:
         buffer = io.BytesIO()
         Image.fromarray(pixels).convert(mode).save(buffer, format=format)
         yield buffer.getvalue()
+    sixteen = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
+    page = Image.fromarray(pixels)
+    page.encoderinfo = {"tiffinfo": {254: 1}}  # a smaller copy
+    for image, format, more in (
+        (sixteen, "PNG", {}),
+        (sixteen, "TIFF", {"save_all": True, "append_images": [page]}),
+        (Image.fromarray(pixels).convert("RGBA"), "PNG", {}),
+    ):
+        buffer = io.BytesIO()
+        image.save(buffer, format=format, **more)
+        yield buffer.getvalue()
 
 
 def _read_labels(path: Path) -> np.ndarray:

@@ -25,6 +25,13 @@ UNREADABLE = (
     ValueError,
     Image.DecompressionBombError,
 )
+TWELVE, SIXTEEN = 12, 16  # bits a channel
+HIDDEN = 0.01  # share of a photograph that may have colours under transparency, rims for instance
+ONE_COLOUR = 32  # levels by which colours that lossy files have for one differ
+# tags of TIFF, and what the second says: bit 0 a smaller copy, bit 2 a mask of transparency; the
+# third has 2 for a smaller copy
+TIFF_BITS, TIFF_KIND, TIFF_OLD_KIND, TIFF_SIGN = 258, 254, 255, 339
+DERIVED, REDUCED = 0b101, 2
 META_KEY = "cpn"  # the text chunk of a mask that says what made it
 PICTURE_KEY = "cpn_picture"  # the same of an overlay and other pictures for people
 # In the meta of a mask that a network made: the digest of its photograph's file. CAM files have it
@@ -57,18 +64,111 @@ class PhotographHeader(NamedTuple):
 def read_image(path: str | Path, exif: str = APPLY_EXIF) -> np.ndarray:
     """A photograph as (H, W, 3) uint8 RGB; grey, palette, CMYK and 16-bit images are converted.
 
+    16 bits are shares of 65535: 257 of them are one of 8 bits. Of an animated PNG or WebP, or a
+    JPEG with further pictures, it is the first. Transparency is left out.
+
     exif: "apply" turns it as its EXIF orientation says, "ignore" leaves it as stored
     Raises InputError naming the file when it is missing, truncated, no image, or larger than
-    Pillow's decompression bomb limit.
+    Pillow's decompression bomb limit; and where it can be read in several ways: values in 32 bits,
+    16 bits of which 12 are enough, a TIFF of several pages, colours under transparent pixels.
     """
     with _opened_photograph(path) as image:
+        bits = _bits(image)
         if exif == APPLY_EXIF:
             image = ImageOps.exif_transpose(image)
-        if image.mode.startswith(("I", "F")):  # 16-bit grey: convert() would clip at 255
+        if bits is not None and image.mode.startswith("I"):  # convert() would clip at 255
             values = np.asarray(image, dtype=np.float32)
-            grey = (values * (255 / 65535)).round().clip(0, 255).astype(np.uint8)
+            if bits == SIXTEEN:
+                _require_bright(path, int(values.max()))
+            grey = (values * (255 / (2**bits - 1))).round().clip(0, 255).astype(np.uint8)
             return np.repeat(grey[:, :, None], 3, axis=2)
-        return np.array(image.convert("RGB"))
+        if image.mode.startswith(("I", "F")):
+            raise InputError(
+                f"image {path} has values of 32 bits or with a sign, of which nothing says what is "
+                "white; save it with 8 bits, or with 16, where 65535 is white"
+            )
+        if "A" in image.getbands() or (image.mode == "P" and "transparency" in image.info):
+            pixels = _without_alpha(path, np.array(image.convert("RGBA")))
+        else:
+            pixels = np.array(image.convert("RGB"))
+        if bits == SIXTEEN:  # of which Pillow has the upper 8
+            _require_bright(path, 256 * int(pixels.max()) + 255)
+        return pixels
+
+
+def _bits(image: Image.Image) -> int | None:
+    """12 or 16 for a PNG or TIFF, not loaded yet, that has so many bits a channel, without a sign;
+    None for others.
+    """
+    if image.format == "PNG":
+        return SIXTEEN if any(";16" in str(tile[3]) for tile in image.tile) else None
+    if image.format != "TIFF":
+        return None
+    bits, signs = (set(_numbers(image.tag_v2.get(tag))) for tag in (TIFF_BITS, TIFF_SIGN))
+    known = len(bits) == 1 and bits <= {TWELVE, SIXTEEN} and signs <= {1}
+    return bits.pop() if known else None
+
+
+def _numbers(found: Any) -> tuple:
+    """What a tag of a TIFF holds, one or several; none where there is no such tag."""
+    return () if found is None else found if isinstance(found, tuple) else (found,)
+
+
+def _require_bright(path: str | Path, brightest: int) -> None:
+    """Raise InputError for 16 bits whose brightest value is within 12, and not black alone."""
+    if 0 < brightest < 2**TWELVE:
+        raise InputError(
+            f"image {path} has 16 bits a channel and no value over {2**TWELVE - 1}, so that it "
+            "would be almost black; save it with 8 bits, or so that 65535 is white"
+        )
+
+
+def _without_alpha(path: str | Path, rgba: np.ndarray) -> np.ndarray:
+    """The colours (H, W, 3) of (H, W, 4). Raises InputError where pixels that are not seen at all
+    have colours of their own, more than HIDDEN of the image.
+    """
+    colours, hidden = rgba[:, :, :3].copy(), rgba[:, :, 3] == 0
+    if hidden.any():
+        unseen = colours[hidden].astype(np.int16)
+        strange = np.abs(unseen - np.median(unseen, axis=0)).max(axis=1) > ONE_COLOUR
+        if strange.sum() > HIDDEN * hidden.size:
+            raise InputError(
+                f"image {path} has colours under transparent pixels, {100 * hidden.mean():.0f} % "
+                "of it, which viewers do not show: whether they are to be seen is not certain; "
+                "save it without transparency"
+            )
+    return colours
+
+
+def _require_one_page(path: str | Path, image: Image.Image) -> None:
+    """Raise InputError for a TIFF of several pages, unless the others are smaller copies of the
+    first or its transparency, and say so.
+    """
+    if image.format != "TIFF":
+        return
+    others = 0
+    try:
+        pages = image.n_frames
+        for page in range(pages) if pages > 1 else ():
+            image.seek(page)
+            kinds = _numbers(image.tag_v2.get(TIFF_KIND)), _numbers(image.tag_v2.get(TIFF_OLD_KIND))
+            derived = any(kind & DERIVED for kind in kinds[0]) or REDUCED in kinds[1]
+            others += not derived if page else derived
+        if pages > 1:
+            image.seek(0)
+    except MemoryError:
+        raise
+    # values that nobody wrote reach Pillow: whatever it raises means a damaged page
+    except Exception as error:
+        raise InputError(
+            f"cannot read image {path}: a page of it is damaged, or of a kind that is not known "
+            f"({type(error).__name__}); replace the file or take it off the list"
+        ) from error
+    if others:
+        raise InputError(
+            f"image {path} is a TIFF of {pages} pages, of which one alone would be read; save each "
+            "as a file of its own"
+        )
 
 
 def photograph_header(path: str | Path) -> PhotographHeader:
@@ -102,8 +202,11 @@ def _opened(path: str | Path, what: str, where: str) -> Iterator[Image.Image]:
         ) from error
 
 
-def _opened_photograph(path: str | Path) -> contextlib.AbstractContextManager[Image.Image]:
-    return _opened(path, "image", "--voc12_root")
+@contextlib.contextmanager
+def _opened_photograph(path: str | Path) -> Iterator[Image.Image]:
+    with _opened(path, "image", "--voc12_root") as image:
+        _require_one_page(path, image)
+        yield image
 
 
 def opened_mask(path: str | Path) -> contextlib.AbstractContextManager[Image.Image]:

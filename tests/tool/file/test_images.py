@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
@@ -17,6 +18,7 @@ from tool.file import images
 from tool.file.images import (
     META_KEY,
     mask_content,
+    photograph_header,
     read_image,
     read_mask,
     read_mask_meta,
@@ -72,6 +74,145 @@ def test_16_bit_grey_is_scaled_and_not_clipped(tmp_path):
     ours = read_image(tmp_path / "a.png")
     assert (ours == ours[:, :, :1]).all()
     np.testing.assert_allclose(ours[:, :, 0], values / 257.0, atol=0.51)
+
+
+def _sixteen(brightest: int) -> np.ndarray:
+    return np.linspace(0, brightest, 12 * 16).reshape(12, 16).astype(np.uint16)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_16_bits_are_shares_of_65535_and_fewer_are_named(tmp_path, name, channels):
+    for brightest in (65535, 16383, 0):
+        values = np.stack([_sixteen(brightest)] * channels, axis=2)
+        values[:, :, 3:] = 65535
+        if brightest == 0 and channels > 1:  # of which the upper 8 bits alone are seen
+            continue
+        cv2.imwrite(str(tmp_path / name), values)
+        expected = np.repeat(values[:, :, :1] / 257.0, 3, axis=2)
+        np.testing.assert_allclose(read_image(tmp_path / name), expected, atol=1.01)
+    for brightest in (4095, 255):
+        values = np.stack([_sixteen(brightest)] * channels, axis=2)
+        values[:, :, 3:] = 65535
+        cv2.imwrite(str(tmp_path / name), values)
+        with pytest.raises(InputError, match=r"has 16 bits a channel and no value over 4095"):
+            read_image(tmp_path / name)
+
+
+def test_5_6_5_bits_are_no_16(tmp_path):
+    """A BMP of 16 bits a pixel, whose brightest here is dark."""
+    header = struct.pack("<2sIHHI", b"BM", 14 + 40 + 4 * 2 * 4, 0, 0, 14 + 40)
+    header += struct.pack("<IiiHHIIiiII", 40, 4, 4, 1, 16, 0, 32, 0, 0, 0, 0)
+    (tmp_path / "a.bmp").write_bytes(header + struct.pack("<16H", *[1] * 16))
+    assert read_image(tmp_path / "a.bmp").shape == (4, 4, 3)
+
+
+@pytest.mark.parametrize(
+    "values", [_sixteen(65535).astype(np.int32), (_sixteen(65535) / 65535).astype(np.float32)]
+)
+def test_32_bits_say_nothing_of_white(tmp_path, values):
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    with pytest.raises(InputError, match=r"image .*a\.tif has values of 32 bits or with"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_12_bits_are_shares_of_4095(tmp_path):
+    values = _sixteen(4095)
+    packed = np.unpackbits(values.astype(">u2").view(np.uint8).reshape(-1, 2), axis=1)[:, 4:]
+    Image.fromarray(np.zeros((12, 16), np.uint16)).save(tmp_path / "a.tif")
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    place = data.index(struct.pack("<HHI", TiffImagePlugin.BITSPERSAMPLE, 3, 1))
+    data[place + 8] = 12
+    with Image.open(tmp_path / "a.tif") as image:
+        start = image.tag_v2[TiffImagePlugin.STRIPOFFSETS][0]
+    bits = np.packbits(packed.ravel()).tobytes()
+    data[start : start + len(bits)] = bits
+    (tmp_path / "a.tif").write_bytes(data)
+    expected = np.repeat(values[:, :, None] * (255 / 4095), 3, axis=2)
+    np.testing.assert_allclose(read_image(tmp_path / "a.tif"), expected, atol=0.51)
+
+
+def _pages(path: Path, *kinds: int | None) -> None:
+    """A TIFF of a page each, which says that it is of this kind."""
+    pages = [Image.fromarray(_pixels()) for _ in kinds]
+    for page, kind in zip(pages, kinds, strict=True):
+        page.encoderinfo = {}
+        if kind is not None:
+            page.encoderinfo["tiffinfo"] = {254: kind}
+    first, *others = pages
+    info = first.encoderinfo
+    first.save(path, save_all=True, append_images=others, **info)
+
+
+def test_a_tiff_of_several_pages_is_named_unless_they_are_copies(tmp_path):
+    for kinds in ((None, None), (0, 2), (None, 1, None), (1, 0)):
+        _pages(tmp_path / "a.tif", *kinds)
+        for read in (read_image, photograph_header):
+            with pytest.raises(InputError, match=rf"is a TIFF of {len(kinds)} pages, of which one"):
+                read(tmp_path / "a.tif")
+    for kinds in ((None,), (0, 1), (0, 4, 1)):
+        _pages(tmp_path / "a.tif", *kinds)
+        np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), _pixels())
+        assert photograph_header(tmp_path / "a.tif").stored == (12, 16)
+
+
+def test_a_later_page_that_cannot_be_read_is_named(tmp_path):
+    """Pillow raises a KeyError for it."""
+    path = tmp_path / "a.tif"
+    _pages(path, 0, 1)
+    data = bytearray(path.read_bytes())
+    place = data.rindex(struct.pack("<HHI", 259, 3, 1))  # compression
+    struct.pack_into("<H", data, place + 8, 10825)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.tif: a page of it is damaged, or of a kind .*KeyErr"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+def test_an_animation_gives_its_first_picture(tmp_path, suffix):
+    path, lossless = tmp_path / f"a.{suffix}", {"lossless": True} if suffix == "webp" else {}
+    others = [Image.new("RGB", (16, 12), "red")]
+    first = Image.fromarray(_pixels())
+    first.save(path, save_all=True, append_images=others, **lossless)
+    np.testing.assert_array_equal(read_image(path), _pixels())
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_colours_that_nobody_sees_are_named(tmp_path, mode):
+    rng = np.random.default_rng(0)
+    rgba = rng.integers(0, 256, (40, 40, 4)).astype(np.uint8)
+    rgba[..., 3] = 0
+    rgba[10:30, 10:30, 3] = 255
+    path = tmp_path / "a.png"
+
+    def save(pixels: np.ndarray) -> np.ndarray:
+        if mode == "P":
+            image = Image.fromarray(pixels[..., :3]).quantize(64)
+            index = np.asarray(image).copy()
+            index[pixels[..., 3] == 0] %= 32
+            index[pixels[..., 3] > 0] = 40
+            colours = image.getpalette()
+            image = Image.fromarray(index).convert("P")
+            image.putpalette(colours)
+            image.save(path, transparency=bytes([0] * 32 + [255] * 32))
+        else:
+            image = Image.fromarray(pixels).convert(mode)
+            image.save(path)
+        return np.asarray(image.convert("RGB"))
+
+    save(rgba)
+    with pytest.raises(
+        InputError, match=r"a\.png has colours under transparent pixels, 75 % of it"
+    ):
+        read_image(path)
+    rgba[rgba[..., 3] == 0] = (0, 0, 0, 0)
+    if mode != "P":
+        np.testing.assert_array_equal(save(rgba), read_image(path))
+    # half transparent is seen, and so is a rim
+    rgba[..., 3] = 128
+    rgba[0, :9, 3] = 0
+    if mode != "P":
+        np.testing.assert_array_equal(save(rgba), read_image(path))
 
 
 @pytest.mark.parametrize(
