@@ -145,12 +145,17 @@ def write_photographs(
 
 
 def write_set(root: str, list_name: str, own: OwnSet, draw: int, out: Path) -> int:
-    """Write photographs, tags and masks of a set drawn from a list; how many photographs it has."""
+    """Write photographs, tags and masks of a set drawn from a list; how many photographs it has.
+    Links to photographs of another set that was drawn into the folder are removed.
+    """
     ids = load_ids(root, list_name)
     labels = load_labels(root, ids, CLASSES)
     chosen = choose(labels, own, draw)
     names = [ids[index] for index in chosen]
     write_photographs(root, names, out / "photos", out / "masks", own.classes)
+    for path in (out / "photos").iterdir():
+        if path.is_symlink() and path.stem not in names:
+            path.unlink()
     with atomic_write(out / "tags.csv", "w") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["image", "tags"])

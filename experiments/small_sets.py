@@ -6,7 +6,8 @@ photographs.
 Draws sets of 40 to 120 photographs of 1 to 6 classes (a set of one class has as many without it),
 goes masks_from_tags.py's road on each up to its maps, with a training seed of its own, and scores
 the refined maps and those that all photographs agree on with the real masks. The first half of the
-sets is for choosing settings by, the second half for testing them. What is done is kept.
+sets is for choosing settings by, the second half for testing them. What is done is kept. A set
+whose maps are all alike has failed: it has nothing to agree on, and counts in no distance.
 """
 
 from tool.start import end_at_ctrl_c
@@ -15,6 +16,7 @@ if __name__ == "__main__":
     end_at_ctrl_c()  # while it imports
 
 import argparse
+import math
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from experiments.own_road import Plan, Progress, choose_settings
 from experiments.own_sets import SETS, OwnSet, write_set
 from tool.errors import InputError, NothingLearntError, run_script
 from tool.file.atomic import write_json
+from tool.file.digests import file_digest
 from tool.run.flags import positive_int, worker_count
 from tool.run.steps import execute
 from voc12.class_list import load_class_list
@@ -35,7 +38,7 @@ from voc12.threshold_choice import choose_threshold
 CLASSES = SETS["six"].classes
 FEWEST, MOST = 40, 120  # photographs of a set
 MAPS = {"cam": "refined", "agreed": "agreed"}  # folders of the road, and what they hold
-PARTS = 3  # of the road: classifier, its maps, what all agree on
+MADE = {"cam": 2, "agreed": 3}  # parts of the road after which they are there
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -69,8 +72,8 @@ def small_set(number: int) -> OwnSet:
     return OwnSet(tuple(classes), count)
 
 
-def go_road(args: argparse.Namespace, folder: Path, number: int) -> Plan:
-    """masks_from_tags.py's road on the set in folder, up to its maps."""
+def plan_road(args: argparse.Namespace, folder: Path, number: int) -> Plan:
+    """masks_from_tags.py's road on the set in folder, whose data set is made."""
     out = folder / "road"
     words = ["--images", folder / "photos", "--tags", folder / "tags.csv"]
     words += ["--untagged", "background", "--out", out / "work" / "data"]
@@ -79,7 +82,7 @@ def go_road(args: argparse.Namespace, folder: Path, number: int) -> Plan:
     labelled = len(load_ids(out / "work" / "data", "tagged"))
     scales = tuple(args.scales) if args.scales else None
     settings = choose_settings(labelled, 0, {"iterations": args.iterations, "scales": scales})
-    plan = Plan(
+    return Plan(
         settings,
         images=folder / "photos",
         out=out,
@@ -90,10 +93,28 @@ def go_road(args: argparse.Namespace, folder: Path, number: int) -> Plan:
         num_workers=args.num_workers,
         device="auto",
         seed=number,
-        state=f"set {number}",
+        state=f"set {number} {file_digest(folder / 'tags.csv')}",  # other lists, other photographs
     )
-    Progress(out / "work" / "done").run(plan, until=PARTS)
-    return plan
+
+
+def score_road(args: argparse.Namespace, plan: Plan, masks: Path) -> dict[str, dict[str, float]]:
+    """score_maps of the road's maps, by what they are; of refined ones that are all alike alone,
+    from which consensus_cam.py can learn nothing.
+
+    masks: folder of the real ones
+    """
+    progress, found = Progress(plan.work / "done"), {}
+    for maps, name in MAPS.items():
+        progress.run(plan, until=MADE[maps])
+        found[name] = score_maps(plan.data, "tagged", plan.made(maps), masks, args.num_workers)
+        if math.isnan(found[name]["auto"]):
+            break
+    return found
+
+
+def has_failed(row: dict) -> bool:
+    """Whether some maps of a set are all alike, so that no threshold could be chosen."""
+    return any(name not in row or math.isnan(row[name]["auto"]) for name in MAPS.values())
 
 
 def score_maps(
@@ -127,8 +148,21 @@ def score_maps(
     }
 
 
+def as_json(row: dict) -> dict:
+    """A row with null for what is not a number, and whether it has failed."""
+    scores = {
+        name: {key: None if math.isnan(value) else value for key, value in row[name].items()}
+        for name in MAPS.values()
+        if name in row
+    }
+    return row | scores | {"failed": has_failed(row)}
+
+
 def summary(rows: list[dict]) -> list[str]:
-    """Mean and largest distance, of the sets that choose, of those that test, and of all."""
+    """Mean and largest distance, of the sets that choose, of those that test, and of all, without
+    those that have failed, which are named.
+    """
+    failed = [row["set"] for row in rows if has_failed(row)]
     lines = []
     half = (max(row["set"] for row in rows) + 1) // 2
     for maps in MAPS.values():
@@ -137,11 +171,13 @@ def summary(rows: list[dict]) -> list[str]:
             ("test", [row for row in rows if row["set"] >= half]),
             ("all", rows),
         ):
-            if below := [row[maps]["below"] for row in part]:
+            if below := [row[maps]["below"] for row in part if row["set"] not in failed]:
                 lines.append(
                     f"{maps:8} {title:6} {len(below):2} sets: auto is {np.mean(below):.2f} below "
                     f"the best, at most {max(below):.2f}"
                 )
+    if failed:
+        lines.append(f"failed, their maps all alike: {', '.join(f'set {one}' for one in failed)}")
     return lines
 
 
@@ -151,24 +187,20 @@ def main(args: argparse.Namespace) -> None:
     for number in range(args.sets):
         folder, own = args.out / f"set_{number:02d}", small_set(number)
         count = write_set(args.voc12_root, args.list, own, number, folder)
-        plan = go_road(args, folder, number)
+        plan = plan_road(args, folder, number)
         row = {"set": number, "classes": own.classes, "photographs": count}
-        row |= {
-            name: score_maps(
-                plan.data, "tagged", plan.made(maps), folder / "masks", args.num_workers
-            )
-            for maps, name in MAPS.items()
-        }
-        rows.append(row)
-        for name in MAPS.values():
-            one = row[name]
+        scored = score_road(args, plan, folder / "masks")
+        rows.append(row | scored)
+        for name, one in scored.items():
             print(
                 f"set {number}: {', '.join(own.classes)}, {count} photographs, {name} maps: best "
                 f"{one['best']:.1f} @ {one['best_threshold']:.2f}, auto {one['auto']:.1f} @ "
                 f"{one['auto_threshold']:.2f}, {one['below']:.2f} below",
                 flush=True,
             )
-        write_json(args.out / "small_sets.json", {"rows": rows})
+        if has_failed(rows[-1]):
+            print(f"set {number} has failed: its maps are all alike", flush=True)
+        write_json(args.out / "small_sets.json", {"rows": [as_json(one) for one in rows]})
     print("\n".join(summary(rows)))
 
 

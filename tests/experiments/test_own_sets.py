@@ -86,3 +86,11 @@ def test_too_few_photographs(root, tmp_path, monkeypatch):
 def test_a_class_without_photographs_is_named(root, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="no photograph of bird without classes that the set has"):
         cut(root, tmp_path, monkeypatch, own_sets.OwnSet(("bird", "cat"), 2))
+
+
+def test_a_set_that_is_drawn_over_another_has_none_of_its_photographs(root, tmp_path, monkeypatch):
+    cut(root, tmp_path, monkeypatch, own_sets.OwnSet(("dog", "cat", "horse"), 5))
+    (tmp_path / "set/photos/mine.jpg").touch()
+    tags = cut(root, tmp_path, monkeypatch, own_sets.OwnSet(("person",), 1))
+    found = {path.name for path in (tmp_path / "set/photos").iterdir()}
+    assert found == {*tags, "mine.jpg"}
