@@ -144,10 +144,10 @@ def choose_classes(folder: Path, found: list[tuple[str, ...] | None], given: str
 def find_photographs(folder: Path, masks: list[Path], names: list[Path]) -> list[Path]:
     """The photograph in folder of every mask: the one that it says it is of, else that of its name;
     names: of the masks in theirs, without .png, which may end in a photograph's suffix. Raises
-    InputError for a mask that has none, or may be of several.
+    InputError for a mask that has none, or may be of several, and for two of one photograph.
     """
     by_stem: dict[Path, dict[str, list[Path]]] = {}
-    found = []
+    found: dict[Path, Path] = {}
     for mask, name in zip(masks, names, strict=True):
         path = said_photograph(folder, mask) or folder / name
         if not (path.suffix and path.is_file()):
@@ -165,8 +165,9 @@ def find_photographs(folder: Path, masks: list[Path], names: list[Path]) -> list
                     f"mask {mask} may be of {path} or {others[0]}; call it {path.name}.png or "
                     f"{others[0].name}.png"
                 )
-        found.append(path)
-    return found
+        if (other := found.setdefault(path, mask)) is not mask:
+            raise InputError(f"{other} and {mask} are both masks of {path}; leave one of them")
+    return list(found)
 
 
 def said_photograph(folder: Path, mask: Path) -> Path | None:

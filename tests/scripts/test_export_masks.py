@@ -279,3 +279,8 @@ def test_masks_beside_their_photographs_and_with_suffixes_in_capitals(tmp_path):
     export_masks.main(export_masks.parse_args(words))
     (image,) = json.loads((tmp_path / "a.json").read_text())["images"]
     assert image["file_name"] == "x.jpg"
+    write_mask(tmp_path / "masks/x.jpg.png", np.ones((4, 5)), {"classes": ["cat"]})
+    with pytest.raises(
+        InputError, match=r"x\.PNG and .*x\.jpg\.png are both masks of .*x\.jpg; leave"
+    ):
+        export_masks.main(export_masks.parse_args([*words, "--overwrite"]))
