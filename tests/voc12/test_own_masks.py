@@ -151,9 +151,10 @@ def test_which_files_are_real_masks(tmp_path, data, capsys):
     found = match_masks(tmp_path / "real", own, *others)
     assert found == {"cat_a_b": tmp_path / "real/cat/a b.PNG"}
     assert "; 1 files are of no photograph, or no PNGs" in capsys.readouterr().out
-    # in a folder above all: no photograph, nothing that was made
+    # what was made is no real mask, in a folder above either
     write_mask(tmp_path / "out/masks/dog/c.png", np.ones((16, 12)), {})
-    assert match_masks(tmp_path, own, *others) == {"cat_a_b": tmp_path / "real/cat/a b.PNG"}
+    with pytest.raises(InputError, match="has no mask of any of the 2 photographs"):
+        match_masks(tmp_path / "out", own, *others)
     with pytest.raises(InputError, match=r"--masks .*out/masks is where masks are written to"):
         match_masks(tmp_path / "out/masks", own, *others)
     write_mask(tmp_path / "elsewhere/a b.jpg.png", np.ones((20, 30)), {})
