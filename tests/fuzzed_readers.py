@@ -42,9 +42,9 @@ from tool.run.trainer import CHECKPOINT
 from voc12.class_list import load_class_list
 from voc12.coco import Item, Painter, choose_classes, name_images
 from voc12.expansion_labels import load_scores, write_scores
+from voc12.label_file.tag_names import tag_names
 from voc12.labels import load_labels, save_labels
 from voc12.lists import read_list
-from voc12.tag_names import tag_names
 
 NAMES = ("cat", "dog", "owl")
 TABLES = (

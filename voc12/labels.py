@@ -17,9 +17,9 @@ from tool.file.require import require_file
 from tool.mask_values import IGNORE_LABEL
 from tool.run.notes import note
 from voc12.constants import ANNOTATION_DIR, DATA_HELP, LABEL_FILE
-from voc12.label_cells import nfc
-from voc12.label_files import labels_from_file, some_of, split_base
-from voc12.label_reading import FILE_HELP, SUFFIXES
+from voc12.label_file.cells import nfc
+from voc12.label_file.classes import FILE_HELP, SUFFIXES
+from voc12.label_file.read import labels_from_file, some_of, split_base
 from voc12.masks import ground_truth_dir, mask_reader
 
 # What is alone in a smaller share of its images, and whose images correlate more than this with
@@ -36,7 +36,7 @@ def load_labels(
 
     source: "npy", <voc12_root>/cls_labels.npy; "xml", Annotations/<id>.xml, all objects, difficult
       ones too; "mask", the values of the masks without 255; "auto", the first of these three that
-      exists; or the path of a file or folder in one of the forms of voc12/label_files.py.
+      exists; or the path of a file or folder in one of the forms of voc12/label_file/read.py.
     A row may be all zeros: the image shows no class.
     Raises InputError for ids without a label, vectors of another length, values other than 0 and 1,
     and unknown classes.

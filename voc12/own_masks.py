@@ -47,7 +47,7 @@ from tool.run.machine_flags import add_workers_flag
 from tool.run.pool import pool_map
 from voc12.constants import CLASS_LIST_FILE, IMAGE_DIR, MASK_DIR
 from voc12.data_flags import add_root_flag
-from voc12.label_entries import Entry
+from voc12.label_file.entries import Entry
 from voc12.masks import mask_reader
 from voc12.named_photographs import Finder, relative_path
 from voc12.own_photographs import PHOTOGRAPHS_FILE, Own, write_list

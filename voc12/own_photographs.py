@@ -43,8 +43,8 @@ from tool.run.machine_flags import add_workers_flag
 from tool.run.progress import progress
 from voc12.class_list import load_class_list, write_class_list
 from voc12.constants import CLASS_LIST_FILE, IMAGE_DIR, LABEL_FILE, LIST_DIR
-from voc12.label_cells import nfc
-from voc12.label_tables import BY_TABLE, Chosen
+from voc12.label_file.cells import nfc
+from voc12.label_file.tables import BY_TABLE, Chosen
 from voc12.labels import class_table, save_labels
 from voc12.named_photographs import relative_path
 from voc12.own_tags import join_copies, read_tags, tags_of_folders

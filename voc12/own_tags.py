@@ -10,13 +10,13 @@ from tool.file.photographs import PHOTOGRAPH_SUFFIXES, Photograph
 from tool.file.text import shortened
 from tool.names import name_fault
 from voc12.class_list import class_list_text
-from voc12.label_cells import nfc
-from voc12.label_entries import Entry, without_suffix
-from voc12.label_files import label_entries
-from voc12.label_reading import is_no_class
-from voc12.label_tables import BY_TABLE, Chosen
+from voc12.label_file.cells import nfc
+from voc12.label_file.classes import is_no_class
+from voc12.label_file.entries import Entry, without_suffix
+from voc12.label_file.read import label_entries
+from voc12.label_file.tables import BY_TABLE, Chosen
+from voc12.label_file.tag_names import tag_names
 from voc12.named_photographs import Finder, plain_path
-from voc12.tag_names import tag_names
 
 
 def read_tags(

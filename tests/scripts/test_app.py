@@ -30,7 +30,7 @@ from tool.errors import InputError
 from tool.file.images import read_image, read_mask, write_image, write_mask
 from tool.file.model_folder import read_model_folder
 from tool.run import web_server
-from voc12.label_files import labels_from_file
+from voc12.label_file.read import labels_from_file
 
 ROOT = Path(__file__).parents[2]
 THRESHOLD = 0.4

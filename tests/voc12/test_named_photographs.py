@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tool.file.photographs import Photograph
-from voc12.label_entries import Entry
+from voc12.label_file.entries import Entry
 from voc12.named_photographs import Finder
 
 

@@ -12,10 +12,10 @@ import numpy as np
 from tool.errors import InputError
 from tool.file.text import numbered_lines, read_text, shortened
 from tool.run.notes import note
-from voc12.label_cells import MINUS, NO, YES, are_yes_or_no, is_missing
-from voc12.label_entries import Entry, Known, key_of
-from voc12.label_reading import FILE_HELP, HINT, Reading, is_no_class
-from voc12.label_tables import (
+from voc12.label_file.cells import MINUS, NO, YES, are_yes_or_no, is_missing
+from voc12.label_file.classes import FILE_HELP, HINT, Reading, is_no_class
+from voc12.label_file.entries import Entry, Known, key_of
+from voc12.label_file.tables import (
     DELIMITERS,
     KEY_NAMES,
     Chosen,

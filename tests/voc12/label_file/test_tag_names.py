@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tool.errors import InputError
-from voc12.tag_names import tag_names
+from voc12.label_file.tag_names import tag_names
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tool.errors import InputError
 from tool.file.model_folder import correct_tags
 from tool.file.photographs import Photograph
 from tool.run.notes import forget_notes
-from voc12.label_tables import Chosen
+from voc12.label_file.tables import Chosen
 from voc12.labels import load_labels
 from voc12.own_tags import read_tags
 

@@ -10,12 +10,12 @@ from tool.errors import InputError
 from tool.file.require import require_file
 from tool.file.text import shortened
 from tool.run.notes import note
-from voc12.label_cells import are_yes_or_no, is_missing, listed, names_of, nfc, split_tags
-from voc12.label_entries import Known
-from voc12.label_files import json_items, npy_items, require_columns, split_base
-from voc12.label_reading import FILE_HELP, is_no_class
-from voc12.label_tables import BY_TABLE, NUMBER, Chosen, Table, delimiters_of, split_rows
-from voc12.label_text import table_text
+from voc12.label_file.cells import are_yes_or_no, is_missing, listed, names_of, nfc, split_tags
+from voc12.label_file.classes import FILE_HELP, is_no_class
+from voc12.label_file.entries import Known
+from voc12.label_file.read import json_items, npy_items, require_columns, split_base
+from voc12.label_file.tables import BY_TABLE, NUMBER, Chosen, Table, delimiters_of, split_rows
+from voc12.label_file.text import table_text
 
 SOME = 5  # class names that an error repeats
 
@@ -23,7 +23,7 @@ SOME = 5  # class names that an error repeats
 def tag_names(
     source: str | Path, stems: Sequence[str], chosen: Chosen = BY_TABLE
 ) -> tuple[str, ...]:
-    """The class names of a file or folder of image labels (voc12/label_files.py), sorted; those
+    """The class names of a file or folder of image labels (voc12/label_file/read.py), sorted; those
     that say that an image shows no class are none.
 
     stems: names of the photographs without suffix, by which a table is recognised; chosen: columns

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from tool.errors import InputError
 from tool.file.text import numbered_lines, shortened, split_delimiter_line
-from voc12.label_cells import NO, OPENS, TAG, YES, are_yes_or_no, is_missing, listed, nfc
-from voc12.label_entries import Known, is_file_name
+from voc12.label_file.cells import NO, OPENS, TAG, YES, are_yes_or_no, is_missing, listed, nfc
+from voc12.label_file.entries import Known, is_file_name
 
 DELIMITERS = {",": "','", ";": "';'", "\t": "a tab", "|": "'|'", " ": "spaces"}
 # headings of the column of images: STRONG where it can be no other, WEAK where a number a row may

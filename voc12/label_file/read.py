@@ -28,14 +28,14 @@ from tool.file.require import require_file
 from tool.file.safe_pickle import load_pickled_npy
 from tool.file.text import read_text, shortened
 from voc12.constants import DATA_HELP
-from voc12.label_cells import (
+from voc12.label_file.cells import (
     listed,
     names_of,
     split_tags,
 )
-from voc12.label_entries import Entry, Images, is_file_name
-from voc12.label_reading import FILE_HELP, HINT, Reading
-from voc12.label_tables import (
+from voc12.label_file.classes import FILE_HELP, HINT, Reading
+from voc12.label_file.entries import Entry, Images, is_file_name
+from voc12.label_file.tables import (
     BY_TABLE,
     STRONG,
     TAG_NAMES,
@@ -44,7 +44,7 @@ from voc12.label_tables import (
     heading_word,
     tag_word,
 )
-from voc12.label_text import from_text
+from voc12.label_file.text import from_text
 from voc12.lists import IMAGE_SUFFIXES
 
 

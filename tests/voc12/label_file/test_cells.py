@@ -3,7 +3,7 @@
 import pytest
 
 from tool.errors import InputError
-from voc12.label_cells import Exact, are_yes_or_no, listed, names_of, split_tags
+from voc12.label_file.cells import Exact, are_yes_or_no, listed, names_of, split_tags
 
 
 @pytest.mark.parametrize(

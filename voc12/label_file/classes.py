@@ -12,8 +12,8 @@ import numpy as np
 from tool.errors import InputError
 from tool.file.text import shortened
 from voc12.class_list import is_background
-from voc12.label_cells import Exact, is_missing, nfc, split_tags
-from voc12.label_entries import Entry
+from voc12.label_file.cells import Exact, is_missing, nfc, split_tags
+from voc12.label_file.entries import Entry
 
 TAG_SEPARATORS = (",", ";", "|", " ")
 NO_CLASS = ("none", "nothing", "negative", "negatives", "no class")  # beside the background's names

@@ -1,0 +1,1 @@
+"""Files of image labels in the forms in which people have them."""
