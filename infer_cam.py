@@ -19,7 +19,7 @@ if __name__ == "__main__":
     answer_flags("flags.cam_inference", __doc__)  # before the imports, which take seconds
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -111,9 +111,25 @@ def is_finished(out_cam: Path, name: str, keys: np.ndarray, meta: dict, file_for
     )
 
 
-def overlay_paths(cam_file: CamFile, folder: str | Path, classes: Sequence[str]) -> list[Path]:
+def overlay_names(name: str, classes: Sequence[str], taken: Collection[str] = ()) -> list[str]:
+    """The name of the overlay of each class, <name>_<class>.png; of a class called as one of taken,
+    the ends of what else is written of the photograph, <name>_<class>_cam.png.
+    """
+    names = []
+    for its in classes:
+        end = its
+        while end in taken or (end != its and end in classes):
+            end += "_cam"
+        names.append(f"{name}_{end}.png")
+    return names
+
+
+def overlay_paths(
+    cam_file: CamFile, folder: str | Path, classes: Sequence[str], taken: Collection[str] = ()
+) -> list[Path]:
     """Where write_overlays writes."""
-    return [Path(folder) / f"{cam_file.id}_{classes[key]}.png" for key in cam_file.keys]
+    names = overlay_names(cam_file.id, classes, taken)
+    return [Path(folder) / names[key] for key in cam_file.keys]
 
 
 def overlay_meta(cam_file: CamFile) -> dict[str, str]:
@@ -129,15 +145,16 @@ def write_overlays(
     image: np.ndarray,
     folder: str | Path,
     classes: Sequence[str],
+    taken: Collection[str] = (),
 ) -> list[Path]:
-    """Write <folder>/<id>_<class>.png for each class of the file; their paths. Takes away those of
-    other classes that were written of earlier files of this image.
+    """Write the overlay of each class of the file into folder, called as overlay_names says; their
+    paths. Takes away those of other classes that were written of earlier files of this image.
     """
-    paths, made = overlay_paths(cam_file, folder, classes), overlay_meta(cam_file)
+    paths, made = overlay_paths(cam_file, folder, classes, taken), overlay_meta(cam_file)
     for path, key, cam in zip(paths, cam_file.keys, cam_file.cam, strict=True):
         write_image(path, caption(overlay(image, cam), classes[key]), made)
-    for name in classes:
-        path = Path(folder) / f"{cam_file.id}_{name}.png"
+    for name in overlay_names(cam_file.id, classes, taken):
+        path = Path(folder) / name
         if path not in paths and path.is_file():
             earlier = read_picture_meta(path)
             if earlier is not None and earlier.get("id") == cam_file.id:
@@ -152,6 +169,20 @@ def write_outputs(
     if args.save_png:
         write_overlays(cam_file, read_image(path, args.exif), args.save_png, classes)
     save_cam(out_cam, cam_file, args.format)
+
+
+def require_own_overlays(ids: Sequence[str], labels: np.ndarray, classes: Sequence[str]) -> None:
+    """Raise InputError where two images of a list would have one overlay, as image a with class b_c
+    and image a_b with class c; labels: (N, C).
+    """
+    owner: dict[str, str] = {}
+    for name, label in zip(ids, labels, strict=True):
+        for key, file in enumerate(overlay_names(name, classes)):
+            if label[key] and owner.setdefault(file, name) != name:
+                raise InputError(
+                    f"--save_png: of {owner[file]} and {name} the same overlay would be written, "
+                    f"{file}; leave --save_png out, or give the two in lists of their own"
+                )
 
 
 def is_alone(args: argparse.Namespace, sample: dict) -> bool:
@@ -181,6 +212,9 @@ def infer_list(
             f"{', '.join(classes[:3])} ..."
         )
     labels = load_labels(root, ids, classes, args.labels)
+    if args.save_png:
+        every_label = load_labels(root, images.every, classes, args.labels)
+        require_own_overlays(images.every, every_label, classes)
     paths = require_every(image_path, root, ids, f"images of {args.infer_list}")
     out_cam = Path(args.out_cam or OUT_CAM)
     metas = [meta | {PHOTOGRAPH: file_digest(path)} for path in paths]
@@ -263,6 +297,11 @@ def write_scores(
     print(f"scores of {len(classes)} classes: {args.scores}, {len(found)} images")
 
 
+def taken_ends(args: argparse.Namespace) -> tuple[str, ...]:
+    """How the names of the other pictures of a photograph end."""
+    return ("mask", "confidence") if args.confidence else ("mask",)
+
+
 def photograph_outputs(
     args: argparse.Namespace, photograph: Photograph, keys: Iterable[int], classes: Sequence[str]
 ) -> dict[str, Path]:
@@ -271,7 +310,8 @@ def photograph_outputs(
     """
     folder, name = photograph.folder(args.save_png), photograph.name
     paths = {"mask": folder / f"{name}_mask.png", "scores": folder / f"{name}_scores.json"}
-    paths |= {f"overlay {key}": folder / f"{name}_{classes[key]}.png" for key in keys}
+    overlays = overlay_names(name, classes, taken_ends(args))
+    paths |= {f"overlay {key}": folder / overlays[key] for key in keys}
     if args.confidence:
         paths["confidence"] = folder / f"{name}_confidence.png"
     if args.out_cam:
@@ -291,7 +331,7 @@ def write_photograph(
     paths = photograph_outputs(args, photograph, cam_file.keys, classes)
     image = read_image(photograph.path, args.exif)
     folder = paths["mask"].parent
-    overlays = write_overlays(cam_file, image, folder, classes)
+    overlays = write_overlays(cam_file, image, folder, classes, taken_ends(args))
     if "confidence" in paths:
         highest = cam_file.cam.max(axis=0, initial=0).clip(max=1)
         sure = np.where(highest > args.t, highest, 1 - highest)

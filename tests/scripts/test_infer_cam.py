@@ -293,6 +293,62 @@ def test_overlays_are_written_for_each_class(pets_root, weights, tmp_path):
             assert image.size == cam_file.size[::-1]
 
 
+@pytest.mark.parametrize(
+    ("names", "ends", "flags"),
+    [
+        (("mask", "cat", "dog"), ("mask_cam", "cat", "dog"), ()),
+        (("mask", "confidence", "mask_cam"), ("mask_cam_cam", "confidence", "mask_cam"), ()),
+        (
+            ("mask", "confidence", "cat"),
+            ("mask_cam", "confidence_cam", "cat"),
+            ("--confidence",),
+        ),
+    ],
+)
+def test_a_class_called_as_another_output_keeps_both(
+    names, ends, flags, pets_root, small_net, tmp_path, capsys
+):
+    save_network(tmp_path / "w.pth", small_net, CONFIG | {"method": "cpn"}, names, {})
+    (tmp_path / "photo.jpg").write_bytes(photo(pets_root).read_bytes())
+    out = tmp_path / "out"
+    words = ["--image", tmp_path / "photo.jpg", "--weights", tmp_path / "w.pth"]
+    words += ["--save_png", out, "--scales", 1, "--device", "cpu", "--min_score", 0, *flags]
+    main(parse_args([str(word) for word in words]))
+    overlays = [out / f"photo_{end}.png" for end in ends]
+    assert ", ".join(map(str, overlays)) in capsys.readouterr().out
+    assert {path.name for path in out.glob("*.png")} == {
+        *(path.name for path in overlays),
+        "photo_mask.png",
+        *(["photo_confidence.png"] if flags else []),
+    }
+    assert all(Image.open(path).mode == "RGB" for path in overlays)
+    assert Image.open(out / "photo_mask.png").mode == "P"
+
+
+def test_one_overlay_of_two_images_of_a_list_is_refused(small_net, pets_root, tmp_path):
+    names = ("b_c", "c", "d")
+    save_network(tmp_path / "w.pth", small_net, CONFIG | {"method": "cpn"}, names, {})
+    root = tmp_path / "data"
+    (root / IMAGE_DIR).mkdir(parents=True)
+    for name in ("a", "a_b"):
+        (root / IMAGE_DIR / f"{name}.jpg").write_bytes(photo(pets_root).read_bytes())
+    (root / "classes.txt").write_text("\n".join(names))
+    (root / "list.txt").write_text("a\na_b\n")
+    save_labels(tmp_path / "l.npy", ["a", "a_b"], np.array([[1, 0, 0], [0, 1, 0]]))
+    words = ["--voc12_root", root, "--infer_list", root / "list.txt", "--labels"]
+    words += [tmp_path / "l.npy", "--weights", tmp_path / "w.pth", "--out_cam", tmp_path / "cam"]
+    words += ["--save_png", tmp_path / "png", "--device", "cpu", "--num_workers", 0]
+    args = parse_args([str(word) for word in words])
+    with pytest.raises(InputError) as error:
+        main(args)
+    assert str(error.value) == (
+        "--save_png: of a and a_b the same overlay would be written, a_b_c.png; leave --save_png "
+        "out, or give the two in lists of their own"
+    )
+    assert not (tmp_path / "png").exists()
+    assert not (tmp_path / "cam").exists()
+
+
 # ============ finished files ============
 def _times(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}

@@ -151,12 +151,18 @@ def require_distinct(
 def require_outputs(
     photographs: Sequence[Photograph], outputs_of: Callable[[Photograph], Sequence[Path]]
 ) -> None:
-    """Raise InputError where an output of two photographs is the same file, or is a photograph."""
+    """Raise InputError where two outputs, of one photograph or of two, are the same file, or where
+    one is a photograph.
+    """
     resolved = {photograph.path.resolve() for photograph in photographs}
 
     def outputs(photograph: Photograph) -> list[Path]:
-        paths = list(dict.fromkeys(outputs_of(photograph)))
-        for path in paths:
+        paths = list(outputs_of(photograph))
+        for path, count in Counter(paths).items():
+            if count > 1:
+                raise InputError(
+                    f"--image: {count} outputs of {photograph.path} would be the same file, {path}"
+                )
             if path.resolve() in resolved:
                 raise InputError(
                     f"--image: {path}, to be written of {photograph.path}, is one of the "

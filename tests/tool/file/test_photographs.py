@@ -74,6 +74,11 @@ def test_no_photograph_is_overwritten_and_nothing_written_twice(tmp_path):
     names = ("a_b", "b")
     with pytest.raises(InputError, match="the same file would be written"):
         require_outputs(found, lambda one: [one.home / f"{one.name}_{n}.npy" for n in names])
+    with pytest.raises(InputError) as error:
+        require_outputs(found, lambda one: [one.home / f"{one.name}_mask.png"] * 2)
+    assert str(error.value) == (
+        f"--image: 2 outputs of {found[0].path} would be the same file, {tmp_path / 'x_mask.png'}"
+    )
 
 
 def test_films_are_found_where_they_are_done_and_refused_elsewhere(tmp_path, capsys):
