@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from tool.errors import InputError
 from tool.file.require import require_file
+from tool.show.letters import draw_text, text_width
 
 COLOUR = re.compile(
     r"(?P<name>.*?)[\s:=,]*(?:#(?P<hex>[0-9a-fA-F]{6})"
@@ -58,8 +59,7 @@ def read_colours(path: str | Path, names: Sequence[str], palette: np.ndarray) ->
 
 def legend(names: Sequence[str], palette: np.ndarray) -> np.ndarray:
     """A picture of the names beside their colours, a row each: (H, W, 3) uint8 RGB on white."""
-    font = ImageFont.load_default(FONT_SIZE)
-    width = 3 * ROW + max(int(font.getlength(name)) + 1 for name in names)
+    width = 3 * ROW + max(int(text_width(name, FONT_SIZE)) + 1 for name in names)
     picture = Image.new("RGB", (width, ROW * len(names) + 8), (255, 255, 255))
     draw = ImageDraw.Draw(picture)
     for row, name in enumerate(names):
@@ -67,5 +67,5 @@ def legend(names: Sequence[str], palette: np.ndarray) -> np.ndarray:
         colour = tuple(int(value) for value in palette[row])
         box = (8, top + 3, 8 + 2 * ROW - 12, top + ROW - 3)
         draw.rectangle(box, fill=colour, outline=(0, 0, 0))
-        draw.text((2 * ROW + 8, top + ROW // 2), name, fill=(0, 0, 0), font=font, anchor="lm")
+        draw_text(draw, (2 * ROW + 8, top + ROW // 2), name, FONT_SIZE, (0, 0, 0), "lm")
     return np.asarray(picture)

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from tool.mask_values import IGNORE_LABEL, voc_palette
+from tool.show.letters import draw_text, text_width
 
 
 def overlay(image: np.ndarray, cam: np.ndarray, opacity: float = 0.5) -> np.ndarray:
@@ -22,6 +23,8 @@ def caption(image: np.ndarray, text: str) -> np.ndarray:
     """A copy of image with text in white on black in its top left corner."""
     image = image.copy()
     scale = max(0.4, image.shape[1] / 900)
+    if not text.isascii():
+        return _written(image, text, size=round(30 * scale))  # as large as the letters below
     (width, height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
     cv2.rectangle(image, (0, 0), (width + 6, height + base + 4), (0, 0, 0), -1)
     cv2.putText(
@@ -35,6 +38,14 @@ def caption(image: np.ndarray, text: str) -> np.ndarray:
         cv2.LINE_AA,
     )
     return image
+
+
+def _written(image: np.ndarray, text: str, size: int) -> np.ndarray:
+    picture = Image.fromarray(image)
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((0, 0, int(text_width(text, size)) + 6, size + size // 3), "black")
+    draw_text(draw, (3, size * 2 // 3), text, size, "white", "lm")
+    return np.array(picture)
 
 
 def cam_panel(image: np.ndarray, cam: np.ndarray, classes: Sequence[str]) -> np.ndarray:
@@ -76,7 +87,6 @@ def with_legend(picture: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> 
     width = picture.shape[1]
     side = max(12, width // 40)
     gap = side // 3
-    font = ImageFont.load_default(side)
     height = gap + len(shown) * (side + gap)
     legend = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(legend)
@@ -85,7 +95,7 @@ def with_legend(picture: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> 
         top = gap + row * (side + gap)
         colour = tuple(int(part) for part in colours[value])
         draw.rectangle((gap, top, gap + side, top + side - 1), fill=colour)
-        draw.text((2 * gap + side, top + side // 2), names[value], "black", font, anchor="lm")
+        draw_text(draw, (2 * gap + side, top + side // 2), names[value], side, "black", "lm")
     return np.concatenate([picture, np.asarray(legend)])
 
 
@@ -104,14 +114,14 @@ def with_inner_legend(picture: np.ndarray, mask: np.ndarray, names: Sequence[str
     largest = np.argsort(-areas, kind="stable")[:fitting]
     shown = sorted(int(index) + 1 for index in largest if areas[index])
     image = Image.fromarray(picture)
-    draw, font, colours = ImageDraw.Draw(image), ImageFont.load_default(side), voc_palette()
+    draw, colours = ImageDraw.Draw(image), voc_palette()
     for row, value in enumerate(shown):
         top, text = row * line, f" {names[value]} "
         colour = tuple(int(part) for part in colours[value])
-        box = (0, top, min(width, int(font.getlength(text)) + 1), top + line - 1)
+        box = (0, top, min(width, int(text_width(text, side)) + 1), top + line - 1)
         draw.rectangle(box, fill=colour)
         ink = "black" if np.dot(colour, (0.3, 0.59, 0.11)) > 128 else "white"
-        draw.text((0, top + line // 2), text, ink, font, anchor="lm")
+        draw_text(draw, (0, top + line // 2), text, side, ink, "lm")
     return np.array(image)
 
 

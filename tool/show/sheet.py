@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from tool.mask_values import voc_palette
+from tool.show.letters import draw_text, text_width
 from tool.show.overlay import scale_bar
 
 WIDTH = 936  # of the sheet, pixels: four tiles of 224, the size of the sample
@@ -41,12 +42,12 @@ def fitted(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     return cv2.resize(picture, size, interpolation=how)
 
 
-def _lines(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """text in lines of at most width pixels, broken at spaces."""
+def _lines(text: str, size: int, width: int) -> list[str]:
+    """text, letters of size pixels, in lines of at most width pixels, broken at spaces."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
-        if font.getlength(longer) <= width or not lines[-1]:
+        if text_width(longer, size) <= width or not lines[-1]:
             lines[-1] = longer
         else:
             lines.append(word)
@@ -62,10 +63,9 @@ class _Paper:
 
     def text(self, text: str, size: int, colour: tuple[int, int, int]) -> None:
         """A paragraph."""
-        font = ImageFont.load_default(size)
-        for line in _lines(text, font, self.width - 2 * GAP):
+        for line in _lines(text, size, self.width - 2 * GAP):
             strip = Image.new("RGB", (self.width, size + 7), PAPER)
-            ImageDraw.Draw(strip).text((GAP, 2), line, colour, font)
+            draw_text(ImageDraw.Draw(strip), (GAP, 2), line, size, colour)
             self.strips.append(np.asarray(strip))
 
     def tiles(self, tiles: Sequence[Tile], columns: int) -> None:
@@ -78,17 +78,17 @@ class _Paper:
             left = GAP + column * (side + GAP)
             strip[: picture.shape[0], left : left + picture.shape[1]] = picture
         image = Image.fromarray(strip)
-        draw, font = ImageDraw.Draw(image), ImageFont.load_default(TEXT)
+        draw = ImageDraw.Draw(image)
         for column, tile in enumerate(tiles):
-            draw.text((GAP + column * (side + GAP), height + 3), tile.text, INK, font)
+            draw_text(draw, (GAP + column * (side + GAP), height + 3), tile.text, TEXT, INK)
         self.strips.append(np.asarray(image))
 
     def legend(self, colours: Mapping[str, Sequence[int]], bar: str) -> None:
         """Colour and name of each class, as many lines as it takes; then the scale of the maps,
         with the words `bar` after it.
         """
-        font, side = ImageFont.load_default(TEXT), TEXT + 2
-        wide = [side + 6 + int(font.getlength(name)) + 18 for name in colours]
+        side = TEXT + 2
+        wide = [side + 6 + int(text_width(name, TEXT)) + 18 for name in colours]
         places, x, row = [], GAP, 0
         for width in wide:
             if x + width > self.width - GAP and x > GAP:
@@ -100,10 +100,10 @@ class _Paper:
         for (name, colour), (x, row) in zip(colours.items(), places, strict=True):
             top = row * (side + 8) + 2
             draw.rectangle((x, top, x + side, top + side), tuple(map(int, colour)))
-            draw.text((x + side + 6, top + 1), name, INK, font)
+            draw_text(draw, (x + side + 6, top + 1), name, TEXT, INK)
         top = (row + 1) * (side + 8) + 2
         image.paste(Image.fromarray(scale_bar(side, 160)), (GAP, top))
-        draw.text((GAP + 168, top + 1), bar, INK, font)
+        draw_text(draw, (GAP + 168, top + 1), bar, TEXT, INK)
         self.strips.append(np.asarray(image))
 
     def space(self, height: int = GAP) -> None:

@@ -1,9 +1,12 @@
 """The sheet of examples: its width, pictures that keep their shape, words and colours."""
 
+import math
+
 import numpy as np
 import pytest
 
 from tool.mask_values import voc_palette
+from tool.show.letters import text_width
 from tool.show.sheet import Example, Tile, _lines, example_sheet, fitted
 
 
@@ -41,9 +44,6 @@ def test_legend_has_the_colour_of_each_class_and_breaks_where_it_must():
 
 
 def test_long_headings_are_broken_at_spaces():
-    class Font:
-        def getlength(self, text):
-            return len(text)
-
-    assert _lines("one two three", Font(), 7) == ["one two", "three"]
-    assert _lines("longer than", Font(), 3) == ["longer", "than"]
+    two = math.ceil(text_width("one two", 14))
+    assert _lines("one two three", 14, two) == ["one two", "three"]
+    assert _lines("longer than", 14, 3) == ["longer", "than"]
