@@ -44,6 +44,7 @@ svg { display: block; max-width: 100%; height: auto;
 svg text { fill: var(--ink); } svg .soft { fill: var(--soft); } svg .grid { stroke: var(--line); }
 """
 
+ONE_VALUE = 1e-9  # of the larger end: ends of an axis that are no further apart
 COLOURS = ("#0b68cb", "#c2410c", "#2e7d32", "#7c3aed", "#64748b", "#be185d")
 
 
@@ -122,14 +123,19 @@ def details(summary: str, lines: Iterable[str]) -> str:
 
 
 def ticks(low: float, high: float, count: int = 6) -> list[float]:
-    """Round numbers that cover low..high, at most about count of them, one step of 1, 2 or 5 times
-    a power of ten apart.
+    """Round numbers that cover low..high, two or more and at most about count of them, one step of
+    1, 2 or 5 times a power of ten apart. Around a single value they go from 0 to twice the value,
+    around 0 to 1.
+
+    low <= high, finite.
     """
-    span = max(high - low, 1e-9)
+    if high - low <= ONE_VALUE * max(abs(low), abs(high)):
+        low, high = (min(0.0, 2 * low), max(0.0, 2 * high)) if low or high else (0.0, 1.0)
+    span = high - low
     power = 10.0 ** math.floor(math.log10(span / count))
     step = next(power * factor for factor in (1, 2, 5, 10) if span / (power * factor) <= count)
     first, last = int(low // step), -int(-high // step)
-    return [round(index * step, 10) for index in range(first, last + 1)]
+    return [float(f"{index * step:.12g}") for index in range(first, last + 1)]
 
 
 def _number(value: float) -> str:
@@ -143,8 +149,8 @@ def line_chart(
     markers: Sequence[Marker] = (),
     size: tuple[int, int] = (600, 320),
 ) -> str:
-    """An SVG of named curves, points (x, y), with a legend and vertical markers. Curves without
-    points are left out.
+    """An SVG of named curves, finite points (x, y), with a legend and vertical markers; a curve of
+    one point is a dot. Curves without points are left out.
     """
     curves = {name: points for name, points in curves.items() if points}
     width, height = size
@@ -194,6 +200,9 @@ def line_chart(
         parts.append(
             f'<polyline fill="none" stroke="{colour}" stroke-width="1.8" points="{path}"/>'
         )
+        if len(points) == 1:  # of which a line shows nothing
+            x, y = points[0]
+            parts.append(f'<circle cx="{across(x):.1f}" cy="{down(y):.1f}" r="3" fill="{colour}"/>')
         if len(curves) > 1:
             place = left + index * (width - left - right) / len(curves)
             parts.append(

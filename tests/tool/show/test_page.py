@@ -20,10 +20,39 @@ def test_ticks_cover_the_range_in_round_steps(low, high, expected):
     assert ticks(low, high) == pytest.approx(expected)
 
 
-def test_ticks_of_a_single_value():
-    values = ticks(5, 5)
-    assert values[0] <= 5 <= values[-1]
-    assert len(values) > 1
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (5, 5, [0, 2, 4, 6, 8, 10]),
+        (0.0, 0.0, [0, 0.2, 0.4, 0.6, 0.8, 1]),
+        (-3, -3, [-6, -5, -4, -3, -2, -1, 0]),
+        (1e9, 1e9, [0, 5e8, 1e9, 1.5e9, 2e9]),
+        (1e9, 1e9 + 1e-7, None),
+        (1e-12, 3e-12, None),
+        (1e300, 1e300, [0, 5e299, 1e300, 1.5e300, 2e300]),
+        (5e-320, 5e-320, None),
+    ],
+)
+def test_ticks_of_a_single_value_and_of_small_spans(low, high, expected):
+    values = ticks(low, high)
+    assert values[0] <= low <= values[-1]
+    if expected:
+        assert values == pytest.approx(expected)
+    assert len(set(values)) == len(values) > 1
+
+
+@pytest.mark.parametrize("value", [0.0, 1e9, 0.5, -2.0, 1e-12])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_curve_of_one_value_is_drawn(value, count):
+    """Inside the axes; a single point, which no line shows, as a dot."""
+    svg = line_chart({"loss": [(step, value) for step in range(7, 7 + count)]}, "step", "loss")
+    places = re.search(r'points="([^"]*)"', svg)[1].split()
+    assert len(places) == count
+    for place in places:
+        x, y = map(float, place.split(","))
+        assert 52 <= x <= 600 - 14
+        assert 12 <= y <= 320 - 44
+    assert svg.count("<circle") == (count == 1)
 
 
 def test_line_chart_puts_points_in_order():
