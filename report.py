@@ -42,7 +42,7 @@ from tool.file.atomic import atomic_write, read_json_lines
 from tool.file.cam_file import CamFile, load_cam
 from tool.file.mask_reader import MaskReader
 from tool.file.require import require_dir, require_no_folder
-from tool.file.text import read_text
+from tool.file.text import read_text, shortened
 from tool.image_counts import SIZES
 from tool.run.flags import positive_int
 from tool.run.machine_flags import add_workers_flag
@@ -65,6 +65,7 @@ from voc12.orientation import require_mask_orientation
 from voc12.threshold_choice import choose_threshold
 
 OUT = "results/report.html"
+LARGEST = 1e300  # of a number in a curve
 
 CAM_STAGES = {
     "cam_dir": "CAM",
@@ -271,16 +272,22 @@ def verdict_words(log: Sequence[dict[str, Any]]) -> tuple[bool, str]:
 def training_curves(log: Sequence[dict[str, Any]]) -> dict[str, list[tuple[float, float]]]:
     """name -> (iteration, value) of every loss in the log, once where two are the same, as the
     classification loss is of a plain CAM's; where a stopped run did iterations again, the later
-    ones count.
+    ones count. A note counts the values that are not finite, which no curve shows.
     """
     curves: dict[str, dict[int, float]] = {}
+    left_out = 0
     for entry in log:
         step = entry.get("step")
         if entry.get("kind") != "train" or type(step) is not int:
             continue
         for name, value in entry.items():
             if name.startswith("loss") and type(value) in (int, float):
-                curves.setdefault(name, {})[step] = value
+                if abs(value) < LARGEST and abs(step) < LARGEST:  # not NaN either
+                    curves.setdefault(name, {})[step] = value
+                else:
+                    left_out += 1
+    if left_out:
+        note(f"note: {left_out} losses of the log are not finite; the curves are without them")
     found = {name: sorted(points.items()) for name, points in sorted(curves.items())}
     return {
         name: points
@@ -302,12 +309,28 @@ def spread_places(count: int, limit: int) -> list[int]:
 
 
 def read_sureness(path: str, ids: Sequence[str]) -> np.ndarray:
-    """(N,) how sure the masks of ids are, 0 to 1; NaN for those that the file has not."""
+    """(N,) how sure the masks of ids are, 0 to 1; NaN for those that the file has not.
+
+    Raises InputError for a file that is no object of numbers 0 to 1, or has none of ids.
+    """
     found = read_json(path, "--sureness")
-    try:
-        return np.array([float(found.get(name, "nan")) for name in ids])
-    except (AttributeError, TypeError, ValueError) as error:
-        raise InputError(f"--sureness {path} is no id -> number: {error}") from None
+    if not isinstance(found, dict):
+        raise InputError(
+            f"--sureness {path} is no id -> number 0 to 1, but {type(found).__name__}; give what "
+            "voc12.own_masks --json writes"
+        )
+    for name, value in found.items():
+        if type(value) not in (int, float) or not 0 <= value <= 1:
+            raise InputError(
+                f"--sureness {path}: {shortened(name)} has {shortened(json.dumps(value))}, no "
+                "number 0 to 1; give what voc12.own_masks --json writes"
+            )
+    if not any(name in found for name in ids):
+        raise InputError(
+            f"--sureness {path} has none of the {len(ids)} images of the list; is it of other "
+            "photographs?"
+        )
+    return np.array([found.get(name, np.nan) for name in ids])
 
 
 def read_json(path: str, flag: str) -> Any:
@@ -324,10 +347,12 @@ def cards(
     stages: Sequence[Stage],
     num_classes: int,
     truth: MaskReader | None,
+    sureness: np.ndarray | None = None,
 ) -> tuple[list[Card], dict[str, int]]:
     """At most --limit cards, evenly spread from the worst image to the best, and what three of them
     are -> their places; images whose mask is all 255 have no score and no card. Without masks
-    evenly spread over the list, or from the least sure to the surest with --sureness.
+    evenly spread over the list, or with sureness (N,), 0 to 1, from the least sure to the surest,
+    without those whose sureness is NaN.
     """
     made = Gallery(
         Path(args.voc12_root),
@@ -336,9 +361,10 @@ def cards(
         truth,
         args.exif,
     )
-    if truth is None and args.sureness:
-        scores = 100 * read_sureness(args.sureness, ids)
-        order = np.argsort(scores, kind="stable")
+    if truth is None and sureness is not None:
+        scores = 100 * sureness
+        # NaN is sorted to the end
+        order = np.argsort(scores, kind="stable")[: np.isfinite(scores).sum()]
         words = ("least sure", "median", "surest")
     elif truth is None:
         order, scores = np.arange(len(ids)), np.full(len(ids), np.nan)
@@ -359,7 +385,7 @@ def cards(
     found = pool_map(made.card, chosen, args.num_workers, "pictures")
     return found, {
         once[number]: number
-        for number in sorted(once, reverse=truth is not None or bool(args.sureness))
+        for number in sorted(once, reverse=truth is not None or sureness is not None)
     }
 
 
@@ -531,6 +557,7 @@ def main(args: argparse.Namespace) -> None:
     truth = open_truth(args, ids, classes)
     if args.sureness and truth is not None:
         raise InputError(f"--sureness is for a list without masks, {args.list} has some")
+    sureness = read_sureness(args.sureness, ids) if args.sureness else None
     stages = evaluate_stages(args, ids, classes, truth)
     last = stages[-1]
 
@@ -551,8 +578,11 @@ def main(args: argparse.Namespace) -> None:
         classifier_section(args.classifier) if args.classifier else "",
         *class_sections(last, where),
     ]
-    shown, three = cards(args, ids, stages, len(classes) + 1, truth)
-    rest = f"; --limit {len(ids)} shows all" if len(shown) < len(ids) else ""
+    shown, three = cards(args, ids, stages, len(classes) + 1, truth, sureness)
+    unknown = 0 if sureness is None else int(np.isnan(sureness).sum())
+    rest = f"; --limit {len(ids)} shows all" if len(shown) < len(ids) - unknown else ""
+    if unknown:
+        rest += f"; {unknown} more are left out, as --sureness does not say how sure they are"
     order = (
         f"{len(shown)} of {len(ids)} images, in the order of the list, which has no masks{rest}."
     )
@@ -582,7 +612,7 @@ def main(args: argparse.Namespace) -> None:
         curve_section(args, stages),
         "</div><div>",
         page.section(
-            f"{', '.join(three).capitalize()} of {len(ids)} images{by}",
+            f"{', '.join(three).capitalize()} of {len(ids) - unknown} images{by}",
             report_page.examples(shown, three, [stage.name for stage in stages], classes),
         ),
         "</div></div>",

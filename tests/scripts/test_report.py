@@ -280,6 +280,17 @@ def test_a_training_that_was_thrown_away_says_nothing(tmp_path):
     assert training_curves(log) == {"loss": [(1, 0.5), (2, 0.25)]}
 
 
+def test_losses_that_are_not_finite_are_counted_and_left_out(run, tmp_path, capsys):
+    lines = [{"kind": "train", "step": 1, "loss": float("nan")}]
+    lines += [{"kind": "train", "step": 2, "loss": 0.0}, {"kind": "train", "step": 3, "loss": 0.0}]
+    lines += [{"kind": "train", "step": 4, "loss": float("inf")}]
+    lines += [{"kind": "train", "step": 10**400, "loss": 10**400}]
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert training_curves(training_log(tmp_path)) == {"loss": [(2, 0.0), (3, 0.0)]}
+    assert "note: 3 losses of the log are not finite" in capsys.readouterr().out
+    assert "Training" in _page(run, tmp_path / "page.html", "--session_dir", tmp_path)
+
+
 def test_a_loss_that_is_the_whole_is_drawn_once(tmp_path):
     line = {"kind": "train", "step": 1, "loss_cls": 0.5, "loss": 0.5, "loss_tcp": 0.25}
     (tmp_path / "log.jsonl").write_text(json.dumps(line))
@@ -633,9 +644,34 @@ def test_without_masks_the_least_sure_stand_first(pets_root, tmp_path):
     assert "On 11 photographs that did not train it." in page
     for text in ("7", "5", "2", "0.375"):
         assert f"<td>{text}</td>" in page
-    (tmp_path / "sure.json").write_text("[1]")
-    with pytest.raises(InputError, match=r"--sureness .* is no id -> number"):
-        main(parse_args(flags))
+    # those that the file has not are neither the surest nor in the gallery
+    (tmp_path / "sure.json").write_text(json.dumps({ids[1]: 0.9, ids[0]: 0.4, "other": 1}))
+    main(parse_args(flags))
+    page = (tmp_path / "page.html").read_text()
+    shown = [name for name in ids if f'alt="{name}, open large"' in page]
+    assert shown == list(ids[:2])
+    assert f"2 of {len(ids)} images, the least sure first" in page
+    left = len(ids) - 2
+    assert f"; {left} more are left out, as --sureness does not say how sure they are." in page
+    assert " of 2 images, by how sure the mask is" in page
+    (tmp_path / "page.html").unlink()
+    for said, message in (
+        ("[1]", "is no id -> number 0 to 1, but list;"),
+        ('{"other": 0.5}', f"has none of the {len(ids)} images of the list; is it of other"),
+        ("{}", f"has none of the {len(ids)} images of the list"),
+        (json.dumps({ids[0]: 5}), f"{ids[0]} has 5, no number 0 to 1"),
+        (json.dumps({ids[0]: -3}), f"{ids[0]} has -3, no number 0 to 1"),
+        (json.dumps({ids[0]: True}), f"{ids[0]} has true, no number 0 to 1"),
+        (json.dumps({ids[0]: None}), f"{ids[0]} has null, no number 0 to 1"),
+        (json.dumps({ids[0]: "0.5"}), f'{ids[0]} has "0.5", no number 0 to 1'),
+        (json.dumps({ids[0]: float("nan")}), f"{ids[0]} has NaN, no number 0 to 1"),
+        (json.dumps({ids[0]: 0.5, "other": 2}), "other has 2, no number 0 to 1"),
+    ):
+        (tmp_path / "sure.json").write_text(said)
+        with pytest.raises(InputError, match=rf"--sureness .*{re.escape(message)}"):
+            main(parse_args(flags))
+    assert not (tmp_path / "page.html").exists()
+    (tmp_path / "sure.json").write_text(json.dumps(sure))
     (tmp_path / "classifier.json").write_text("{}")
     with pytest.raises(InputError, match=r"--classifier .* is no file of voc12.class_scores"):
         main(parse_args(flags))
