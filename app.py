@@ -2,8 +2,8 @@
 CAMs and masks, move the threshold, save a mask, correct tags, look through the worst masks.
 
 Reads the folder that masks_from_tags.py has made; writes <model>/corrections.csv, in the form that
-masks_from_tags.py --tags reads. Needs requirements-app.txt. Listens on this machine alone, and
-asks nothing of any other.
+masks_from_tags.py --tags reads. Needs requirements-app.txt. Listens on this machine alone, but for
+--host, and asks nothing of any other.
 
     python app.py --model results/mine
 """
@@ -37,7 +37,14 @@ from tool.file.model_folder import CORRECTIONS, ModelFolder, correct_tags, read_
 from tool.file.photographs import PHOTOGRAPH_SUFFIXES
 from tool.mask_values import BACKGROUND
 from tool.run.device import KEEP_SMALL, choose_device
-from tool.run.web_server import exit_at_signals, import_gradio, listen, upload_folder, web_app
+from tool.run.web_server import (
+    LOOPBACK,
+    exit_at_signals,
+    import_gradio,
+    listen,
+    upload_folder,
+    web_app,
+)
 from tool.show.overlay import mask_overlay
 from tool.show.page import escape
 from tool.show.trial_page import (
@@ -186,12 +193,18 @@ def maps_html(shown: Shown, keys: list[int]) -> tuple[str, str]:
 
 def worst_masks(folder: ModelFolder, page: int) -> list[tuple[np.ndarray, str]]:
     """(photograph with its mask, what stands below) of a page of the worst masks; one that cannot
-    be read any more is grey and says why.
+    be read any more, or is not of its photograph's size, is grey and says why.
     """
     found = []
     for name in folder.worst_first()[page * PAGE : (page + 1) * PAGE]:
         try:
-            small, mask = fitted(read_image(folder.photograph(name))), read_mask(folder.mask(name))
+            image, mask = read_image(folder.photograph(name)), read_mask(folder.mask(name))
+            if mask.shape != image.shape[:2]:
+                raise InputError(
+                    f"{folder.photograph(name)} is of size {image.shape[:2]}, its mask "
+                    f"{mask.shape} (height, width); was it changed since masks_from_tags.py?"
+                )
+            small = fitted(image)
             place = [
                 (np.arange(new) * old // new)
                 for new, old in zip(small.shape[:2], mask.shape, strict=True)
@@ -210,7 +223,7 @@ def mask_uri(networks: Networks, shown: Shown, keys: list[int], threshold: float
     """The mask, palette PNG of the photograph's size, as a data URI: the model's, or at a threshold
     the classifier's.
     """
-    size, trial = shown.trial.image.shape[:2], shown.trial
+    size, trial = shown.trial.photograph, shown.trial
     mask = (
         trial.model_mask(keys, size) if threshold is None else trial.cam_mask(threshold, keys, size)
     )
@@ -220,10 +233,10 @@ def mask_uri(networks: Networks, shown: Shown, keys: list[int], threshold: float
 
 # ============ the page ============
 class Page:
-    """The page of a model folder; its methods are what happens on it."""
+    """The page of a model folder, served at host; its methods are what happens on it."""
 
-    def __init__(self, gr: ModuleType, networks: Networks) -> None:
-        self.gr, self.networks, self.folder = gr, networks, networks.folder
+    def __init__(self, gr: ModuleType, networks: Networks, host: str) -> None:
+        self.gr, self.networks, self.folder, self.host = gr, networks, networks.folder, host
         self.blocks = gr.Blocks(
             title="Try the model", analytics_enabled=False, delete_cache=(3600, 3600)
         )
@@ -240,9 +253,15 @@ class Page:
         """What the page is, in a line."""
         names = ", ".join(escape(name) for name in self.folder.classes[:20])
         more = " ..." if len(self.folder.classes) > 20 else ""
+        where = (
+            "Nothing that you drop here leaves this machine."
+            if self.host in LOOPBACK
+            else "What you drop here is sent to the machine that serves this page, and no further. "
+            "Whoever opens the page sees the photographs of the run and may correct their tags."
+        )
         return (
             '<h1 style="font-size:22px;margin:0">Try the model</h1><p style="margin:2px 0 0">'
-            f"It knows {names}{more}. Nothing that you drop here leaves this machine.</p>"
+            f"It knows {names}{more}. {where}</p>"
         )
 
     def build_trial(self) -> None:
@@ -443,7 +462,7 @@ def main(args: argparse.Namespace) -> None:
     exit_at_signals()
     with upload_folder() as uploads, listen(args.host, args.port) as bound:
         os.environ["GRADIO_TEMP_DIR"] = uploads
-        app = web_app(gr, Page(gr, networks).blocks, STYLE, args.host)
+        app = web_app(gr, Page(gr, networks, args.host).blocks, STYLE, args.host)
         port = bound.getsockname()[1]
         print(f"open http://{args.host}:{port} in a browser; Ctrl-C ends it", flush=True)
         uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[bound])

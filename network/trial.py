@@ -24,12 +24,13 @@ CRF = "deeplab"  # infer_seg.py's default
 class Trial:
     """What both networks make of a photograph.
 
-    image: (H, W, 3) uint8; probability: (C,) of the foreground classes; keys: (n,) classes of which
-    there are maps, ascending; plain, refined: (n, h, w) unit CAMs; labels: (K, h, w) float16
-    probabilities of the segmentation network after the dense CRF, background first
+    photograph: its size (H, W); its pixels are not kept, as a page has a trial for each visitor;
+    probability: (C,) of the foreground classes; keys: (n,) classes of which there are maps,
+    ascending; plain, refined: (n, h, w) unit CAMs; labels: (K, h, w) float16 probabilities of the
+    segmentation network after the dense CRF, background first
     """
 
-    image: np.ndarray
+    photograph: tuple[int, int]
     probability: np.ndarray
     keys: np.ndarray
     plain: np.ndarray
@@ -100,7 +101,7 @@ def try_photograph(
     require_finite(logits, "the network's output")
     labels = crf_probabilities(small, logits.softmax(dim=0).cpu().numpy(), CRF_SETTINGS[CRF])
     return Trial(
-        image,
+        image.shape[:2],
         probability.cpu().numpy(),
         keys.cpu().numpy(),
         plain,

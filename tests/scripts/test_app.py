@@ -1,5 +1,6 @@
 """The page to try a model: driven in a browser as its user does, and what its folder must be."""
 
+import base64
 import csv
 import json
 import os
@@ -239,6 +240,49 @@ def test_what_is_no_model_folder_is_one_line(model, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(InputError, match=r"needs gradio .*; run pip install -r requirements-app"):
         app.main(app.parse_args(["--model", str(model)]))
+
+
+@pytest.mark.parametrize(
+    ("host", "stays"), [("127.0.0.1", True), ("localhost", True), ("0.0.0.0", False)]
+)
+def test_the_page_says_where_photographs_go(model, host, stays):
+    page = SimpleNamespace(folder=read_model_folder(model), host=host)
+    words = app.Page.introduction(page)
+    assert ("Nothing that you drop here leaves this machine" in words) == stays
+    assert ("is sent to the machine that serves this page" in words) == (not stays)
+
+
+def test_a_mask_of_another_size_than_its_photograph_is_grey(model, tmp_path):
+    folder = replace(read_model_folder(model), path=tmp_path)
+    for name in NAMES:
+        mask = np.ones(read_image(folder.photograph(name)).shape[:2], np.uint8)
+        mask = mask.T if name == "two.png" else mask
+        write_mask((tmp_path / "masks" / name).with_suffix(".png"), mask)
+    shown = {
+        words.split(": ")[-2 if "is of size" in words else -1]: (picture, words)
+        for picture, words in app.worst_masks(folder, 0)
+    }
+    picture, words = shown["two.png"]
+    assert (picture == 128).all()
+    assert words == (
+        f"two.png: {folder.photograph('two.png')} is of size (68, 90), its mask (90, 68) (height, "
+        "width); was it changed since masks_from_tags.py?"
+    )
+    for name in ("a/one.jpg", "three.jpg"):
+        assert "% sure" in shown[name][1]
+
+
+def test_a_visitor_is_kept_without_the_photograph(model, tmp_path):
+    """Only its size, and what is shown of it; a saved mask is of its own size."""
+    write_image(tmp_path / "large.png", np.full((700, 1400, 3), 90, np.uint8))
+    networks = app.load_networks(read_model_folder(model), torch.device("cpu"))
+    shown = app.shown_photograph(networks, tmp_path / "large.png", None)
+    kept = [*vars(shown).values(), *vars(shown.trial).values()]
+    assert max(one.nbytes for one in kept if isinstance(one, np.ndarray)) < 700 * 1400 * 3
+    assert shown.trial.photograph == (700, 1400)
+    uri = app.mask_uri(networks, shown, [0, 1, 2], None)
+    (tmp_path / "mask.png").write_bytes(base64.b64decode(uri.split(",")[1]))
+    assert read_mask(tmp_path / "mask.png").shape == (700, 1400)
 
 
 def test_networks_of_other_classes_are_refused(model):
