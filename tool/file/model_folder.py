@@ -127,7 +127,7 @@ def _reason(error: Exception) -> str:
 
 
 def _parsed(folder: Path, said: dict[str, Any]) -> ModelFolder:
-    classes = tuple(said["classes"])
+    classes = tuple(_filled(said, "classes"))
     long_side = said.get("long_side")
     return ModelFolder(
         folder,
@@ -136,13 +136,19 @@ def _parsed(folder: Path, said: dict[str, Any]) -> ModelFolder:
         folder / str(said["classifier"]),
         folder / str(said["model"]),
         _refinement(said),
-        tuple(_number(scale, "scale", 16) for scale in said["scales"]),
-        None if long_side is None else max(1, int(_number(long_side, "long_side", 16384))),
+        tuple(_number(scale, "scale", 16, low=0.01) for scale in _filled(said, "scales")),
+        None if long_side is None else int(_number(long_side, "long_side", 16384, low=1)),
         _number(said["threshold"], "threshold", 1),
         {name: _number(value, "min_score", 1) for name, value in _table(said, "min_score")},
         {name: str(place) for name, place in _table(said, "masks")},
         {name: _number(value, "sureness", 1) for name, value in _table(said, "sureness")},
     )
+
+
+def _filled(said: dict[str, Any], key: str) -> list[Any]:
+    if not isinstance(said[key], list) or not said[key]:
+        raise ValueError(f"{key} is no list, or an empty one")
+    return said[key]
 
 
 def _refinement(said: dict[str, Any]) -> str | None:
@@ -178,11 +184,11 @@ def read_cut_offs(path: str | Path, classes: Sequence[str]) -> list[float]:
     return [found[name] for name in classes]
 
 
-def _number(value: Any, what: str, high: float) -> float:
+def _number(value: Any, what: str, high: float, low: float = 0) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{what} is no number")
-    if not (math.isfinite(value) and 0 <= value <= high):
-        raise ValueError(f"{what} {value} is not in 0..{high}")
+    if not (math.isfinite(value) and low <= value <= high):
+        raise ValueError(f"{what} {value} is not in {low}..{high}")
     return float(value)
 
 
