@@ -17,6 +17,10 @@ A dict may be a pickled .npy or the members of an .npz; keys may be a list; maps
 floating type, or uint8 from 0 to 255. An array has maps of classes that the image does not show:
 those of its labels are read, or, where no labels are at hand, those with a value over 0.
 
+Logarithms and logits are refused: all of their values may be under 0, and they would read as maps
+without any response. The released normalisation goes below 0 as well, but gives all pixels there
+one value (tool/file/cam_file.py).
+
 `auto` decides by what the files of the folder hold, and by the image labels where they are at hand.
 Where two ways of reading are possible it refuses and names both. Scores with a background become
 maps that say at threshold 0.5 what their argmax says.
@@ -62,6 +66,8 @@ SURELY_HALVED = 0.3
 ROUNDING = 2e-3  # of half precision
 SUM_ROUNDING = 2e-2
 MAX_KEY = 2**31
+FAINT = 1 / 255  # a map without more shows nothing: the first step of uint8
+PROBABILITIES = "log-probabilities or logits? Save probabilities, by exp or softmax"
 OUR_MEMBERS = ({HEADER, MAPS}, {"id", "keys", "cam", "size", "meta"})
 
 
@@ -86,14 +92,11 @@ class CamReading:
         """
         path = Path(path)
         if self.format == "npz":
-            return load_cam(path)
-        content = _content(path)
-        if (found := _layout(content, path)) != LAYOUT_OF[self.format]:
-            raise InputError(
-                f"{path} holds {_described(found)}, which --cam_format {self.format} does not "
-                "read; a folder has files of one format"
-            )
-        keys, maps = self._keys_and_maps(content, path)
+            cam_file = load_cam(path)
+            if cam_file.meta.get("format") in LAYOUT_OF:  # a pickled one, of another code perhaps
+                _require_above(cam_file.cam, -1, path)
+            return cam_file
+        keys, maps = self._keys_and_maps(_content(path), path)
         if self.format.startswith("array"):
             chosen = _chosen(maps, label)
             keys, maps = keys[chosen], maps[chosen]
@@ -104,6 +107,11 @@ class CamReading:
         return cam_file
 
     def _keys_and_maps(self, content: Any, path: Path) -> tuple[np.ndarray, np.ndarray]:
+        if (found := _layout(content, path)) != LAYOUT_OF[self.format]:
+            raise InputError(
+                f"{path} holds {_described(found)}, which --cam_format {self.format} does not "
+                "read; a folder has files of one format"
+            )
         if self.format in ("array", "array_bg"):
             maps = _unit_maps(content, path)
             background = self.format == "array_bg"
@@ -112,7 +120,7 @@ class CamReading:
                     f"{path} has {len(maps)} maps, --cam_format {self.format} wants "
                     f"{self.classes + background} for {self.classes} classes"
                 )
-            maps = _against_background(maps[1:], maps[0]) if background else maps
+            maps = _against_background(maps[1:], maps[0], path) if background else maps
             return np.arange(self.classes), maps
         if LAYOUT_OF[self.format] == "dict":
             keys, maps = _dict_maps(content, path)
@@ -122,7 +130,9 @@ class CamReading:
                         f"{path}: a map reaches {highest:.3f}, but a released CPN file holds half "
                         "of the unit CAM, 0.5 at most; whole maps are --cam_format unit"
                     )
-                return keys, np.minimum(maps * np.float32(2), np.float32(1))
+                maps = np.minimum(maps * np.float32(2), np.float32(1))
+                _require_above(maps, -1, path)
+                return keys, maps
         else:
             keys, maps = _keyed_maps(content, LAYOUT_OF[self.format], path)
         if self.format in ("scores", "hr_cam"):
@@ -142,16 +152,22 @@ def choose_reading(
 
     cam_format: one of CAM_FORMATS; any but auto is taken as it is
     labels:     (ids, C) multi-hot image labels, if they are at hand
-    say:        gets a line about what auto took, where that is not our own format
-    Raises InputError where the folder mixes formats, and where two are possible, naming both.
+    say:        gets a line about what auto took, where that is not our own format, and one where
+                no map of the files looked at shows anything
+    Raises InputError where the folder mixes formats, where two are possible, naming both, and where
+    uint8 maps may be of 0 and 1.
     """
-    if cam_format != AUTO_FORMAT:
+    if cam_format == "npz":
         return CamReading(cam_format, classes)
     some = [index for index in _spread(len(ids)) if has_cam(folder, ids[index])]
     if not some:
         return CamReading("npz", classes)  # the caller says which files are missing
     paths = [find_cam(folder, ids[index]) for index in some]
     contents = [_content(path) for path in paths]
+    if cam_format != AUTO_FORMAT:
+        reading = CamReading(cam_format, classes)
+        _look_for_response(folder, reading, list(zip(paths, contents, strict=True)), say)
+        return reading
     layouts = [_layout(content, path) for content, path in zip(contents, paths, strict=True)]
     if len(kinds := list(dict.fromkeys(layouts))) > 1:
         raise InputError(
@@ -169,8 +185,10 @@ def choose_reading(
         taken, why = _dict_format(folder, files, known)
     else:
         taken, why = _keyed_format(folder, files, kinds[0], known)
+    reading = CamReading(taken, classes)
     say(f"CAM files of {folder}: read as --cam_format {taken}, since {why}")
-    return CamReading(taken, classes)
+    _look_for_response(folder, reading, files, say)
+    return reading
 
 
 def holds_our_format(folder: str | Path, ids: Sequence[str]) -> bool:
@@ -213,6 +231,7 @@ def _dict_format(
         )
     if with_background:
         return "scores", "their classes are those of the image labels plus 1, and 0 is in all"
+    _require_no_bits(folder, [content for _, content in files])
     if highest > HALF + ROUNDING:
         return "unit", f"their maps reach {highest:.2f}, and halved ones reach 0.5 at most"
     if highest <= 0 or highest >= SURELY_HALVED:
@@ -267,6 +286,49 @@ def _background_first(keys: list[set[int]], known: list[set[int]] | None) -> boo
     return False if all(file_keys <= {0} for file_keys in keys) else None
 
 
+def _look_for_response(
+    folder: str | Path,
+    reading: CamReading,
+    files: list[tuple[Path, Any]],
+    say: Callable[[str], None],
+) -> None:
+    """Say where no map of files, (path, content), shows anything; raise InputError where they may
+    be masks of 0 and 1.
+    """
+    read = [reading._keys_and_maps(content, path)[1] for path, content in files]
+    faint = FAINT * (2 if reading.format == "released" else 1)
+    if not any(maps.size for maps in read) or any((maps > faint).any() for maps in read):
+        return
+    _require_no_bits(folder, [content for _, content in files])
+    say(
+        f"CAM files of {folder}: no map of the {len(files)} looked at exceeds 1 / 255, so that all "
+        "is background; unit maps have a maximum of 1"
+    )
+
+
+def _require_no_bits(folder: str | Path, contents: list[Any]) -> None:
+    """Raise InputError where contents are uint8 with 1 as the highest value: it may mean 1 / 255,
+    or a mask.
+    """
+    maps = [value for content in contents for value in _arrays(content)]
+    if all(value.dtype == np.uint8 for value in maps) and (
+        max((int(value.max(initial=0)) for value in maps), default=0) == 1
+    ):
+        raise InputError(
+            f"{folder}: the CAM files are uint8 and none exceeds 1 of 255, so they may be masks of "
+            "0 and 1; multiply them by 255, or save them as float32"
+        )
+
+
+def _arrays(content: Any) -> list[np.ndarray]:
+    """The maps of a file, as they are stored."""
+    if isinstance(content, np.ndarray):
+        return [content]
+    entry = next((entry for entry in MAP_ENTRIES if entry in content), None)
+    values = content.values() if entry is None else [content[entry]]
+    return [value for value in values if isinstance(value, np.ndarray)]
+
+
 def _spread(count: int) -> list[int]:
     return np.unique(np.linspace(0, count - 1, min(count, SAMPLE)).round().astype(int)).tolist()
 
@@ -303,12 +365,24 @@ def _npz_content(path: Path) -> Any:
         with np.load(path, allow_pickle=False) as members:
             if _are_ours(members.files):
                 return None
+            twice = next((n for n in members.files if members.files.count(n) > 1), None)
+            if twice is not None:
+                raise InputError(f"{path} has two members {twice}; leave one of them")
             content = {name: members[name] for name in members.files}
+    except InputError:
+        raise
     # damaged bytes reach zipfile, zlib and numpy: whatever they raise means a bad file
     except Exception as error:
         raise InputError(f"{path} is damaged ({type(error).__name__}); write it again") from error
     if content and all(name.isdecimal() and name.isascii() for name in content):
-        return {int(name): value for name, value in content.items()}
+        numbers = [int(name) for name in content]
+        if len(set(numbers)) < len(numbers):
+            twice = next(number for number in numbers if numbers.count(number) > 1)
+            raise InputError(
+                f"{path} has two maps of class {twice}, members "
+                f"{' and '.join(name for name in content if int(name) == twice)}; leave one of them"
+            )
+        return dict(zip(numbers, content.values(), strict=True))
     if "keys" not in content and len(content) == 1:
         return next(iter(content.values()))
     return content
@@ -396,7 +470,10 @@ def _unit_maps(value: Any, path: Path) -> np.ndarray:
 
 
 def _unit_values(value: np.ndarray, path: Path) -> np.ndarray:
-    """value as float32 in unit scale; values below 0 occur and are kept (tool/file/cam_file.py)."""
+    """value as float32 in unit scale; values below 0 occur and are kept (tool/file/cam_file.py).
+
+    Raises InputError for what is no number, over 1, or below -1 as logarithms are.
+    """
     if value.dtype == np.uint8:
         return value.astype(np.float32) / np.float32(255)
     if value.dtype.kind != "f":
@@ -410,7 +487,25 @@ def _unit_values(value: np.ndarray, path: Path) -> np.ndarray:
             f"{path}: a map reaches {highest:.3g}, where unit maps reach 1; divide each map by its "
             "maximum"
         )
+    _require_above(maps, -1, path)
     return np.minimum(maps, np.float32(1))
+
+
+def _require_above(maps: np.ndarray, bound: int, path: Path) -> None:
+    """Raise InputError for values under bound, but for those of the released normalisation: one in
+    all pixels of a map that are there, beside a response or in the whole map. maps (..., H, W).
+    """
+    if not maps.size or maps.min() >= bound - ROUNDING:
+        return
+    for map_ in maps.reshape(-1, *maps.shape[-2:]):
+        low = map_[map_ < bound - ROUNDING]
+        alike = low.size == 0 or low.max() - low.min() <= ROUNDING * abs(float(low.min()))
+        if alike and (low.size in (0, map_.size) or map_.max() > FAINT):
+            continue
+        kind = "scores are not negative" if bound == 0 else f"unit maps do not go below {bound}"
+        raise InputError(
+            f"{path}: a map goes down to {low.min():.3g}, where {kind}; {PROBABILITIES}"
+        )
 
 
 def _without_background(
@@ -420,16 +515,22 @@ def _without_background(
     if len(keys) and 0 not in keys:
         raise InputError(f"{path} has no background: key 0 is not among its keys {keys.tolist()}")
     foreground = keys != 0
+    if np.count_nonzero(~foreground) > 1:
+        raise InputError(f"{path} has two backgrounds: key 0 occurs twice in {keys.tolist()}")
     if len(maps) == len(keys) - 1:  # the background has no map
         return keys[foreground] - 1, maps
     if not len(keys):
         return keys, maps
     background = maps[np.flatnonzero(~foreground)[0]]
-    return keys[foreground] - 1, _against_background(maps[foreground], background)
+    return keys[foreground] - 1, _against_background(maps[foreground], background, path)
 
 
-def _against_background(foreground: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """Maps (n, H, W) in 0..1 that say at threshold 0.5 what the argmax of scores says."""
+def _against_background(foreground: np.ndarray, background: np.ndarray, path: Path) -> np.ndarray:
+    """Maps (n, H, W) in 0..1 that say at threshold 0.5 what the argmax of scores says. Raises
+    InputError naming the file at path for scores under 0.
+    """
+    _require_above(foreground, 0, path)
+    _require_above(background, 0, path)
     foreground, background = foreground.clip(0), background.clip(0)
     total = foreground.max(axis=0, initial=0) + background
     return np.divide(foreground, total, out=np.zeros_like(foreground), where=total > 0)

@@ -2,12 +2,15 @@
 read in two ways is refused.
 """
 
+import io
 import re
+import zipfile
 
 import numpy as np
 import pytest
 import torch
 
+from tool.cam import merge_passes
 from tool.errors import InputError
 from tool.file.cam_file import CamFile, save_cam
 from tool.file.foreign_cam import CAM_FORMATS, CamReading, choose_reading
@@ -211,6 +214,105 @@ def test_classes_that_the_label_lacks_are_never_counted(tmp_path, name):
         CamReading(name, CLASSES).load(folder / "a.npy", LABELS[1])
 
 
+# ============ logarithms, and maps that show nothing ============
+LOGS = np.log(np.random.default_rng(0).dirichlet(np.ones(CLASSES + 1), (4, 6)) + 1e-3).transpose(
+    2, 0, 1
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("unit", {1: LOGS[0]}),
+        ("released", {1: LOGS[0]}),
+        ("released", {1: LOGS[0] / -LOGS.min() * 0.9}),  # to be doubled
+        ("scores", {0: LOGS[0], 2: LOGS[1]}),
+        ("scores", {0: LOGS[0] / -LOGS.min(), 2: LOGS[1] / -LOGS.min()}),
+        ("scores", {0: np.log(CAM > 0.5, where=CAM > 0.5, out=CAM * 0 - 16), 2: CAM * 0 - 16}),
+        ("irn", {"keys": [1], "high_res": LOGS[:1]}),
+        ("hr_cam", {"keys": [0, 2], "hr_cam": LOGS[:1]}),
+        ("array", LOGS[1:]),
+        ("array_bg", LOGS),
+        ("array_bg", LOGS / -LOGS.min()),
+        ("npz", {1: LOGS[0].astype(np.float32)}),
+    ],
+)
+def test_logarithms_are_refused(tmp_path, name, content):
+    _pickled(tmp_path / "a.npy", content) if isinstance(content, dict) else np.save(
+        tmp_path / "a.npy", content
+    )
+    with pytest.raises(
+        InputError,
+        match=r"a\.npy: a map goes down to -[\d.]+, where (unit maps do not go below -1|scores are "
+        r"not negative); log-probabilities or logits\? Save probabilities, by exp or softmax",
+    ):
+        CamReading(name, CLASSES).load(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_the_released_normalisation_leaves_below_0_is_read(tmp_path, name):
+    # a map whose minimum is over half of its maximum: its lowest pixels, all alike, go below -1
+    raw = np.full((1, 4, 6), 5.0) + CAM
+    raw[:, 0] = 5
+    deep = merge_passes([(torch.from_numpy(raw), False)]).numpy()[0].astype(np.float32)
+    assert deep.min() < -4
+    assert len(np.unique(deep[deep < 0])) == 1
+    for cam in (deep, np.full_like(CAM, -1)):
+        content = _layout(name, 1, cam)
+        if name in ("scores", "array_bg"):
+            background = np.full_like(cam, 0.25)
+            if name == "scores":
+                content = {0: background, 2: cam}
+            else:
+                content = np.concatenate([background[None], content[1:]])
+        _pickled(tmp_path / "a.npy", content) if isinstance(content, dict) else np.save(
+            tmp_path / "a.npy", content
+        )
+        read = CamReading(name, CLASSES).load(tmp_path / "a.npy", LABELS[1])
+        assert read.keys.tolist() == [1]
+        if name not in ("scores", "array_bg"):
+            np.testing.assert_allclose(read.cam[0], cam, rtol=1e-5)
+
+
+@pytest.mark.parametrize("asked", ["auto", "named"])
+@pytest.mark.parametrize("name", [name for name in FOREIGN if name not in ("scores", "array_bg")])
+def test_uint8_masks_of_0_and_1_are_refused(tmp_path, name, asked):
+    for key, image in enumerate(IDS):
+        bits = _bits(_layout(name, key, CAM))
+        _pickled(tmp_path / f"{image}.npy", bits) if isinstance(bits, dict) else np.save(
+            tmp_path / f"{image}.npy", bits
+        )
+    with pytest.raises(InputError, match="uint8 and none exceeds 1 of 255, so they may be masks"):
+        choose_reading(tmp_path, IDS, name if asked == "named" else "auto", CLASSES, LABELS)
+
+
+def _bits(content):
+    if isinstance(content, np.ndarray):
+        return (content > 0.25).astype(np.uint8)
+    return {key: value if key == "keys" else _bits(value) for key, value in content.items()}
+
+
+def test_uint8_scores_of_0_and_1_are_compared(tmp_path):
+    shown = (CAM > 0.5).astype(np.uint8)
+    every = np.stack([1 - shown, shown, *np.zeros((CLASSES - 1, 4, 6), np.uint8)])
+    np.save(tmp_path / "a.npy", every)
+    reading = choose_reading(tmp_path, ["a"], "auto", CLASSES, LABELS[:1], say=str)
+    np.testing.assert_array_equal(reading.load(tmp_path / "a.npy", LABELS[0]).cam[0], shown)
+
+
+@pytest.mark.parametrize("asked", ["auto", "unit"])
+def test_maps_that_show_nothing_are_noted(tmp_path, asked):
+    # logarithms of what is nearly certain are not below -1
+    for key, image in enumerate(IDS):
+        _pickled(tmp_path / f"{image}.npy", {key: np.log(0.9 + CAM / 10)})
+    said = []
+    choose_reading(tmp_path, IDS, asked, CLASSES, LABELS, say=said.append)
+    assert said[-1] == (
+        f"CAM files of {tmp_path}: no map of the 3 looked at exceeds 1 / 255, so that all is "
+        "background; unit maps have a maximum of 1"
+    )
+
+
 # ============ bad files ============
 @pytest.mark.parametrize(
     ("name", "content", "message"),
@@ -225,6 +327,11 @@ def test_classes_that_the_label_lacks_are_never_counted(tmp_path, name):
         ("unit", {"cat": CAM}, "its entries are cat, where class numbers are known, or keys with"),
         ("unit", [CAM], "it holds a list"),
         ("unit", {10**12: CAM}, "its entries are 1000000000000"),
+        (
+            "hr_cam",
+            {"keys": [0, 0, 2], "hr_cam": np.stack([CAM] * 3)},
+            "has two backgrounds: key 0",
+        ),
         ("scores", {1: CAM, 2: CAM}, "has no background: key 0 is not among its keys [1, 2]"),
         ("irn", {"keys": [0, 1, 2], "high_res": CAM[None]}, "has 3 keys and 1 maps in high_res"),
         ("irn", {"keys": [0.5], "high_res": CAM[None]}, "keys must be a list of whole class"),
@@ -237,6 +344,21 @@ def test_bad_contents(tmp_path, name, content, message):
     _pickled(tmp_path / "a.npy", content)
     with pytest.raises(InputError, match=rf"a\.npy.*{re.escape(message)}"):
         CamReading(name, CLASSES).load(tmp_path / "a.npy")
+
+
+def test_members_of_one_class_are_named(tmp_path):
+    np.savez(tmp_path / "a.npz", **{"1": CAM, "01": CAM / 2})
+    with pytest.raises(
+        InputError, match=r"a\.npz has two maps of class 1, members 1 and 01; leave one of them"
+    ):
+        CamReading("unit", CLASSES).load(tmp_path / "a.npz", LABELS[1])
+    maps = io.BytesIO()
+    np.save(maps, CAM)
+    with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
+        for name in ("1.npy", "1"):
+            archive.writestr(name, maps.getvalue())
+    with pytest.raises(InputError, match=r"b\.npz has two members 1; leave one of them"):
+        CamReading("unit", CLASSES).load(tmp_path / "b.npz", LABELS[1])
 
 
 def test_a_header_of_a_thousand_million_values_costs_nothing(tmp_path):
