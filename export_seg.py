@@ -4,10 +4,11 @@ others, torch.export's .pt2 for torch.
 Reads the trained weights; writes <out>.onnx and <out>.pt2. Both map RGB in 0..1, (B, 3, H, W), to
 logits (B, K, H, W), background first, for B up to 1024 and for H and W from 64 to 4096;
 normalisation is inside. Of some transformers, H and W are multiples of 32 from 64 to 4096; others
-(DINOv3) can be exported for one size of image alone, by --size. Class names and sizes go with them:
-metadata of the ONNX file, meta.json in the .pt2. Each is run before it is written, and its largest
-difference to the network itself is printed. The ONNX file has the logits at feature size as well,
-low_resolution, from which infer_seg.py --onnx makes the masks that the network itself makes.
+(DINOv3) can be exported for one size of image alone, by --size. The ONNX file takes sides below 64
+and above 4096 too. Class names and sizes go with them: metadata of the ONNX file, meta.json in the
+.pt2. Each is run before it is written, and its largest difference to the network itself is printed.
+The ONNX file has the logits at feature size as well, low_resolution, from which infer_seg.py --onnx
+makes the masks that the network itself makes.
 
     python export_seg.py --weights results/seg/seg.pth
 
@@ -184,13 +185,18 @@ def largest_difference(
     return max(differences), max(logits)
 
 
-def sizes_meta(size: tuple[int, int] | None, step: int) -> dict[str, Any]:
-    """What the files say of the images that they take."""
+def sizes_meta(name: str, size: tuple[int, int] | None, step: int) -> dict[str, Any]:
+    """What a file of format name says of the images that it takes; the sides of a .pt2 have bounds,
+    which torch keeps to, those of an ONNX file have none.
+    """
     smallest, largest = (SIZE_STEP * steps for steps in SIZE_STEPS)
-    sides = f"H and W from {smallest} to {largest}"
-    if step > 1:
-        sides = f"H and W multiples of {step} from {smallest} to {largest}"
-    sizes = {"step": step, "smallest": smallest, "largest": largest}
+    bounds = {"smallest": smallest, "largest": largest} if name == "torch" else {}
+    sides = "H and W" if step == 1 else f"H and W multiples of {step}"
+    if bounds:
+        sides += f" from {smallest} to {largest}"
+    elif step == 1:
+        sides = "any H and W"
+    sizes = {"step": step, **bounds}
     if size is not None:
         sides, sizes = f"H {size[0]} and W {size[1]}", {"height": size[0], "width": size[1]}
     return {"input": f"image (B, 3, H, W), float32 RGB in 0..1, {sides}", "sizes": sizes}
@@ -207,8 +213,10 @@ def export(
     makers = {"onnx": to_onnx, "torch": to_torch}
     for step in (1, SIZE_STEP) if size is None else (SIZE_STEP,):
         try:
-            program, its = trace(net, size, step), meta | sizes_meta(size, step)
-            files = {name: makers[name](program, its) for name in names}
+            program = trace(net, size, step)
+            files = {
+                name: makers[name](program, meta | sizes_meta(name, size, step)) for name in names
+            }
             return {
                 name: (content, largest_difference(net, run, size, step))
                 for name, (content, run) in files.items()

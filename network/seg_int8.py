@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 from onnxruntime import quantization
 
 from network.seg_onnx import INPUT
@@ -45,4 +46,12 @@ def quantised(content: bytes, images: Sequence[np.ndarray]) -> bytes:
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
         )
-        return written.read_bytes()
+        return _with_metadata_of(content, written.read_bytes())
+
+
+def _with_metadata_of(given: bytes, written: bytes) -> bytes:
+    """written with the metadata of given alone; onnxruntime adds what its steps were."""
+    source, model = onnx.load_from_string(given), onnx.load_from_string(written)
+    del model.metadata_props[:]
+    model.metadata_props.extend(source.metadata_props)
+    return model.SerializeToString()

@@ -101,13 +101,24 @@ def test_exported_networks_give_the_same_logits(arch, tag_head, tmp_path, capsys
     said = session.get_modelmeta().custom_metadata_map
     assert json.loads(said["classes"]) == ["background", *PETS]
     assert said["weights"] == file_digest(weights)
+    # of any size, and that is what it says
+    assert json.loads(said["sizes"]) == {"step": 1}
+    assert said["input"] == "image (B, 3, H, W), float32 RGB in 0..1, any H and W"
+    small = unit[:1, :, :20, :33]
+    with torch.no_grad():
+        expected_small = Portable(net)(small)
+    (logits,) = session.run(["logits"], {"image": small.numpy()})
+    np.testing.assert_allclose(logits, expected_small, rtol=1e-4, atol=1e-4)
 
     extra = {"meta.json": ""}
     program = torch.export.load(tmp_path / "seg.pt2", extra_files=extra)
     torch.testing.assert_close(program.module()(unit), expected, rtol=1e-4, atol=1e-4)
     meta = json.loads(extra["meta.json"])
     assert meta["classes"] == ["background", *PETS]
-    assert (meta["long_side"], meta["sizes"]["step"], meta["std"]) == (60, 1, list(net.std))
+    assert (meta["long_side"], meta["std"]) == (60, list(net.std))
+    assert meta["sizes"] == {"step": 1, "smallest": 64, "largest": 4096}
+    with pytest.raises(Exception, match="64"):  # torch's own; that is what its bounds mean
+        program.module()(small)
     _check_runner(tmp_path, weights, capsys)
 
 
@@ -128,6 +139,13 @@ def _check_runner(folder, weights, capsys):
     assert len(np.unique(np.concatenate([mask.ravel() for mask in found.values()]))) > 1
     model = onnx.load(folder / "seg.onnx")
     kept = [entry for entry in model.metadata_props if entry.key != "format"]
+    # an earlier export_seg.py gave bounds too; they are read
+    (sizes,) = [entry for entry in model.metadata_props if entry.key == "sizes"]
+    sizes.value = json.dumps({"step": 1, "smallest": 64, "largest": 4096})
+    onnx.save(model, folder / "earlier.onnx")
+    again = _masks(folder / "album", "--onnx", folder / "earlier.onnx")
+    assert all(np.array_equal(again[name], found[name]) for name in found)
+    capsys.readouterr()
     del model.metadata_props[:]
     model.metadata_props.extend(kept)
     onnx.save(model, folder / "old.onnx")
@@ -168,7 +186,7 @@ def test_int8_is_a_smaller_file_that_says_and_sees_the_same(tmp_path, capsys):
     small = onnxruntime.InferenceSession(path)
     known = whole.get_modelmeta().custom_metadata_map
     kept = small.get_modelmeta().custom_metadata_map
-    assert {name: kept[name] for name in known} == known
+    assert kept == known
     assert [one.name for one in small.get_outputs()] == [one.name for one in whole.get_outputs()]
     assert path.stat().st_size < 0.4 * (tmp_path / "seg.onnx").stat().st_size
     kinds = {node.op_type for node in onnx.load(path).graph.node}
