@@ -142,7 +142,7 @@ def test_other_seeds_are_refused_before_labels_are_made(command, pets_root, tmp_
     for path in seeds.iterdir():  # by other weights that give the same maps
         save_cam(seeds, replace(load_cam(path), meta=other))
     run_stopped(main, parse_args([*flags, "--label_dir", str(tmp_path / "labels")]), 2)
-    save_cam(seeds, replace(seed, cam=seed.cam * np.float32(0.5)))
+    save_cam(seeds, replace(seed, cam=seed.cam * np.float32(0.5), meta=other))
     monkeypatch.setattr(train_aff, "make_labels", lambda *_: pytest.fail("labels were made"))
     with pytest.raises(InputError, match=rf"1 of 5 files in --cam_dir .* first {name}\.npz"):
         main(parse_args([*flags, "--label_dir", str(tmp_path / "labels")]))
