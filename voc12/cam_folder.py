@@ -33,6 +33,7 @@ from tool.file.makers import Makers
 from tool.run.notes import note
 from voc12.labels import label_source, load_labels
 from voc12.lists import image_path
+from voc12.masks import ground_truth_dir, masks_missing
 from voc12.orientation import SizedFile, cam_file, require_orientation, turned_photographs
 
 # What load_cam tells apart by itself: files made from these say nothing of how they were read.
@@ -89,10 +90,11 @@ def open_cam_folder(
     """The CAM files of ids in folder, as --cam_format says; says what auto took, where they are not
     our own.
 
-    Labels are those of the data set in voc12_root, if it has any for these images. exif: how the
-    photographs are read. Raises InputError where the files can be read in two ways, where two
-    networks made them, and where they fit photographs with an EXIF orientation only as exif does
-    not read them.
+    Labels are those of the data set in voc12_root, if it has any for these images; a line says why
+    where they cannot be read. exif: how the photographs are read. Raises InputError where the files
+    can be read in two ways, where they are arrays and the labels that choose their maps cannot be
+    read, where two networks made them, and where they fit photographs with an EXIF orientation only
+    as exif does not read them.
     """
     require_one_network(folder, ids)
     cams = replace(_read_as(folder, cam_format, voc12_root, ids, classes), exif=exif)
@@ -199,8 +201,20 @@ def _read_as(
 ) -> CamFolder:
     if cam_format in (AUTO_FORMAT, "npz") and holds_our_format(folder, ids):
         return CamFolder(CamReading("npz", len(classes)))
-    labels = _labels_at_hand(voc12_root, ids, classes)
-    reading = choose_reading(folder, ids, cam_format, len(classes), labels, say=note)
+    labels, fault = _labels_at_hand(voc12_root, ids, classes)
+    try:
+        reading = choose_reading(folder, ids, cam_format, len(classes), labels, say=note)
+    except InputError as error:
+        if not fault:
+            raise
+        raise InputError(f"{error} (the image labels cannot be read: {fault})") from None
+    if fault and reading.format.startswith("array"):
+        raise InputError(
+            f"CAM files of {folder} are arrays, of which the maps of the image labels are read, "
+            f"but these cannot be: {fault}"
+        )
+    if fault:
+        note(f"CAM files of {folder}: read without the image labels, which cannot be read: {fault}")
     return CamFolder(reading, {} if labels is None else dict(zip(ids, labels, strict=True)))
 
 
@@ -217,9 +231,17 @@ def add_cam_format_flag(group: argparse._ArgumentGroup) -> None:
 
 def _labels_at_hand(
     voc12_root: str | Path, ids: Sequence[str], classes: Sequence[str]
-) -> np.ndarray | None:
+) -> tuple[np.ndarray | None, str]:
+    """((ids, C) image labels, why they cannot be read): None where they cannot, and, without a
+    reason, where the data set has none.
+    """
     try:
-        label_source(voc12_root)
-        return load_labels(voc12_root, ids, classes)
+        source = label_source(voc12_root)
     except InputError:
-        return None
+        return None, ""
+    if source == "mask" and len(masks_missing(ground_truth_dir(voc12_root), ids)) == len(ids):
+        return None, ""  # masks of other lists
+    try:
+        return load_labels(voc12_root, ids, classes), ""
+    except InputError as error:
+        return None, str(error)

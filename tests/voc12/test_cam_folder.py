@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,7 @@ from voc12.cam_folder import (
     require_same_photographs,
 )
 from voc12.class_list import load_class_list
-from voc12.constants import MASK_DIR
+from voc12.constants import LABEL_FILE, MASK_DIR
 from voc12.evaluation import evaluate_cams, evaluate_masks
 from voc12.expansion_data import SeedSet
 from voc12.expansion_labels import (
@@ -174,6 +175,81 @@ def test_files_read_in_another_way_are_made_again(pets_root, tmp_path):
     assert any(mask.any() for mask in masks[0])
     assert not any(mask.any() for mask in masks[1])  # no halved map reaches 0.6
     assert len(classes) == 3
+
+
+@pytest.fixture
+def arrays(pets_root, tmp_path):
+    """(root, a folder of arrays of all classes for its training images): every map has values over
+    0, only those of the labels are to be read.
+    """
+    root = shutil.copytree(pets_root, tmp_path / "pets")
+    classes = load_class_list(root)
+    (tmp_path / "arrays").mkdir()
+    for name in load_ids(root, "train"):
+        seed = seed_of(root, name)
+        maps = np.full((len(classes), *seed.size), 0.6, dtype=np.float32)
+        maps[seed.keys] = seed.cam
+        np.save(tmp_path / "arrays" / f"{name}.npy", maps)
+    return root, tmp_path / "arrays"
+
+
+def _unreadable(root, how):
+    """The fault that root's image labels then have."""
+    path = root / LABEL_FILE
+    if how == "damaged":
+        path.write_bytes(path.read_bytes()[:200])
+        return rf"{path.name}"
+    table = np.load(path, allow_pickle=True).item()
+    name = load_ids(root, "train")[1]
+    del table[name]
+    np.save(path, table, allow_pickle=True)
+    return rf"{path.name} has no image label for 1 of 5 images: {name}"
+
+
+@pytest.mark.parametrize("how", ["damaged", "one missing"])
+@pytest.mark.parametrize("cam_format", ["auto", "array"])
+def test_arrays_whose_labels_cannot_be_read_are_refused(arrays, how, cam_format):
+    root, folder = arrays
+    name = load_ids(root, "train")[0]
+    keys = _open(root, folder, cam_format).load(folder / f"{name}.npy").keys.tolist()
+    assert keys == sorted(seed_of(root, name).keys.tolist())
+    fault = _unreadable(root, how)
+    with pytest.raises(
+        InputError,
+        match=f"{folder} are arrays, of which the maps of the image labels are read, but these "
+        f"cannot be: .*{fault}",
+    ):
+        _open(root, folder, cam_format)
+
+
+@pytest.mark.parametrize("how", ["damaged", "one missing"])
+def test_labels_that_cannot_be_read_are_named(arrays, foreign, how, capsys):
+    root, folder = arrays
+    fault = _unreadable(root, how)
+    forget_notes()
+    assert _open(root, foreign).labels == {}
+    assert re.search(
+        f"{foreign}: read without the image labels, which cannot be read: .*{fault}",
+        capsys.readouterr().out,
+    )
+    name = load_ids(root, "train")[0]
+    np.save(folder / f"{name}.npy", np.zeros((9, 4, 6), np.float32))
+    with pytest.raises(InputError, match=rf"an array of 9 maps; .*cannot be read: .*{fault}"):
+        _open(root, folder)
+
+
+@pytest.mark.parametrize("masks", ["none", "of other images"])
+def test_a_data_set_without_labels_needs_no_word(arrays, masks, capsys):
+    root, folder = arrays
+    (root / LABEL_FILE).unlink()
+    if masks == "none":
+        shutil.rmtree(root / MASK_DIR)
+    else:
+        for name in load_ids(root, "train"):
+            (root / MASK_DIR / f"{name}.png").unlink()
+    forget_notes()
+    assert _open(root, folder).labels == {}
+    assert "image label" not in capsys.readouterr().out
 
 
 def test_a_mask_folder_has_no_cam_format(pets_root):
