@@ -11,8 +11,12 @@ not certain by one mask. What it reads:
 - palette PNGs in other colours, where an index has the same colour in all masks and black is
   nowhere but at 0: by index
 - RGB(A) in VOC's colours or the list's, or grey of class numbers
+- grey levels that a class list names as colours: by colour, as RGB and palettes of them
 - 16-bit grey, as numbers, or 257 times the 8-bit ones; 65535 is 255
 - 1-, 2- and 4-bit grey: the numbers as stored, the highest being white
+
+Black that a class list does not name is background, as in lists without a line for it; VOC's border
+colour, and white among grey levels, are ignored.
 
 Anything else is an InputError that names the mask.
 """
@@ -42,6 +46,9 @@ NUMBERS_HELP = "save the class numbers as an 8-bit grey or palette PNG"
 _PALETTE = voc_palette()
 
 Colour = tuple[int, int, int]
+BLACK: Colour = (0, 0, 0)
+WHITE: Colour = (255, 255, 255)
+BORDER: Colour = tuple(int(part) for part in _PALETTE[IGNORE_LABEL])
 _Palette = dict[int, Colour]  # of the indices that a mask uses
 
 
@@ -104,9 +111,10 @@ class MaskReader:
         if stored.palette is None:
             return self._from_grey(numbers)
         used = _used(numbers, stored.palette)
-        if _is_usual(used) and not self._in_list(used.values()):
+        white = used.get(IGNORE_LABEL) == WHITE
+        if _is_usual(used) and not self._in_list(used.values(), white):
             return numbers
-        table = self._table()
+        table = self._table(white)
         if _says_classes(used, table):
             lookup = np.arange(256, dtype=np.uint8)
             for index, colour in used.items():
@@ -126,10 +134,10 @@ class MaskReader:
         """Grey levels: class numbers, unless they are grey colours of the class list."""
         levels = np.unique(numbers)
         if levels[levels != IGNORE_LABEL].max(initial=0) < self.num_labels and not self._in_list(
-            [(int(level),) * 3 for level in levels if level]
+            [(int(level),) * 3 for level in levels], white=True
         ):
             return numbers
-        table = dict(self.colours)
+        table = self._table(white=True) if self.colours else {}
         if not all((int(level),) * 3 in table for level in levels):
             return numbers
         lookup = np.zeros(256, dtype=np.uint8)
@@ -140,13 +148,13 @@ class MaskReader:
         codes = (rgb.astype(np.uint32) << np.array([16, 8, 0], dtype=np.uint32)).sum(axis=2)
         found, place = np.unique(codes, return_inverse=True)
         used = [(int(code) >> 16, int(code) >> 8 & 255, int(code) & 255) for code in found]
-        table = self._table()
-        known = all(colour in table for colour in used)
         grey = all(len(set(colour)) == 1 for colour in used)
+        table = self._table(white=grey and bool(self.colours))
+        known = all(colour in table for colour in used)
         levels = [colour[0] for colour in used]
         numbers = grey and all(level < self.num_labels or level == IGNORE_LABEL for level in levels)
         by_colour = [table.get(colour, 0) for colour in used]
-        if known and numbers and by_colour != levels and not self._in_list(used):
+        if known and numbers and by_colour != levels and not self._in_list(used, grey):
             raise InputError(
                 f"mask {path} can be read as VOC's colours and as class numbers; save it as 8-bit "
                 "grey or palette PNG"
@@ -160,16 +168,28 @@ class MaskReader:
         values = np.array(by_colour if known else levels, dtype=np.uint8)
         return values[place].reshape(rgb.shape[:2])
 
-    def _table(self) -> dict[Colour, int]:
-        """The class list's colours, or else VOC's of the labels."""
+    def _table(self, white: bool = False) -> dict[Colour, int]:
+        """The class list's colours, or else VOC's of the labels; white: it is 255 where the list
+        does not name it.
+        """
         values = (0, IGNORE_LABEL) if self.colours else (*range(self.num_labels), IGNORE_LABEL)
         usual = {tuple(int(part) for part in _PALETTE[value]): value for value in values}
-        return usual | dict(self.colours)
+        return usual | ({WHITE: IGNORE_LABEL} if white else {}) | dict(self.colours)
 
-    def _in_list(self, colours: Iterable[Colour]) -> bool:
-        """Whether colours are all of the class list, and some beside black."""
-        table, colours = dict(self.colours), set(colours)
-        return bool(colours - {(0, 0, 0)}) and all(colour in table for colour in colours)
+    def _in_list(self, colours: Iterable[Colour], white: bool = False) -> bool:
+        """Whether the class list names colours, beside black and what is ignored: VOC's border
+        and, where white says so, white.
+        """
+        named = dict(self.colours)
+        ignored = {BORDER, WHITE} if white else {BORDER}
+        classes = set(colours) - {BLACK} - (ignored - named.keys())
+        return bool(classes) and classes <= named.keys()
+
+    @property
+    def reorders(self) -> bool:
+        """Whether the class list gives colours of VOC's palette to other values than VOC does."""
+        usual = {tuple(int(part) for part in colour): v for v, colour in enumerate(_PALETTE)}
+        return any(usual.get(colour, value) != value for colour, value in self.colours)
 
 
 def choose_mask_reader(
@@ -262,7 +282,7 @@ def _kind(path: str | Path, reader: MaskReader) -> tuple[str, _Palette]:
     """
     with opened_mask(path) as image:
         if image.mode == "P":
-            if _says_nothing(image):
+            if _says_nothing(image, usual_tells=not reader.reorders):
                 return "", {}
         elif image.mode in ("RGB", "RGBA"):
             return "rgb", {}
@@ -272,16 +292,23 @@ def _kind(path: str | Path, reader: MaskReader) -> tuple[str, _Palette]:
             return ("low-bit" if _grey_depth(path) < 8 else ""), {}
     stored = _read(path)
     used = _used(stored.numbers, stored.palette)
-    if _is_usual(used):
+    white = used.get(IGNORE_LABEL) == WHITE
+    table = reader._table(white)
+    if _is_usual(used) and not (
+        reader._in_list(used.values(), white)
+        and any(table.get(colour, index) != index for index, colour in used.items())
+    ):
         return "", used
-    by_colour = _says_classes(used, reader._table())
+    by_colour = _says_classes(used, table)
     return ("palette by colour" if by_colour else "palette by index"), used
 
 
-def _says_nothing(image: Image.Image) -> bool:
-    """Whether the palette of a mask may be left alone: VOC's, one colour alone, or our own file."""
+def _says_nothing(image: Image.Image, usual_tells: bool) -> bool:
+    """Whether the palette of a mask may be left alone: VOC's if usual_tells, one colour alone, or
+    our own file.
+    """
     palette = _palette(image)
-    usual = bool((palette == _PALETTE[: len(palette)]).all())
+    usual = usual_tells and bool((palette == _PALETTE[: len(palette)]).all())
     return META_KEY in image.info or usual or _is_one_colour(image)
 
 

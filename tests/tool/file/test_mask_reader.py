@@ -133,6 +133,44 @@ def test_colours_of_the_class_list_are_read_from_rgb_palettes_and_grey(tmp_path)
         np.testing.assert_array_equal(reader(path), expected)
 
 
+@pytest.mark.parametrize("background", [{}, {(0, 0, 0): 0}], ids=["no background", "background"])
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_list_that_reorders_vocs_colours_is_read_by_them(tmp_path, background, ignored):
+    colours = {(0, 128, 0): 1, (128, 0, 0): 2} | background
+    indices = np.array([[0, 1, 2, 255 if ignored else 0]], np.uint8)
+    palette = [tuple(colour) for colour in voc_palette().tolist()]
+    paths = [
+        save_palette(tmp_path / "p.png", indices, palette),
+        save(tmp_path / "rgb.png", voc_palette()[indices]),
+    ]
+    reader, said = choose_mask_reader(paths, CLASSES, colours)
+    assert [mask.tolist() for mask in masks(reader, paths)] == [
+        [[0, 2, 1, 255 if ignored else 0]]
+    ] * 2
+    assert said == [
+        "1 of 2 masks are in RGB, read by their colours",
+        "1 of 2 masks are with a palette in another order than VOC's, read by their colours",
+    ]
+    ordered, said = choose_mask_reader(paths[:1], CLASSES, {(128, 0, 0): 1, (0, 128, 0): 2})
+    assert (ordered(paths[0]).tolist(), said) == (indices.tolist(), [])
+
+
+@pytest.mark.parametrize("background", [{}, {(0, 0, 0): 0}], ids=["no background", "background"])
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_list_that_reorders_grey_levels_is_read_by_them(tmp_path, background, ignored):
+    colours = {(2, 2, 2): 1, (1, 1, 1): 2} | background
+    levels = np.array([[0, 1, 2, 255 if ignored else 0]], np.uint8)
+    paths = [
+        save(tmp_path / "grey.png", levels),
+        save(tmp_path / "rgb.png", levels[..., None].repeat(3, axis=2)),
+        save_palette(tmp_path / "p.png", levels, [(level,) * 3 for level in range(256)]),
+    ]
+    reader, _ = choose_mask_reader(paths, CLASSES, colours)
+    assert [mask.tolist() for mask in masks(reader, paths)] == [
+        [[0, 2, 1, 255 if ignored else 0]]
+    ] * 3
+
+
 def test_a_palette_of_its_own_is_read_by_index_where_all_masks_agree(tmp_path):
     palette = [(0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255)]
     whole = np.where(MASK == 255, 0, MASK)
