@@ -49,14 +49,36 @@ class Gallery:
         return self.truth(mask_path(self.voc12_root, name))
 
     def label(self, name: str, stage: Shown) -> np.ndarray:
-        """The label map (H, W) of a stage."""
+        """The label map (H, W) of a stage. Raises InputError where it is not of the photograph's
+        size, or has a value that is no class.
+        """
+        size = photograph_header(image_path(self.voc12_root, name)).size(self.exif)
         if stage.threshold is None:
-            return read_mask(stage.folder / f"{name}.png")
-        cam = stage.load(find_cam(stage.folder, name))
+            path = stage.folder / f"{name}.png"
+            label = read_mask(path)
+            self._require_fit(path, label.shape, size, np.unique(label))
+            return label
+        path = find_cam(stage.folder, name)
+        cam = stage.load(path)
         if not len(cam.keys):
-            size = photograph_header(image_path(self.voc12_root, name)).size(self.exif)
             return np.zeros(size, dtype=np.uint8)
+        self._require_fit(path, cam.cam.shape[1:], size, np.asarray(cam.keys) + 1)
         return threshold_mask(cam.cam, cam.keys, stage.threshold)
+
+    def _require_fit(
+        self, path: Path, found: tuple[int, ...], size: tuple[int, int], values: np.ndarray
+    ) -> None:
+        if tuple(found) != size:
+            raise InputError(
+                f"{path} is of size {tuple(found)}, its photograph of {size} (height, width); is "
+                "it another image's?"
+            )
+        strange = values[(values >= self.num_classes) & (values != IGNORE_LABEL)]
+        if len(strange):
+            raise InputError(
+                f"{path} has class value {strange[0]}; {self.num_classes - 1} classes use values 0 "
+                f"to {self.num_classes - 1} and {IGNORE_LABEL}"
+            )
 
     def score(self, name: str) -> float:
         """mIoU of the last stage on the image, percent, over the classes in its mask or label map;

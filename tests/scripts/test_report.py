@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from urllib.parse import quote
 
@@ -412,7 +413,8 @@ def test_a_mask_of_another_size_is_named(own, tmp_path):
         "--out",
         tmp_path / "r.html",
     ]
-    with pytest.raises(InputError, match=rf"{name}.jpg is of size \(80, 60\), its mask \(60, 80\)"):
+    message = rf"{name}\.png is of size \(60, 80\), its photograph of \(80, 60\)"
+    with pytest.raises(InputError, match=message):
         main(parse_args([str(word) for word in flags]))
 
 
@@ -614,6 +616,47 @@ def test_some_missing_masks_are_an_error(run, tmp_path):
     words = f"--voc12_root {data} --list train --num_workers 0 --out {tmp_path / 'page.html'}"
     with pytest.raises(InputError, match="1 of 5 masks are not in "):
         main(parse_args([*words.split(), "--refined_dir", str(run[1] / "cam")]))
+    assert not (tmp_path / "page.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("shape", "value", "message"),
+    [
+        ((10, 10), 1, r"\.png is of size \(10, 10\), its photograph of \(\d+, \d+\)"),
+        (None, 30, r"\.png has class value 30; \d+ classes use values 0 to \d+ and 255"),
+    ],
+)
+def test_without_masks_a_label_map_that_does_not_fit_is_named(run, tmp_path, shape, value, message):
+    data = shutil.copytree(run[0], tmp_path / "data")
+    shutil.rmtree(data / MASK_DIR)
+    for name in load_ids(data, "train"):
+        size = shape or read_image(image_path(data, name)).shape[:2]
+        write_mask(tmp_path / "made" / f"{name}.png", np.full(size, value), {})
+    words = f"--voc12_root {data} --list train --num_workers 0 --out {tmp_path / 'page.html'}"
+    with pytest.raises(InputError, match=message):
+        main(parse_args([*words.split(), "--mask_dir", str(tmp_path / "made")]))
+    assert not (tmp_path / "page.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (lambda cam: {"keys": cam.keys + 30}, r"\.npz has class value 3\d; "),
+        (
+            lambda cam: {"cam": cam.cam[:, :10, :10], "size": (10, 10)},
+            r"\.npz is of size \(10, 10\), its image \(",
+        ),
+    ],
+)
+def test_without_masks_cam_files_that_do_not_fit_are_named(run, tmp_path, changes, message):
+    data = shutil.copytree(run[0], tmp_path / "data")
+    shutil.rmtree(data / MASK_DIR)
+    for name in load_ids(data, "train"):
+        cam = load_cam(run[1] / "cam" / f"{name}.npz")
+        save_cam(tmp_path / "made", replace(cam, **changes(cam)))
+    words = f"--voc12_root {data} --list train --num_workers 0 --out {tmp_path / 'page.html'}"
+    with pytest.raises(InputError, match=message):
+        main(parse_args([*words.split(), "--refined_dir", str(tmp_path / "made")]))
     assert not (tmp_path / "page.html").exists()
 
 
