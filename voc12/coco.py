@@ -46,6 +46,7 @@ from tool.file.images import APPLY_EXIF, photograph_header, write_mask
 from tool.file.require import require_dir
 from tool.file.segmentation import area, box_rle, decode, segmentation_rle
 from tool.mask_values import IGNORE_LABEL
+from tool.names import JOINERS
 from tool.run.machine_flags import add_switch, add_workers_flag
 from tool.run.pool import background_calls
 from tool.run.progress import progress
@@ -153,7 +154,7 @@ def choose_classes(coco: CocoJson, merge_names: bool) -> Classes:
                 "no annotation"
             )
             continue
-        name = re.sub(r"[/\\]", "_", category.name)
+        name = re.sub(r"[/\\]", "_", re.sub(r"\s", " ", category.name).strip())
         if name != category.name:
             notes.append(f"class '{category.name}' is called '{name}': it is part of files' names")
         alike = [n for n, known in enumerate(names) if _same(known, name)]
@@ -189,10 +190,13 @@ def _is_roof(category: object, parents: Counter[str]) -> bool:
 
 # ============ photographs ============
 def image_id(image: CocoImage) -> str:
-    """Its name without folder and suffix. Ids have no spaces and do not end as files do: _ stands
-    for a space, and for the dot of a second suffix.
+    """Its name without folder and suffix. Ids have no spaces, nothing else that cannot be printed,
+    and do not end as files do: _ stands for it, and for the dot of a second suffix.
     """
-    stem = re.sub(r"\s", "_", _stem(image))
+    stem = "".join(
+        char if char in JOINERS or (char.isprintable() and not char.isspace()) else "_"
+        for char in _stem(image)
+    )
     second = PurePosixPath(stem).suffix
     return f"{stem.removesuffix(second)}_{second[1:]}" if second in IMAGE_SUFFIXES else stem
 

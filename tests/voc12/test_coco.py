@@ -88,6 +88,24 @@ def test_layout_labels_and_values_by_rank(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["instances.json", "out", "photos"]
 
 
+def test_names_with_spaces_of_all_kinds(tmp_path, capsys):
+    names = (
+        "Screenshot at 3.00.00\u202fPM.png",
+        "写真\u3000一.jpg",
+        "a\xa0b\ue000.jpg",
+        "c\u200dd.jpg",
+    )
+    export = Export(tmp_path, names)
+    export.content["categories"][0]["name"] = "barn\xa0owl"
+    export.run()
+    ids = ["Screenshot_at_3.00.00_PM", "写真_一", "a_b_", "c\u200dd"]
+    assert load_ids(export.out, "train_all") == ids
+    assert load_class_list(export.out) == ("cat", "barn owl")
+    assert "class 'barn\xa0owl' is called 'barn owl'" in capsys.readouterr().out
+    assert (export.mask(ids[0])[:20, :20] == 2).all()
+    assert export.labels(ids).tolist() == [[0, 1], [0, 0], [0, 0], [0, 0]]
+
+
 @pytest.mark.parametrize("flip", [False, True])
 def test_smaller_lies_over_larger_and_of_equals_the_first(tmp_path, flip):
     export = Export(tmp_path)

@@ -1,11 +1,14 @@
 """Reading COCO's instances JSON, as COCO itself, CVAT, Label Studio, Roboflow and others write it.
 
-The file is walked item by item, so that memory is the text's own size and a few bytes an
-annotation: annotations are kept as the places where they stand, and are parsed again where they are
-drawn. (pycocotools' own COCO class holds all of them as Python objects, and checks none.)
+The file is walked item by item, so that memory is the text's own size and some 50 bytes an
+annotation, 100 while it is read: annotations are kept as the places where they stand, and are
+parsed again where they are drawn. (pycocotools' own COCO class holds all of them as Python objects,
+and checks none.)
 """
 
 import json
+import unicodedata
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +19,13 @@ import numpy as np
 from tool.errors import InputError
 from tool.file.digests import file_digest
 from tool.file.require import require_file
+from tool.names import JOINERS
 
 HINT = "an instances JSON of COCO has images, annotations and categories"
 SPACE = " \t\n\r"
+# Categories of Unicode that no name has: control and format characters, halves of others, ends of
+# lines. Spaces of all kinds are ordinary: macOS writes U+202F into the names of screenshots.
+NAMELESS = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,9 @@ def read_coco(path: str | Path) -> CocoJson:
     info: Any = {}
     raw: dict[str, list] = {"images": [], "categories": []}
     found: set[str] = set()
-    columns: list[tuple[str, str, bool, int, int]] = []
+    columns = array("q")  # five numbers an annotation: its ids' places in these, drawn, start, end
+    image_ids: dict[str, int] = {}
+    category_ids: dict[str, int] = {}
     scanner = _Scanner(text, path)
     for key in scanner.members():
         if key in ("images", "categories", "annotations"):
@@ -94,7 +103,10 @@ def read_coco(path: str | Path) -> CocoJson:
             raw[key] = [_category(item, n, path) for n, (item, *_) in enumerate(scanner.items(key))]
         elif key == "annotations":
             for number, (item, start, end) in enumerate(scanner.items(key)):
-                columns.append((*_references(item, number, path), start, end))
+                image, category, drawn = _references(item, number, path)
+                image = image_ids.setdefault(image, len(image_ids))
+                category = category_ids.setdefault(category, len(category_ids))
+                columns.extend((image, category, drawn, start, end))
         elif key == "info":
             info = scanner.value()
         else:
@@ -107,18 +119,25 @@ def read_coco(path: str | Path) -> CocoJson:
     category_place = _places(categories, "category", path)
     if not images:
         raise InputError(f"{path} has no image; {HINT}")
-    arrays = np.empty((len(columns), 5), dtype=np.int64)
-    for number, (image, category, drawn, start, end) in enumerate(columns):
-        for what, key, known in (
-            ("image", image, image_place),
-            ("category", category, category_place),
-        ):
-            if key not in known:
-                raise InputError(
-                    f"{path}: annotation {number + 1} is of {what} {key}, which the file does not "
-                    "have; is it whole?"
-                )
-        arrays[number] = image_place[image], category_place[category], drawn, start, end
+    arrays = np.array(columns, dtype=np.int64).reshape(-1, 5)
+    del columns
+    unknown = []  # (annotation, which of its ids, the id)
+    for column, (ids, places) in enumerate(
+        ((image_ids, image_place), (category_ids, category_place))
+    ):
+        names = list(ids)
+        place = np.array([places.get(name, -1) for name in names], dtype=np.int64)
+        found = place[arrays[:, column]]
+        if (found < 0).any():
+            number = int((found < 0).argmax())
+            unknown.append((number, column, names[arrays[number, column]]))
+        arrays[:, column] = found
+    if unknown:
+        number, column, name = min(unknown)
+        raise InputError(
+            f"{path}: annotation {number + 1} is of {('image', 'category')[column]} {name}, which "
+            "the file does not have; is it whole?"
+        )
     order = np.argsort(arrays[:, 0], kind="stable")
     arrays = arrays[order]
     return CocoJson(
@@ -273,9 +292,14 @@ def _name(item: dict, key: str, where: str) -> str:
         value = str(value)
     if not isinstance(value, str) or not value.strip():
         raise InputError(f"{where} has no '{key}'; {HINT}")
-    if not value.isprintable():
-        raise InputError(f"{where}: '{key}' is {_short(value)}, which has control characters")
-    return value.strip()
+    for place, character in enumerate(value):
+        if unicodedata.category(character) in NAMELESS and character not in JOINERS:
+            near = _short(value[max(place - 12, 0) : place + 12])
+            raise InputError(
+                f"{where}: '{key}' has the character U+{ord(character):04X}, which cannot be "
+                f"printed, in {near}; take it out"
+            )
+    return value.strip(" ")  # other spaces may be part of a file's name
 
 
 def _image(item: dict, number: int, path: Path) -> CocoImage:

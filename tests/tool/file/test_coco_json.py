@@ -1,6 +1,7 @@
 """The instances JSON: what tools write is read, anything else is one line that names the item."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -101,7 +102,17 @@ def without(key):
         (changed("images", 0, id=[1]), r"'id' is \[1\]"),
         (changed("images", 0, id=3), "image id 3 is given twice, items 1 and 2"),
         (changed("images", 0, file_name=None), r"image 1 \(id 7\) has no 'file_name'"),
-        (changed("images", 0, file_name="a\n.jpg"), "control characters"),
+        (
+            changed("images", 0, file_name="a\n.jpg"),
+            r"'file_name' has the character U\+000A, which cannot be printed, in \"a\\n\.jpg\"",
+        ),
+        (
+            changed("images", 0, file_name="long" * 30 + "\u202ex.jpg"),
+            r"U\+202E, which cannot be printed, in \"longlonglong\\u202ex\.jpg\"; take it out",
+        ),
+        (changed("images", 0, file_name="a\ud800.jpg"), r"the character U\+D800"),
+        (changed("images", 0, file_name="a\u2028.jpg"), r"the character U\+2028"),
+        (changed("categories", 0, name="ca\u200bt"), r"'name' has the character U\+200B"),
         (changed("images", 0, width=None), r"height and width are \[5, null\]"),
         (changed("images", 0, width=1e999), "NaN|Infinity|whole pixels"),
         (changed("categories", 1, id="2"), "category id 2 is given twice"),
@@ -116,6 +127,38 @@ def test_refused(tmp_path, value, message):
         read(tmp_path, value)
     assert str(tmp_path / "instances.json") in str(error.value)
     assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Screenshot 2024-01-01 at 3.00.00\u202fPM.png",
+        "写真\u3000一.jpg",
+        "a\xa0b.jpg",
+        "\u3000a.jpg",
+        "می\u200cخواهم.jpg",
+        "\U0001f468\u200d\U0001f469.jpg",
+        "\ue000.jpg",
+    ],
+)
+def test_names_with_spaces_of_all_kinds_and_joiners(tmp_path, name):
+    assert read(tmp_path, changed("images", 0, file_name=name)).images[0].file_name == name
+
+
+def test_memory_is_the_text_and_little_more(tmp_path):
+    count = 20_000
+    value = content()
+    value["annotations"] = [value["annotations"][0]] * count
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps(value))
+    del value
+    tracemalloc.start()
+    coco = read_coco(path)
+    held, peak = (bytes - path.stat().st_size for bytes in tracemalloc.get_traced_memory())
+    tracemalloc.stop()
+    assert len(coco.image) == count
+    assert held < 60 * count
+    assert peak < 150 * count
 
 
 def test_missing(tmp_path):
