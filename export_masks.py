@@ -32,7 +32,7 @@ from tool.file.atomic import atomic_write, write_json
 from tool.file.folders import files_below
 from tool.file.images import (
     APPLY_EXIF,
-    PHOTOGRAPH,
+    PHOTOGRAPH_PATH,
     photograph_header,
     read_mask,
     read_mask_meta,
@@ -174,7 +174,7 @@ def said_photograph(folder: Path, mask: Path) -> Path | None:
     """The photograph in folder that a mask says it is of, as those of voc12.own_masks do; None
     where it does not, and where there is no such.
     """
-    said = read_mask_meta(mask).get(PHOTOGRAPH)
+    said = read_mask_meta(mask).get(PHOTOGRAPH_PATH)
     if not isinstance(said, str) or PurePosixPath(said).is_absolute() or ".." in said.split("/"):
         return None
     return folder / said if (folder / said).is_file() else None

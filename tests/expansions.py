@@ -1,15 +1,18 @@
 """What tests of several stages say of their masks and trainings on the tiny data sets."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
 import evaluation_cam
-from tests.seeds import seed_of
+from tests.seeds import seed_of, write_seeds
+from tests.sessions import run_stopped
 from tool.errors import InputError
-from tool.file.cam_file import CamFile, cam_content, save_cam
+from tool.file.cam_file import CamFile, cam_content, load_cam, save_cam
 from tool.file.checkpoint import load_torch, save_torch
 from tool.file.digests import file_digest
 from tool.file.images import read_mask, read_mask_meta
@@ -62,6 +65,32 @@ def evaluated(root: Path, folder: Path, list_name: str, capsys: pytest.CaptureFi
         evaluation_cam.parse_args([str(word) for word in [*words, "--num_workers", 1]])
     )
     return capsys.readouterr().out
+
+
+def assert_other_seeds_are_refused(
+    trainer: ModuleType,
+    flags: list[str],
+    root: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A session of train_irn.py or train_aff.py goes on with the same maps, whatever weights say
+    that they made them, and not where one map has changed; labels are not made then.
+    """
+    seeds = write_seeds(root, folder / "cam")
+    words = [*flags, "--results", folder, "--cam_dir", seeds, "--label_dir", folder / "labels"]
+    args = trainer.parse_args([str(word) for word in words])
+    run_stopped(trainer.main, args, 1)
+    name = load_ids(root, "train")[1]
+    seed = seed_of(root, name)
+    other = seed.meta | {"weights": "fedcba9876543210"}
+    for path in seeds.iterdir():
+        save_cam(seeds, replace(load_cam(path), meta=other))
+    run_stopped(trainer.main, args, 2)
+    save_cam(seeds, replace(seed, cam=seed.cam * np.float32(0.5), meta=other))
+    monkeypatch.setattr(trainer, "make_labels", lambda *_: pytest.fail("labels were made"))
+    with pytest.raises(InputError, match=rf"1 of 5 files in --cam_dir .* first {name}\.npz"):
+        trainer.main(args)
 
 
 def write_two_networks(weights: Path, path: Path) -> Path:

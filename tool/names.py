@@ -2,6 +2,7 @@
 names.
 """
 
+import unicodedata
 from collections.abc import Iterable
 
 from tool.errors import InputError
@@ -10,6 +11,11 @@ from tool.errors import InputError
 # rest.
 MAX_BYTES = 180
 JOINERS = "\u200c\u200d"  # Persian and Indic words and emoji need them
+
+
+def nfc(text: str) -> str:
+    """Text in the spelling of Unicode in which names are compared; a Mac's folders have another."""
+    return unicodedata.normalize("NFC", text)
 
 
 def name_fault(name: object) -> str | None:

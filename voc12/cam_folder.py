@@ -28,7 +28,13 @@ from tool.file.foreign_cam import (
     choose_reading,
     holds_our_format,
 )
-from tool.file.images import APPLY_EXIF, EXIF_KEY, PHOTOGRAPH_DIGEST, read_mask_meta
+from tool.file.images import (
+    APPLY_EXIF,
+    EXIF_KEY,
+    PHOTOGRAPH_DIGEST,
+    PHOTOGRAPH_PATH,
+    read_mask_meta,
+)
 from tool.file.makers import Makers
 from tool.run.notes import note
 from voc12.labels import label_source, load_labels
@@ -180,7 +186,7 @@ def _mask_made_of(path: str | Path) -> str | None:
     place of the photograph by voc12.own_masks, whose bytes are others than the data set's.
     """
     meta = read_mask_meta(path)
-    if PHOTOGRAPH_DIGEST in meta or PHOTOGRAPH in meta:
+    if PHOTOGRAPH_DIGEST in meta or PHOTOGRAPH_PATH in meta:
         return meta.get(PHOTOGRAPH_DIGEST)
     return _photograph(meta)
 

@@ -19,7 +19,6 @@ no list can hold are refused before anything is written.
 import json
 import os
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ from tool.errors import InputError
 from tool.file.atomic import atomic_write
 from tool.file.text import numbered_lines, read_text, shortened, split_delimiter_line
 from tool.mask_values import BACKGROUND, IGNORE_LABEL
-from tool.names import name_fault
+from tool.names import name_fault, nfc
 from tool.run.notes import note
 from voc12.constants import CLASS_LIST_FILE, CLASSES
 
@@ -188,7 +187,7 @@ def _parse_text(path: Path, text: str) -> ClassList:
                 f"{entry.where}: class '{shortened(entry.name)}' cannot be part of a file's name: "
                 f"it {fault}"
             )
-        same = unicodedata.normalize("NFC", entry.name)  # as a Mac and others write one name
+        same = nfc(entry.name)
         if same in known:
             raise InputError(
                 f"{entry.where}: class '{shortened(entry.name)}' is listed twice; remove one of "

@@ -31,7 +31,6 @@ import json
 import os
 import re
 import shutil
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,7 +45,7 @@ from tool.file.images import APPLY_EXIF, photograph_header, write_mask
 from tool.file.require import require_dir
 from tool.file.segmentation import area, box_rle, decode, segmentation_rle
 from tool.mask_values import IGNORE_LABEL
-from tool.names import JOINERS
+from tool.names import JOINERS, nfc
 from tool.run.machine_flags import add_switch, add_workers_flag
 from tool.run.pool import background_calls
 from tool.run.progress import progress
@@ -157,7 +156,7 @@ def choose_classes(coco: CocoJson, merge_names: bool) -> Classes:
         name = re.sub(r"[/\\]", "_", re.sub(r"\s", " ", category.name).strip())
         if name != category.name:
             notes.append(f"class '{category.name}' is called '{name}': it is part of files' names")
-        alike = [n for n, known in enumerate(names) if _same(known, name)]
+        alike = [n for n, known in enumerate(names) if nfc(known) == nfc(name)]
         if alike:
             if not merge_names:
                 raise InputError(
@@ -172,10 +171,6 @@ def choose_classes(coco: CocoJson, merge_names: bool) -> Classes:
         raise InputError(f"{coco.path} has no class; its categories are empty or background")
     class_list_text(names, str(coco.path))  # refuses what could not be written
     return Classes(tuple(names), tuple(value), tuple(notes))
-
-
-def _same(one: str, other: str) -> bool:
-    return unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
 
 
 def _rank(key: str) -> tuple[bool, int, str]:

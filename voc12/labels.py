@@ -15,9 +15,9 @@ from tool.errors import InputError
 from tool.file.atomic import atomic_write
 from tool.file.require import require_file
 from tool.mask_values import IGNORE_LABEL
+from tool.names import nfc
 from tool.run.notes import note
 from voc12.constants import ANNOTATION_DIR, DATA_HELP, LABEL_FILE
-from voc12.label_file.cells import nfc
 from voc12.label_file.classes import FILE_HELP, SUFFIXES
 from voc12.label_file.read import labels_from_file, some_of, split_base
 from voc12.masks import ground_truth_dir, mask_reader

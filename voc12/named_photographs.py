@@ -9,7 +9,7 @@ import numpy as np
 from tool.errors import InputError
 from tool.file.photographs import Photograph
 from tool.file.text import shortened
-from voc12.label_file.cells import nfc
+from tool.names import nfc
 from voc12.label_file.entries import Entry, without_suffix
 
 ROOTED = re.compile(r"[A-Za-z]:[\\/]|[\\/~]|[a-z]+://")  # C:/photos, /home, //server, ~, https://

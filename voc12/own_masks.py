@@ -31,8 +31,8 @@ from tool.file.atomic import atomic_write, write_json
 from tool.file.folders import files_below
 from tool.file.images import (
     APPLY_EXIF,
-    PHOTOGRAPH,
     PHOTOGRAPH_DIGEST,
+    PHOTOGRAPH_PATH,
     mask_size,
     photograph_header,
     read_mask,
@@ -112,7 +112,7 @@ def require_mask_places(own: Own, masks: Path) -> None:
     for path in files_below(masks).files:
         if path.suffix.lower() != ".png" or path.relative_to(masks) in taken:
             continue
-        if PHOTOGRAPH not in read_mask_meta(path):
+        if PHOTOGRAPH_PATH not in read_mask_meta(path):
             raise InputError(
                 f"{path} is the mask of none of the photographs, and not of this script; move it "
                 "away, all masks there are exported"
@@ -149,7 +149,7 @@ class Returned:
         path = self.mask_dir / f"{name}.png"
         mask = read_mask(path)
         size = photograph_header(self.images / photograph).size(APPLY_EXIF)
-        meta = read_mask_meta(path) | {PHOTOGRAPH: photograph}
+        meta = read_mask_meta(path) | {PHOTOGRAPH_PATH: photograph}
         meta.pop(PHOTOGRAPH_DIGEST, None)  # of the data set's copy of the photograph
         write_mask(self.out / place, enlarged(mask, size), meta)
         return meta.get(AGREEMENT)
@@ -162,7 +162,7 @@ def drop_old_masks(out: Path, places: Collection[Path]) -> int:
     old = [
         path
         for path in out.rglob("*.png")
-        if path.relative_to(out) not in places and PHOTOGRAPH in read_mask_meta(path)
+        if path.relative_to(out) not in places and PHOTOGRAPH_PATH in read_mask_meta(path)
     ]
     for path in old:
         path.unlink()

@@ -17,6 +17,7 @@ Tags are in any of the forms of docs/data.md#image-labels. Their names are the c
 says what that means. The tag background or none is one: the photograph shows no class.
 """
 
+from tool.names import nfc
 from tool.start import end_at_ctrl_c
 
 if __name__ == "__main__":
@@ -43,7 +44,6 @@ from tool.run.machine_flags import add_workers_flag
 from tool.run.progress import progress
 from voc12.class_list import load_class_list, write_class_list
 from voc12.constants import CLASS_LIST_FILE, IMAGE_DIR, LABEL_FILE, LIST_DIR
-from voc12.label_file.cells import nfc
 from voc12.label_file.tables import BY_TABLE, Chosen
 from voc12.labels import class_table, save_labels
 from voc12.named_photographs import relative_path

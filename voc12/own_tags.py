@@ -8,9 +8,8 @@ import numpy as np
 from tool.errors import InputError
 from tool.file.photographs import PHOTOGRAPH_SUFFIXES, Photograph
 from tool.file.text import shortened
-from tool.names import name_fault
+from tool.names import name_fault, nfc
 from voc12.class_list import class_list_text
-from voc12.label_file.cells import nfc
 from voc12.label_file.classes import is_no_class
 from voc12.label_file.entries import Entry, without_suffix
 from voc12.label_file.read import label_entries

@@ -2,16 +2,13 @@
 stopped run goes on bit for bit.
 """
 
-from dataclasses import replace
-
-import numpy as np
 import pytest
 import torch
 
 import train_aff
 from network.expansion_weights import load_affinity_net
-from tests.expansions import expansion_flags
-from tests.seeds import seed_of, write_seeds
+from tests.expansions import assert_other_seeds_are_refused, expansion_flags
+from tests.seeds import write_seeds
 from tests.sessions import (
     assert_half_precision_is_near,
     assert_same_weights,
@@ -20,13 +17,11 @@ from tests.sessions import (
 )
 from tool.errors import InputError
 from tool.expand.affinity import fitting_radius
-from tool.file.cam_file import load_cam, save_cam
 from tool.file.checkpoint import load_torch
 from tool.run.trainer import seed_everything
 from tool.schedule import parameter_groups
 from train_aff import build_network, main, parse_args, train_step
 from voc12.expansion_labels import load_scores
-from voc12.lists import load_ids
 
 
 @pytest.fixture(scope="module")
@@ -133,19 +128,7 @@ def test_a_step_lowers_the_loss(backbone):
 
 
 def test_other_seeds_are_refused_before_labels_are_made(command, pets_root, tmp_path, monkeypatch):
-    seeds = write_seeds(pets_root, tmp_path / "cam")
-    flags = [*command, "--results", str(tmp_path), "--cam_dir", str(seeds)]
-    run_stopped(main, parse_args([*flags, "--label_dir", str(tmp_path / "labels")]), 1)
-    name = load_ids(pets_root, "train")[1]
-    seed = seed_of(pets_root, name)
-    other = seed.meta | {"weights": "fedcba9876543210"}
-    for path in seeds.iterdir():  # by other weights that give the same maps
-        save_cam(seeds, replace(load_cam(path), meta=other))
-    run_stopped(main, parse_args([*flags, "--label_dir", str(tmp_path / "labels")]), 2)
-    save_cam(seeds, replace(seed, cam=seed.cam * np.float32(0.5), meta=other))
-    monkeypatch.setattr(train_aff, "make_labels", lambda *_: pytest.fail("labels were made"))
-    with pytest.raises(InputError, match=rf"1 of 5 files in --cam_dir .* first {name}\.npz"):
-        main(parse_args([*flags, "--label_dir", str(tmp_path / "labels")]))
+    assert_other_seeds_are_refused(train_aff, command, pets_root, tmp_path, monkeypatch)
 
 
 def test_other_settings_are_refused_before_labels_are_made(command, tmp_path, monkeypatch):

@@ -2,16 +2,13 @@
 goes on bit for bit.
 """
 
-from dataclasses import replace
-
-import numpy as np
 import pytest
 import torch
 import torchvision
 
 import train_irn
 from network.expansion_weights import build_irn, load_irn
-from tests.expansions import expansion_flags
+from tests.expansions import assert_other_seeds_are_refused, expansion_flags
 from tests.seeds import seed_of, write_seeds
 from tests.sessions import (
     assert_half_precision_is_near,
@@ -20,7 +17,7 @@ from tests.sessions import (
     run_stopped,
 )
 from tool.errors import InputError
-from tool.file.cam_file import load_cam, save_cam
+from tool.file.cam_file import save_cam
 from tool.file.checkpoint import load_torch
 from tool.file.images import read_mask_meta
 from tool.run.trainer import seed_everything
@@ -173,19 +170,7 @@ def test_labels_go_to_the_session_and_are_used_again(command, cam_dir, tmp_path)
 
 
 def test_other_seeds_are_refused_before_labels_are_made(command, pets_root, tmp_path, monkeypatch):
-    seeds = write_seeds(pets_root, tmp_path / "cam")
-    flags = [*command, "--results", str(tmp_path), "--cam_dir", str(seeds)]
-    run_stopped(main, parse_args([*flags, "--label_dir", str(tmp_path / "labels")]), 1)
-    name = load_ids(pets_root, "train")[1]
-    seed = seed_of(pets_root, name)
-    other = seed.meta | {"weights": "fedcba9876543210"}
-    for path in seeds.iterdir():  # by other weights that give the same maps
-        save_cam(seeds, replace(load_cam(path), meta=other))
-    run_stopped(main, parse_args([*flags, "--label_dir", str(tmp_path / "labels")]), 2)
-    save_cam(seeds, replace(seed, cam=seed.cam * np.float32(0.5), meta=other))
-    monkeypatch.setattr(train_irn, "make_labels", lambda *_: pytest.fail("labels were made"))
-    with pytest.raises(InputError, match=rf"1 of 5 files in --cam_dir .* first {name}\.npz"):
-        main(parse_args([*flags, "--label_dir", str(tmp_path / "labels")]))
+    assert_other_seeds_are_refused(train_irn, command, pets_root, tmp_path, monkeypatch)
 
 
 def test_other_settings_are_refused_before_labels_are_made(command, tmp_path, monkeypatch):

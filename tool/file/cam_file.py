@@ -45,7 +45,7 @@ import numpy as np
 
 from tool.errors import InputError
 from tool.file.atomic import atomic_write
-from tool.file.digests import file_digest
+from tool.file.digests import FILE_DIGITS, file_digest
 from tool.file.packed_maps import pack_map, unpack_map
 from tool.file.safe_pickle import NPY_MAGIC, load_pickled_npy
 
@@ -164,7 +164,7 @@ def load_cam_header(path: str | Path) -> tuple[tuple[int, int], dict[str, Any]] 
 
 def cam_content(path: str | Path) -> str:
     """What tells the classes and maps in a CAM file from others, whatever its meta says of the way
-    that they were made: the first 16 hexadecimal digits of a SHA-256. Of the field's formats and of
+    that they were made: the first FILE_DIGITS of a SHA-256. Of the field's formats and of
     damaged files the whole file counts.
     """
     found = hashlib.sha256()
@@ -180,7 +180,7 @@ def cam_content(path: str | Path) -> str:
     # damaged bytes reach zipfile, zlib, numpy and json: whatever they raise means another file
     except Exception:
         return file_digest(path)
-    return found.hexdigest()[:16]
+    return found.hexdigest()[:FILE_DIGITS]
 
 
 def is_packed(path: str | Path) -> bool:

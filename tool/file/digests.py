@@ -6,15 +6,16 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+FILE_DIGITS = 16  # hexadecimal, of the SHA-256 of a file or of what is in it
 HEAD = 2**16  # bytes by which most files of one size are told apart
 
 
 def file_digest(path: str | Path) -> str:
-    """The first 16 hexadecimal digits of the file's SHA-256, by which one file says which other one
-    it was made from.
+    """The first FILE_DIGITS of the file's SHA-256, by which one file says which other one it was
+    made from.
     """
     with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return hashlib.file_digest(file, "sha256").hexdigest()[:FILE_DIGITS]
 
 
 def first_copies(paths: Sequence[Path]) -> list[int]:

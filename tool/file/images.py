@@ -14,6 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from tool.errors import InputError, memory_error
 from tool.file.atomic import atomic_write
+from tool.file.digests import FILE_DIGITS
 from tool.mask_values import voc_palette
 
 # what Pillow raises for files that are no images, damaged or enormous
@@ -35,10 +36,10 @@ DERIVED, REDUCED = 0b101, 2
 META_KEY = "cpn"  # the text chunk of a mask that says what made it
 PICTURE_KEY = "cpn_picture"  # the same of an overlay and other pictures for people
 # In the meta of a mask that a network made: the digest of its photograph's file. CAM files have it
-# as tool.file.cam_file.PHOTOGRAPH, which in masks of voc12.own_masks is the photograph's path.
-PHOTOGRAPH_DIGEST = "photograph_digest"
+# as tool.file.cam_file.PHOTOGRAPH, whose word is the photograph's path in masks that
+# voc12.own_masks has put back.
+PHOTOGRAPH_DIGEST, PHOTOGRAPH_PATH = "photograph_digest", "photograph"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-PHOTOGRAPH = "photograph"  # in the meta of a mask put back beside others: its photograph's path
 
 # A photograph with an EXIF orientation is turned as the tag says, or left as stored.
 APPLY_EXIF, IGNORE_EXIF = EXIF_CHOICES = ("apply", "ignore")
@@ -282,7 +283,7 @@ def read_mask_meta(path: str | Path) -> dict[str, Any]:
 
 def mask_content(path: str | Path) -> str:
     """What tells a mask's file from others, whatever write_mask was told of the way that it was
-    made: the first 16 hexadecimal digits of a SHA-256. Equal pixels that another program has
+    made: the first FILE_DIGITS of a SHA-256. Equal pixels that another program has
     written, or compressed otherwise, differ. Raises OSError for a file that cannot be read.
     """
     content = Path(path).read_bytes()
@@ -296,7 +297,7 @@ def mask_content(path: str | Path) -> str:
             found.update(own if chunk[4:].startswith(own) else chunk)
             start = end
     found.update(content[start:])
-    return found.hexdigest()[:16]
+    return found.hexdigest()[:FILE_DIGITS]
 
 
 def write_image(path: str | Path, image: np.ndarray, made: dict[str, Any] | None = None) -> None:

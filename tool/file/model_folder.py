@@ -10,7 +10,6 @@ import math
 import os
 import re
 import threading
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from tool.file.atomic import atomic_write, hold
 from tool.file.require import require_dir, require_file
 from tool.file.text import read_text, shortened
 from tool.mask_values import BACKGROUND
-from tool.names import require_names
+from tool.names import nfc, require_names
 
 ROAD_FILE, CORRECTIONS, MASKS = "road.json", "corrections.csv", "masks"
 HINT = "give the folder that masks_from_tags.py --out has made"
@@ -103,7 +102,7 @@ class ModelFolder:
 
 
 def _stem(name: str) -> str:
-    return unicodedata.normalize("NFC", Path(name).stem).casefold()
+    return nfc(Path(name).stem).casefold()
 
 
 def read_model_folder(path: str | Path) -> ModelFolder:

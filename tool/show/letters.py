@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from tool.names import JOINERS
+from tool.names import JOINERS, nfc
 from tool.run.notes import note
 
 INSTEAD = "?"  # of a letter that no font has
@@ -53,7 +53,7 @@ def _letters(text: str, size: int) -> np.ndarray:
     """How much of each pixel of a line the text covers: (H, W) uint8, H the height of a line in
     Pillow's font.
     """
-    text = unicodedata.normalize("NFC", text)
+    text = nfc(text)
     font, missing = _font_for(frozenset(text) - frozenset(JOINERS))
     if missing:
         named = " ".join(f"{one} (U+{ord(one):04X})" for one in sorted(missing))

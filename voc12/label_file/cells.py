@@ -3,7 +3,6 @@
 import ast
 import json
 import re
-import unicodedata
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -37,11 +36,6 @@ NAMED = ("choices", "labels", "rectanglelabels", "polygonlabels", "brushlabels",
 
 class Exact(str):
     """A name that stood in a list: no separator in it parts names."""
-
-
-def nfc(text: str) -> str:
-    """Text in one spelling of Unicode; a Mac's folders have another."""
-    return unicodedata.normalize("NFC", text)
 
 
 def is_missing(cell: str) -> bool:

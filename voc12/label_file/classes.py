@@ -11,8 +11,9 @@ import numpy as np
 
 from tool.errors import InputError
 from tool.file.text import shortened
+from tool.names import nfc
 from voc12.class_list import is_background
-from voc12.label_file.cells import Exact, is_missing, nfc, split_tags
+from voc12.label_file.cells import Exact, is_missing, split_tags
 from voc12.label_file.entries import Entry
 
 TAG_SEPARATORS = (",", ";", "|", " ")

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from tool.file.photographs import PHOTOGRAPH_SUFFIXES
-from voc12.label_file.cells import nfc
+from tool.names import nfc
 
 COCO_NUMBER = re.compile(r"0\d{11}", re.ASCII)
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from tool.errors import InputError
 from tool.file.text import numbered_lines, shortened, split_delimiter_line
-from voc12.label_file.cells import NO, OPENS, TAG, YES, are_yes_or_no, is_missing, listed, nfc
+from tool.names import nfc
+from voc12.label_file.cells import NO, OPENS, TAG, YES, are_yes_or_no, is_missing, listed
 from voc12.label_file.entries import Known, is_file_name
 
 DELIMITERS = {",": "','", ";": "';'", "\t": "a tab", "|": "'|'", " ": "spaces"}

@@ -9,8 +9,9 @@ from typing import Any
 from tool.errors import InputError
 from tool.file.require import require_file
 from tool.file.text import shortened
+from tool.names import nfc
 from tool.run.notes import note
-from voc12.label_file.cells import are_yes_or_no, is_missing, listed, names_of, nfc, split_tags
+from voc12.label_file.cells import are_yes_or_no, is_missing, listed, names_of, split_tags
 from voc12.label_file.classes import FILE_HELP, is_no_class
 from voc12.label_file.entries import Known
 from voc12.label_file.read import json_items, npy_items, require_columns, split_base
