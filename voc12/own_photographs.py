@@ -17,7 +17,6 @@ Tags are in any of the forms of docs/data.md#image-labels. Their names are the c
 says what that means. The tag background or none is one: the photograph shows no class.
 """
 
-from tool.names import nfc
 from tool.start import end_at_ctrl_c
 
 if __name__ == "__main__":
@@ -39,6 +38,7 @@ from tool.file.digests import digest, first_copies
 from tool.file.images import APPLY_EXIF, photograph_header, read_image, write_image
 from tool.file.photographs import Photograph, find_photographs
 from tool.file.require import require_dir
+from tool.names import nfc
 from tool.run.flags import pixels
 from tool.run.machine_flags import add_workers_flag
 from tool.run.progress import progress
