@@ -91,12 +91,14 @@ def possible_strides(name: str) -> list[int]:
 class TimmBackbone(nn.Module):
     """A timm model: normalised RGB (B, 3, H, W) -> its last feature map and two earlier ones.
 
-    Three kinds of models, and what each does with sides that its stride does not divide:
+    Three kinds of models:
     - Convolutional networks that dilate (ResNet, RegNet, ConvNeXt, EfficientNet, MobileViT): output
-      stride 8, 16 or 32; maps of ceil(H / stride) rows.
+      stride 8, 16 or 32.
     - Pyramids that do not dilate (Swin, PVT, MaxViT, MobileNetV4, HGNet): the stride they have,
-      mostly 32. Where windows must fill the map, the image is padded with 0 at the right and
-      bottom, and the maps are cut to ceil(H / stride) rows again.
+      mostly 32.
+    - Both have maps of ceil(H / stride) rows. A model that wants whole windows, drops the pixels
+      left over by its stride (ConvNeXt, Twins), or takes no side under its stride (PVT), gets the
+      image padded with 0 at the right and bottom, and the maps are cut again.
     - Plain transformers (ViT, DeiT, DINOv2 and v3, CLIP's): the grid of patches is the map, its
       stride the patch, 14 or 16. The image is resized bilinearly to the nearest whole number of
       patches, at most half a patch away, so that the grid covers the image exactly; timm resizes
@@ -128,7 +130,7 @@ class TimmBackbone(nn.Module):
     ) -> None:
         super().__init__()
         self.name = name
-        self.model, dilates = create_timm(name, output_stride, pretrained)
+        self.model, _ = create_timm(name, output_stride, pretrained)
         if not hasattr(self.model, "forward_intermediates") or not self.model.feature_info:
             raise InputError(
                 f"--backbone {name}: this timm model gives no intermediate features; choose another"
@@ -146,14 +148,14 @@ class TimmBackbone(nn.Module):
         self.plain = depth > 2 and len(set(strides)) == 1
         self.patch = strides[-1] if self.plain else 1  # sides are resized to a multiple of it
         self.unit = 1  # sides are padded to a multiple of it
+        self.least = 1  # and to this at least
         if early is None:
             early = (depth // 2 - 1, 3 * depth // 4 - 1) if self.plain else (-3, -2)
         self.early = [index % depth for index in early]
         self._freeze_stem()
         freeze_batch_norm(self)
         self.eval()
-        if not dilates:
-            self._choose_unit()
+        self._choose_unit()
         self._freeze_unused()
         fold_frozen_norms(self.model, self._all_maps)
         compute_in_bands(self.model)
@@ -172,31 +174,46 @@ class TimmBackbone(nn.Module):
     # ============ building ============
     def _choose_unit(self) -> None:
         """Find the smallest unit of sides that the model takes: any, its stride, or as many windows
-        as fill its own input size.
+        as fill its own input size; and the least side, a pixel or a stride.
         """
         own = self.model.pretrained_cfg["input_size"][-1]
-        strides = [level["reduction"] for level in self.model.feature_info]
+        stride = self.model.feature_info[-1]["reduction"]
         if self.plain:
             sizes = [(1, (3 * self.patch, 2 * self.patch))]
         else:
             # odd numbers of cells and of pixels, then whole cells, then whole windows
             sizes = [
-                (1, (5 * strides[-1] + 1, 3 * strides[-1] - 1)),
-                (strides[-1], (5 * strides[-1], 3 * strides[-1])),
+                (1, (5 * stride + 1, 3 * stride - 1)),
+                (stride, (5 * stride, 3 * stride)),
                 (own, (own, 2 * own)),
             ]
         for self.unit, size in sizes:
-            try:
-                with torch.no_grad():
-                    self.forward_maps(torch.zeros(1, 3, *size))
-                return
-            # whatever a model raises for sides that it does not take
-            except (RuntimeError, AssertionError, ValueError, IndexError, AttributeError) as error:
-                reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
-        raise InputError(
-            f"--backbone {self.name}: this timm model takes no image but {own} x {own} ({reason}); "
-            "choose another"
-        )
+            if (reason := self._reason_against(size)) is None:
+                break
+        else:
+            raise InputError(
+                f"--backbone {self.name}: this timm model takes no image but {own} x {own} "
+                f"({reason}); choose another"
+            )
+        narrow = 10 * stride
+        if not self.plain and (self._reason_against((1, 1)) or self._reason_against((1, narrow))):
+            self.least = stride
+
+    def _reason_against(self, size: tuple[int, int]) -> str | None:
+        """Why the model does not take images of these sides, None where it does: what it raises, or
+        that its map does not cover them.
+        """
+        try:
+            with torch.no_grad():
+                last = self.forward_maps(torch.zeros(1, 3, *size))[-1]
+        # whatever a model raises for sides that it does not take
+        except (RuntimeError, AssertionError, ValueError, IndexError, AttributeError) as error:
+            return str(error).splitlines()[0][:80] if str(error) else type(error).__name__
+        stride = self.model.feature_info[-1]["reduction"]
+        covering = tuple(-(-side // stride) for side in size)
+        if not self.plain and last.shape[2:] != covering:
+            return f"its map of {size} pixels has {tuple(last.shape[2:])} cells"
+        return None
 
     def _freeze_unused(self) -> None:
         """Take out of training what no gradient reaches, such as layers between the last map and
@@ -266,16 +283,27 @@ class TimmBackbone(nn.Module):
             size = [whole_patches(side, self.patch) for side in (height, width)]
             # always, for an exported graph: at the size it has already, this changes nothing
             return F.interpolate(x, size, mode="bilinear", align_corners=False)
-        if self.unit > 1:
-            return F.pad(x, (0, -width % self.unit, 0, -height % self.unit))
+        if self.pads:
+            right, bottom = (self._padded(side) - side for side in (width, height))
+            return F.pad(x, (0, right, 0, bottom))
         return x
+
+    @property
+    def pads(self) -> bool:
+        """Whether there are sides that the model does not take as they are."""
+        return max(self.unit, self.least) > 1
+
+    def _padded(self, side: int) -> int:
+        """A side as the model takes it, pixels."""
+        whole = side + -side % self.unit
+        return torch.sym_max(whole, self.least) if self.least > self.unit else whole
 
     def levels(self, x: Tensor, indices: list[int]) -> list[Tensor]:
         """The model's intermediate maps (timm's indices, in rising order), (B, channels, h, w)."""
         maps = self.model.forward_intermediates(
             self.fit(x), indices=indices, output_fmt="NCHW", intermediates_only=True
         )
-        return [self._cut(level, x) for level in maps]
+        return self._cut_all(maps, indices, x)
 
     def last_and_levels(self, x: Tensor, indices: list[int]) -> tuple[Tensor, list[Tensor]]:
         """(the last map, after all that the model has before its pooling; levels(x, indices), of
@@ -285,7 +313,7 @@ class TimmBackbone(nn.Module):
             self.fit(x), indices=indices, output_fmt="NCHW"
         )
         last = self._final_norm(_as_map(last, maps[-1].shape[2:]))
-        return self._cut(last, x), [self._cut(level, x) for level in maps]
+        return self._cut(last, x, -1), self._cut_all(maps, indices, x)
 
     def forward_maps(self, x: Tensor) -> list[Tensor]:
         """The two early maps and the last one, (B, channels, h, w)."""
@@ -310,13 +338,21 @@ class TimmBackbone(nn.Module):
             return last
         return norm(last.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
-    def _cut(self, level: Tensor, x: Tensor) -> Tensor:
-        """The part of a map that lies on the image, not on its padding."""
-        if self.unit == 1:
+    def _cut_all(self, maps: list[Tensor], indices: list[int], x: Tensor) -> list[Tensor]:
+        """_cut of the maps of indices."""
+        return [self._cut(level, x, index) for level, index in zip(maps, indices, strict=True)]
+
+    def _cut(self, level: Tensor, x: Tensor, index: int) -> Tensor:
+        """The part of map index that lies on the image, not on its padding."""
+        if not self.pads:
             return level
         height, width = x.shape[2:]
-        stride = (height + -height % self.unit) // level.shape[2]
-        return level[:, :, : -(-height // stride), : -(-width // stride)]
+        stride = self.model.feature_info[index]["reduction"]
+        rows, columns = (
+            torch.arange((side + stride - 1) // stride, device=x.device) for side in (height, width)
+        )
+        # no slices: a graph for any size would hold whether anything is cut off
+        return level.index_select(2, rows).index_select(3, columns)
 
     def pretrained_modules(self) -> Iterator[nn.Module]:
         """Every module of the backbone; what a subclass adds is new."""

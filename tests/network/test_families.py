@@ -41,6 +41,7 @@ FAMILIES = {
     "swin": ("swin_tiny_patch4_window7_224", {"depths": (1, 1, 2, 1), "embed_dim": 24}, 32),
     "swinv2": ("swinv2_tiny_window8_256", {"depths": (1, 1, 2, 1), "embed_dim": 24}, 32),
     "pvt": ("pvt_v2_b0", {"depths": (1, 1, 1, 1)}, 32),
+    "twins": ("twins_svt_small", {"depths": (1, 1, 1, 1)}, 32),
     "maxvit": ("maxvit_rmlp_pico_rw_256", {"depths": (1, 1, 1, 1)}, 32),
     "mobilenetv4": ("mobilenetv4_conv_small_035", {}, 32),
     "hgnet": ("hgnetv2_b0", {}, 32),
@@ -108,6 +109,8 @@ def test_maps_are_timms(nets, family):
         if family == "vit, pooled":
             expected = net.model.fc_norm(expected)
         expected = expected[:, net.model.num_prefix_tokens :].transpose(1, 2).reshape(conv6.shape)
+    elif expected.ndim == 3:
+        expected = expected.transpose(1, 2).reshape(conv6.shape)
     elif expected.shape[1] != net.out_channels:
         expected = expected.permute(0, 3, 1, 2)
     torch.testing.assert_close(conv6, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
@@ -208,6 +211,22 @@ def test_segmentation_trains_on_every_weight(small_timm, family):
 @pytest.mark.parametrize(("side", "patch", "expected"), [(7, 16, 16), (24, 16, 32), (333, 14, 336)])
 def test_sides_go_to_the_nearest_whole_number_of_patches(side, patch, expected):
     assert whole_patches(side, patch) == expected
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name not in PLAIN])
+@pytest.mark.parametrize("size", [(1, 1), (20, 7), (1, 90), (65, 33)])
+@torch.no_grad()
+def test_maps_cover_images_of_any_sides(nets, family, size):
+    """Also of photographs smaller than the stride, and the pixels that a stride would drop."""
+    net = nets(family)
+    x = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(1))
+    strides = [level["reduction"] for level in net.model.feature_info]
+    last, maps = net.last_and_levels(x, list(range(len(strides))))
+    for level, stride in zip([last, *maps], [net.stride, *strides], strict=True):
+        assert level.shape[2:] == tuple(-(-side // stride) for side in size)
+        assert level.isfinite().all()
+    if net.unit == 1 and min(size) >= net.stride:
+        assert net.fit(x).shape == x.shape
 
 
 @torch.no_grad()
