@@ -55,7 +55,13 @@ from tool.show.result_table import short_commit
 from voc12.cam_folder import add_cam_format_flag, open_cam_folder, require_same_photographs
 from voc12.class_list import load_class_list
 from voc12.data_flags import add_list_flag, add_mask_values_flag, add_root_flag
-from voc12.evaluation import Evaluation, evaluate_cams, evaluate_masks, require_masks
+from voc12.evaluation import (
+    Evaluation,
+    evaluate_cams,
+    evaluate_masks,
+    require_label_maps,
+    require_masks,
+)
 from voc12.evaluation_report import add_absent_flag
 from voc12.gallery import Gallery, Shown
 from voc12.labels import class_counts
@@ -138,7 +144,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 @dataclass(frozen=True)
 class Stage:
     """A stage of the run: its folder, its evaluation; thresholds in unit scale, None for masks,
-    auto without ground truth; load: reads its CAM files; evaluation None: the list has no masks.
+    auto without ground truth; load: reads its CAM files; read: its masks; evaluation None: the list
+    has no masks.
     """
 
     name: str
@@ -147,6 +154,7 @@ class Stage:
     best: int
     auto: float | None
     load: Callable[[Path], CamFile] = load_cam
+    read: MaskReader | None = None
     decided: float | None = None
 
     @property
@@ -174,7 +182,7 @@ def evaluate_stages(
         if (given := getattr(args, flag)) is None:
             continue
         folder = require_dir(given, f"folder of stage {name}", f"check --{flag}")
-        evaluate, how, load = evaluate_masks, {}, load_cam
+        evaluate, how, load, read = evaluate_masks, {}, load_cam, None
         if flag in CAM_STAGES:
             load = open_cam_folder(
                 folder, args.cam_format, args.voc12_root, ids, classes, args.exif
@@ -184,10 +192,12 @@ def evaluate_stages(
             evaluate, how = evaluate_cams, {"load": load}
         else:
             require_mask_orientation(args.voc12_root, ids, folder, args.exif, f"masks in {folder}")
+            require_label_maps(ids, folder, f"check --{flag}")
+            read = mask_reader(None, [folder / f"{name}.png" for name in ids], classes)
         if flag == "crf_dir":
             how["thresholds"] = (CRF_THRESHOLD,)
         elif flag in MASK_STAGES:
-            how["named"] = class_counts(args.voc12_root, ids, classes)
+            how = {"named": class_counts(args.voc12_root, ids, classes), "predicted": read}
         evaluation = (
             None
             if truth is None
@@ -198,7 +208,7 @@ def evaluate_stages(
         auto = auto_threshold(args, flag, folder, ids, load)
         best = 0 if evaluation is None else evaluation.best(args.absent)
         decided = CRF_THRESHOLD if flag == "crf_dir" else None
-        stages.append(Stage(name, folder, evaluation, best, auto, load, decided))
+        stages.append(Stage(name, folder, evaluation, best, auto, load, read, decided))
     if not stages:
         raise InputError("no stage given; set --refined_dir or another of the folders in --help")
     return stages
@@ -345,7 +355,7 @@ def cards(
     args: argparse.Namespace,
     ids: Sequence[str],
     stages: Sequence[Stage],
-    num_classes: int,
+    classes: Sequence[str],
     truth: MaskReader | None,
     sureness: np.ndarray | None = None,
 ) -> tuple[list[Card], dict[str, int]]:
@@ -356,8 +366,10 @@ def cards(
     """
     made = Gallery(
         Path(args.voc12_root),
-        tuple(Shown(s.name, s.folder, s.threshold, s.auto is not None, s.load) for s in stages),
-        num_classes,
+        tuple(
+            Shown(s.name, s.folder, s.threshold, s.auto is not None, s.load, s.read) for s in stages
+        ),
+        tuple(classes),
         truth,
         args.exif,
     )
@@ -578,7 +590,7 @@ def main(args: argparse.Namespace) -> None:
         classifier_section(args.classifier) if args.classifier else "",
         *class_sections(last, where),
     ]
-    shown, three = cards(args, ids, stages, len(classes) + 1, truth, sureness)
+    shown, three = cards(args, ids, stages, classes, truth, sureness)
     unknown = 0 if sureness is None else int(np.isnan(sureness).sum())
     rest = f"; --limit {len(ids)} shows all" if len(shown) < len(ids) - unknown else ""
     if unknown:

@@ -226,18 +226,18 @@ def evaluate_masks(
     num_workers: int = 1,
     truth: MaskReader | None = None,
     named: np.ndarray | None = None,
+    predicted: MaskReader | None = None,
 ) -> Evaluation:
     """Compare label maps <predict_dir>/<id>.png, in any form that masks have, with the masks;
     otherwise as evaluate_cams.
 
-    named: (C,) images whose labels name a class, where labels are known
+    named:     (C,) images whose labels name a class, where labels are known
+    predicted: reads a label map; None: what those of the list say themselves
 
     255 in a prediction is an error: an unsure pixel has no class that could be counted.
     """
     predict_dir, gt_dir = Path(predict_dir), Path(gt_dir)
-    _require_files(
-        ids, "label maps", predict_dir, (".png",), "check --predict_dir (CAM files need --type npy)"
-    )
+    require_label_maps(ids, predict_dir, "check --predict_dir (CAM files need --type npy)")
     require_masks(ids, gt_dir)
     empty = _Part(np.zeros((len(classes) + 1,) * 2, dtype=np.int64), named=named)
     count = partial(
@@ -246,7 +246,7 @@ def evaluate_masks(
         gt_dir=gt_dir,
         classes=tuple(classes),
         truth=truth or _reader(gt_dir, ids, classes),
-        predicted=_reader(predict_dir, ids, classes),
+        predicted=predicted or _reader(predict_dir, ids, classes),
     )
     part = _count_all(count, empty, ids, num_workers, IMAGES_PER_TASK)
     found = _evaluation(part, part.counts[None], classes, (), ids)
@@ -401,6 +401,11 @@ def _evaluation(
 def require_masks(ids: Sequence[str], gt_dir: str | Path) -> None:
     """Raise InputError counting the ids that have no mask in gt_dir."""
     _require_files(ids, "masks", Path(gt_dir), (".png",), "check --gt_dir and --list")
+
+
+def require_label_maps(ids: Sequence[str], folder: str | Path, hint: str) -> None:
+    """Raise InputError counting the ids that have no label map, before any is read."""
+    _require_files(ids, "label maps", Path(folder), (".png",), hint)
 
 
 def _reader(folder: Path, ids: Sequence[str], classes: Sequence[str]) -> MaskReader:

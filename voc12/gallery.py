@@ -11,8 +11,8 @@ import numpy as np
 
 from tool.errors import InputError
 from tool.expand.crf import threshold_mask
-from tool.file.cam_file import CamFile, find_cam
-from tool.file.images import APPLY_EXIF, photograph_header, read_image, read_mask
+from tool.file.cam_file import CamFile, find_cam, require_made_for
+from tool.file.images import APPLY_EXIF, photograph_header, read_image, read_mask_meta
 from tool.file.mask_reader import MaskReader
 from tool.mask_values import IGNORE_LABEL
 from tool.metrics import confusion_matrix, iou_table
@@ -22,13 +22,16 @@ from voc12.lists import image_path, mask_path
 
 
 class Shown(NamedTuple):
-    """A stage in the gallery; searched: its threshold is free; load: reads its CAM files."""
+    """A stage in the gallery; searched: its threshold is free; load: reads its CAM files; read: its
+    masks.
+    """
 
     name: str
     folder: Path
     threshold: float | None
     searched: bool
     load: Callable[[Path], CamFile]
+    read: MaskReader | None = None
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Gallery:
 
     voc12_root: Path
     stages: tuple[Shown, ...]
-    num_classes: int
+    classes: tuple[str, ...]
     truth: MaskReader | None
     exif: str = APPLY_EXIF
 
@@ -50,16 +53,18 @@ class Gallery:
 
     def label(self, name: str, stage: Shown) -> np.ndarray:
         """The label map (H, W) of a stage. Raises InputError where it is not of the photograph's
-        size, or has a value that is no class.
+        size, has a value that is no class, or was made for other classes.
         """
         size = photograph_header(image_path(self.voc12_root, name)).size(self.exif)
         if stage.threshold is None:
             path = stage.folder / f"{name}.png"
-            label = read_mask(path)
+            label = stage.read(path)
+            require_made_for(read_mask_meta(path), self.classes, str(path))
             self._require_fit(path, label.shape, size, np.unique(label))
             return label
         path = find_cam(stage.folder, name)
         cam = stage.load(path)
+        require_made_for(cam.meta, self.classes, str(path))
         if not len(cam.keys):
             return np.zeros(size, dtype=np.uint8)
         self._require_fit(path, cam.cam.shape[1:], size, np.asarray(cam.keys) + 1)
@@ -73,11 +78,12 @@ class Gallery:
                 f"{path} is of size {tuple(found)}, its photograph of {size} (height, width); is "
                 "it another image's?"
             )
-        strange = values[(values >= self.num_classes) & (values != IGNORE_LABEL)]
+        count = len(self.classes)
+        strange = values[(values > count) & (values != IGNORE_LABEL)]
         if len(strange):
             raise InputError(
-                f"{path} has class value {strange[0]}; {self.num_classes - 1} classes use values 0 "
-                f"to {self.num_classes - 1} and {IGNORE_LABEL}"
+                f"{path} has class value {strange[0]}; {count} classes use values 0 to {count} and "
+                f"{IGNORE_LABEL}"
             )
 
     def score(self, name: str) -> float:
@@ -89,7 +95,7 @@ class Gallery:
         confusion = confusion_matrix(
             self.label(name, self.stages[-1]),
             self.mask(name),
-            self.num_classes,
+            len(self.classes) + 1,
         )
         return float(iou_table(confusion).miou_skip)
 

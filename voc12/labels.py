@@ -68,13 +68,14 @@ def label_source(voc12_root: str | Path, source: str | Path = "auto") -> str:
 
 def class_counts(root: str | Path, ids: Sequence[str], classes: Sequence[str]) -> np.ndarray | None:
     """(C,) in how many images the data set's own labels name a class; None where it has none, or
-    none that fit.
+    none that fit, which is said in a line.
     """
     if not ((Path(root) / LABEL_FILE).is_file() or (Path(root) / ANNOTATION_DIR).is_dir()):
         return None
     try:
         return load_labels(root, ids, classes).sum(axis=0).astype(np.int64)
-    except InputError:
+    except InputError as error:
+        note(f"note: what the labels name is not counted: {error}")
         return None
 
 

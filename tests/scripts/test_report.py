@@ -24,6 +24,7 @@ from tool.errors import InputError
 from tool.expand.crf import threshold_mask
 from tool.file.cam_file import CamFile, load_cam, save_cam
 from tool.file.images import read_image, read_mask, write_mask
+from tool.mask_values import voc_palette
 from tool.metrics import confusion_matrix, iou_table
 from tool.show import page as page_module
 from tool.show import report_page, viewer
@@ -638,6 +639,23 @@ def test_without_masks_a_label_map_that_does_not_fit_is_named(run, tmp_path, sha
     assert not (tmp_path / "page.html").exists()
 
 
+def test_masks_of_a_palette_in_another_order_are_read_by_colour(run, tmp_path):
+    """As by the evaluation: without masks of the list the gallery reads them alone."""
+    data = shutil.copytree(run[0], tmp_path / "data")
+    shutil.rmtree(data / MASK_DIR)
+    order = [0, 3, 1, 2]  # index -> class value
+    for name in load_ids(data, "train"):
+        picture = Image.fromarray(
+            np.full(read_image(image_path(data, name)).shape[:2], 1, np.uint8)
+        )
+        picture.putpalette(voc_palette()[order].astype(np.uint8).tobytes())
+        (tmp_path / "made").mkdir(exist_ok=True)
+        picture.save(tmp_path / "made" / f"{name}.png")
+    words = f"--voc12_root {data} --list train --num_workers 0 --out {tmp_path / 'page.html'}"
+    main(parse_args([*words.split(), "--mask_dir", str(tmp_path / "made")]))
+    assert re.findall(r'data-classes="(.*?)"', (tmp_path / "page.html").read_text()) == ["2"] * 5
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -645,6 +663,10 @@ def test_without_masks_a_label_map_that_does_not_fit_is_named(run, tmp_path, sha
         (
             lambda cam: {"cam": cam.cam[:, :10, :10], "size": (10, 10)},
             r"\.npz is of size \(10, 10\), its image \(",
+        ),
+        (
+            lambda cam: {"meta": cam.meta | {"classes": ["cat", "owl", "dog"]}},
+            r"\.npz was made for other classes than cat, ",
         ),
     ],
 )

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tool.errors import InputError
 from voc12.constants import CLASSES
-from voc12.labels import class_table, load_labels, note_labels, save_labels
+from voc12.labels import class_counts, class_table, load_labels, note_labels, save_labels
 
 NAMES = ("cat", "dog", "person")
 IDS = ["2007_000032", "2010_001234", "own"]
@@ -292,3 +292,13 @@ def test_the_table_of_classes_names_what_cannot_be_learnt():
     ]
     labels[:, 0] = 0
     assert class_table(labels, ("a", "b", "c", "d")).splitlines()[-1] == "(no class)      18"
+
+
+def test_labels_that_cannot_be_counted_are_said_in_a_line(tmp_path, capsys):
+    assert class_counts(tmp_path, IDS, NAMES) is None
+    assert capsys.readouterr().out == ""
+    save_labels(tmp_path / "cls_labels.npy", IDS, LABELS)
+    assert class_counts(tmp_path, IDS, NAMES).tolist() == LABELS.sum(axis=0).tolist()
+    capsys.readouterr()
+    assert class_counts(tmp_path, [*IDS, "n0"], NAMES) is None
+    assert "what the labels name is not counted: " in capsys.readouterr().out
