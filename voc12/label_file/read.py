@@ -24,9 +24,11 @@ from typing import Any
 import numpy as np
 
 from tool.errors import InputError
+from tool.file.folders import files_below
 from tool.file.require import require_file
 from tool.file.safe_pickle import load_pickled_npy
 from tool.file.text import read_text, shortened
+from tool.run.notes import note
 from voc12.constants import DATA_HELP
 from voc12.label_file.cells import (
     listed,
@@ -302,8 +304,11 @@ def _from_folders(root: Path, reading: Reading) -> list[Entry]:
     negative = set()
     for folder in folders:
         row = reading.of_names([folder.name], str(folder))
-        for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() not in suffixes or path.name[0] == ".":
+        below = files_below(folder)
+        for words in below.left_out():
+            note(f"{folder}: {words}")
+        for path in below.files:
+            if path.suffix.lower() not in suffixes:
                 continue
             other, known = found.setdefault(path.stem, (path, row))
             if other != path and not filecmp.cmp(other, path, shallow=False):

@@ -153,6 +153,18 @@ def test_one_folder_a_class(tmp_path):
         load_labels(tmp_path, IDS[:3], NAMES, root)
 
 
+def test_linked_folders_of_classes_are_followed(tmp_path, capsys):
+    store, root = tmp_path / "store", tmp_path / "photos"
+    for place in (store / "whiskers" / "a.jpg", root / "dog" / "d.jpg"):
+        place.parent.mkdir(parents=True)
+        Image.new("RGB", (2, 2)).save(place)
+    (root / "cat").symlink_to(store, target_is_directory=True)
+    (root / "dog" / "gone").symlink_to(tmp_path / "nowhere")
+    rows = load_labels(tmp_path, ["a", "d"], NAMES, root).tolist()
+    assert rows == [[1, 0, 0], [0, 1, 0]]
+    assert f"{root / 'dog'}: 1 links lead nowhere" in capsys.readouterr().out
+
+
 def test_a_folder_of_annotations_and_one_of_nothing(tmp_path):
     root = tmp_path / "xml"
     root.mkdir()
