@@ -120,7 +120,10 @@ def main(args: argparse.Namespace) -> None:
         epochs=args.max_epoches,
         steps_per_epoch=steps_per_epoch,
         data=data_digest(data.ids, data.classes),
-        sources={"cam_dir": file_contents(find_seeds(args.cam_dir, data.ids), cam_content)},
+        sources={
+            "voc12_root": data.contents(),
+            "cam_dir": file_contents(find_seeds(args.cam_dir, data.ids), cam_content),
+        },
     )
 
     # ============ labels, batches ============

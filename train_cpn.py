@@ -265,6 +265,7 @@ def main(args: argparse.Namespace) -> None:
         epochs=rounds,
         steps_per_epoch=iterations,
         data=data_digest(data.ids, data.classes, labels),
+        sources={"voc12_root": data.contents()},
         # what a preset sets is compared, what the method does not read is not
         free=(
             "preset",

@@ -243,7 +243,8 @@ def main(args: argparse.Namespace) -> None:
     validation = make_validation(args, net, data, device)
 
     # ============ session ============
-    sources = {"mask_dir": masks} | ({} if others is None else {"agree_dir": others[0]})
+    folders = {"mask_dir": masks} | ({} if others is None else {"agree_dir": others[0]})
+    sources = {flag: file_contents(paths, mask_content) for flag, paths in folders.items()}
     run = begin_session(
         args,
         parse_args([]),
@@ -251,7 +252,7 @@ def main(args: argparse.Namespace) -> None:
         epochs=args.max_iterations // iterations,
         steps_per_epoch=iterations,
         data=data_digest(data.ids, data.classes),
-        sources={flag: file_contents(paths, mask_content) for flag, paths in sources.items()},
+        sources={"voc12_root": data.contents()} | sources,
     )
 
     # ============ loop ============

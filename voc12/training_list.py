@@ -8,6 +8,8 @@ from typing import Any
 import torch
 
 from tool.errors import InputError
+from tool.file.digests import file_digest
+from tool.run.session import file_contents
 from voc12.class_list import load_class_list
 from voc12.dataset import require_every
 from voc12.lists import image_path, load_ids, require_root
@@ -27,6 +29,10 @@ class TrainingList:
     def steps_per_epoch(self, batch_size: int) -> int:
         """Iterations over the list; the last images that fill no batch are left out."""
         return len(self.ids) // batch_size
+
+    def contents(self) -> dict[str, str]:
+        """tool.run.session.file_contents of the photographs."""
+        return file_contents([image_path(self.root, name) for name in self.ids], file_digest)
 
 
 def load_training_list(args: argparse.Namespace) -> TrainingList:

@@ -5,6 +5,7 @@ ResNet38 path from end to end.
 import copy
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -32,7 +33,7 @@ from tool.choices import RELEASED_MOMENTUM, RESNET38_WEIGHTS
 from tool.errors import InputError
 from tool.file.cam_file import load_cam
 from tool.file.checkpoint import load_torch
-from tool.file.images import read_mask, write_mask
+from tool.file.images import read_image, read_mask, write_image, write_mask
 from tool.losses import cpn_losses, seam_losses, seam_scale
 from tool.mask_values import BACKGROUND
 from tool.patches import cp_pair
@@ -40,7 +41,7 @@ from tool.run.trainer import seed_everything
 from train_cpn import main, parse_args
 from voc12.constants import CLASSES, DATA_HELP, IMAGE_DIR, LABEL_FILE
 from voc12.labels import load_labels, save_labels
-from voc12.lists import load_ids, mask_path
+from voc12.lists import image_path, load_ids, mask_path
 from voc12.training_list import load_training_list
 
 REPOSITORY = Path(train_cpn.__file__).resolve().parent
@@ -516,6 +517,19 @@ def test_stopped_and_resumed_training_ends_like_a_whole_one_bit_for_bit(
         return [line | {"time": None} for line in log_lines(tmp_path / name, "epoch")]
 
     assert epochs("whole") == epochs("parts")
+
+
+def test_a_session_does_not_go_on_with_other_photographs(pets_root, tmp_path):
+    root = shutil.copytree(pets_root, tmp_path / "data")
+    run_stopped(main, _args(root, tmp_path, *SMALL), 1)
+    paths = [image_path(root, name) for name in load_ids(root, "train")]
+    kept = paths[0].read_bytes()
+    write_image(paths[0], read_image(paths[0])[:, ::-1])
+    text = rf"1 of {len(paths)} files in --voc12_root .* first {re.escape(paths[0].name)}; use an"
+    with pytest.raises(InputError, match=text):
+        main(_args(root, tmp_path, *SMALL))
+    paths[0].write_bytes(kept)
+    run_stopped(main, _args(root, tmp_path, *SMALL), 2)
 
 
 def test_checkpoint_does_not_depend_on_the_number_of_workers(pets_root, tmp_path):

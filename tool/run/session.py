@@ -60,11 +60,13 @@ def data_digest(
 
 def file_contents(paths: Sequence[Path], content: Callable[[Path], str]) -> dict[str, str]:
     """File name -> content(path), of files that a training learns from, which tells one content
-    from another: tool.file.images.mask_content, tool.file.cam_file.cam_content.
+    from another: tool.file.digests.file_digest, tool.file.images.mask_content,
+    tool.file.cam_file.cam_content.
 
     All bytes are read, once at every start, since sizes and times of files change where they are
-    copied and stay where a mask is drawn anew; 10,582 masks of 8 KB take two seconds, as many CAM
-    files of 140 KB five. Several ranks read a share each; all get the whole.
+    copied and stay where a mask is drawn anew; 10,582 masks of 8 KB take two seconds, as many
+    photographs of 110 KB two, CAM files of 140 KB five. Several ranks read a share each; all get
+    the whole.
     """
     mine = progress(shard(paths), desc="what is learnt from", unit="file", leave=False)
     shares = gather({path.name: content(path) for path in mine})

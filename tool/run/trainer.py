@@ -63,8 +63,8 @@ class TrainingRun:
               flag
     free:     settings that may differ between a run and its continuation
     data:     digest of what it trains on, images, labels and classes, which may not differ
-    sources:  flag of a folder -> file name -> digest of what is learnt from it, masks or seeds
-              (tool.run.session.file_contents), which may not differ either
+    sources:  flag of a folder -> file name -> digest of what is learnt from it, photographs, masks
+              or seeds (tool.run.session.file_contents), which may not differ either
     step:     iterations done
     epoch:    epochs done, validation included
     clip_norm: largest norm of the whole gradient, 0 for any
