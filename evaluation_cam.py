@@ -27,6 +27,7 @@ from tool.errors import InputError, run_script
 from tool.expand.crf import SeedCrf, named_settings
 from tool.expand.seed import CRF_STAGE, CRF_THRESHOLD
 from tool.file.atomic import write_json
+from tool.file.cam_file import CamFile
 from tool.file.foreign_cam import AUTO_FORMAT
 from tool.file.mask_reader import MaskReader
 from tool.file.per_image import save_per_image
@@ -34,7 +35,13 @@ from tool.file.require import require_no_folder
 from tool.run.crf_flags import add_seed_crf_flags, seed_crf
 from tool.run.flags import AUTO, auto_or_number, bool_flag
 from tool.run.machine_flags import add_workers_flag
-from voc12.cam_folder import add_cam_format_flag, open_cam_folder, require_same_photographs
+from tool.run.notes import note
+from voc12.cam_folder import (
+    add_cam_format_flag,
+    open_cam_folder,
+    open_seeds_of_walk,
+    require_same_photographs,
+)
 from voc12.class_list import load_class_list
 from voc12.constants import MASK_DIR, VOC_MASK_DIR
 from voc12.data_flags import add_list_flag, add_mask_values_flag, add_root_flag
@@ -183,6 +190,11 @@ def require_flags_that_act(args: argparse.Namespace) -> None:
         raise InputError("--seed_dir goes with --t auto")
     if args.t_scale == "halved" and not isinstance(args.t, float):
         raise InputError("--t_scale halved says what a number in --t refers to, and there is none")
+    if args.t_scale == "halved" and args.t > 0.5:  # which the released sweep has too
+        note(
+            f"note: --t {args.t} is over 0.5, the highest value of halved maps, so all is "
+            "background; leave --t_scale out if it refers to unit maps"
+        )
     if args.type == "png" and args.cam_format != AUTO_FORMAT:
         raise InputError("--cam_format is for CAM files (--type npy)")
     if args.type == "png" and (args.curve or args.t is not None or args.crf):
@@ -214,20 +226,43 @@ def print_threshold_alone(
     args: argparse.Namespace, root: Path, ids: list[str], classes: Sequence[str], gt_dir: Path
 ) -> None:
     """--t auto of a list without any mask: the threshold, which needs none, and no evaluation."""
-    if args.crf or args.curve:
+    if args.crf or args.curve or args.per_image:
         raise InputError(
-            f"--crf and --curve evaluate, and no image of {args.list} has a mask in {gt_dir}; give "
-            "--gt_dir, or leave them out for the threshold alone"
+            f"--crf, --curve and --per_image evaluate, and no image of {args.list} has a mask in "
+            f"{gt_dir}; give --gt_dir, or leave them out for the threshold alone"
         )
     cams = open_cam_folder(args.predict_dir, args.cam_format, root, ids, classes, args.exif)
-    auto = choose_threshold(
-        root, ids, args.predict_dir, args.num_workers, args.seed_dir, cams.load, args.exif
+    auto = chosen_without_masks(args, root, ids, classes, cams.load)
+    text = (
+        f"threshold chosen without masks: {auto:.2f} (unit scale)\n"
+        f"no evaluation: no image of {args.list} has a mask in {gt_dir}\n"
     )
-    print(f"threshold chosen without masks: {auto:.2f} (unit scale)")
-    print(f"no evaluation: no image of {args.list} has a mask in {gt_dir}")
+    print(text, end="")
+    if args.logfile or args.comment:
+        append_log(args.logfile or LOGFILE, args.comment, text)
     if args.json:
         numbers = {"list": list_title(args.list), "images": len(ids), "threshold_scale": "unit"}
         write_json(args.json, numbers | {"auto_threshold": auto})
+
+
+def chosen_without_masks(
+    args: argparse.Namespace,
+    root: Path,
+    ids: list[str],
+    classes: Sequence[str],
+    load: Callable[[Path], CamFile],
+) -> float:
+    """The threshold that --t auto chooses; load: reads a CAM file of --predict_dir."""
+    return choose_threshold(
+        root,
+        ids,
+        args.predict_dir,
+        args.num_workers,
+        args.seed_dir,
+        load,
+        args.exif,
+        open_seeds_of_walk(args.seed_dir, root, ids, classes, args.exif),
+    )
 
 
 @dataclass(frozen=True)
@@ -255,8 +290,12 @@ def evaluate_label_maps(args: argparse.Namespace, asked: Asked) -> Evaluation:
     )
 
 
-def evaluate_cam_files(args: argparse.Namespace, asked: Asked) -> tuple[Evaluation, float | None]:
-    """(evaluation of --type npy, threshold chosen without masks that it is to be reported at)."""
+def evaluate_cam_files(
+    args: argparse.Namespace, asked: Asked
+) -> tuple[Evaluation, float | None, Evaluation]:
+    """(evaluation of --type npy, threshold chosen without masks that it is to be reported at, the
+    evaluation at all thresholds that --curve draws).
+    """
     root, ids, folder = asked.root, asked.ids, args.predict_dir
     cams = open_cam_folder(folder, args.cam_format, root, ids, asked.classes, args.exif)
     if args.crf:
@@ -274,26 +313,27 @@ def evaluate_cam_files(args: argparse.Namespace, asked: Asked) -> tuple[Evaluati
     )
     auto = None
     if args.t == AUTO or (args.crf and args.crf_threshold == AUTO):
-        auto = choose_threshold(
-            root, ids, folder, args.num_workers, args.seed_dir, cams.load, args.exif
-        )
+        auto = chosen_without_masks(args, root, ids, asked.classes, cams.load)
     crf = chosen_crf(args, evaluate, auto) if args.crf else None
     evaluation = evaluate(thresholds=chosen_thresholds(args), crf=crf, voc12_root=root)
     if CRF_STAGE in evaluation.stages and len(evaluation.stages) > 1:
         raise InputError(
             f"{folder} mixes seeds before and after the CRF; keep them in folders of their own"
         )
-    if CRF_STAGE in evaluation.stages and args.t in (None, AUTO) and not args.curve:
+    swept = evaluation
+    if CRF_STAGE in evaluation.stages and args.t in (None, AUTO):
         # the best of the sweep would be a choice by the masks that no CRF has made
         evaluation = evaluation.at(CRF_THRESHOLD)
     if crf is not None and auto is not None:
         print(f"threshold chosen without masks: {auto:.2f}, the CRF's background score")
         auto = None  # of what comes out of the CRF no threshold is chosen
-    return evaluation, auto
+    return evaluation, auto, swept
 
 
-def write_outputs(args: argparse.Namespace, evaluation: Evaluation, auto: float | None) -> None:
-    """Print the report, and write the files that were asked for."""
+def write_outputs(
+    args: argparse.Namespace, evaluation: Evaluation, auto: float | None, swept: Evaluation
+) -> None:
+    """Print the report, and write the files that were asked for; swept: what the curve is of."""
     list_name = list_title(args.list)
     text = report(evaluation, list_name, args.absent, auto)
     print(text, end="")
@@ -304,7 +344,7 @@ def write_outputs(args: argparse.Namespace, evaluation: Evaluation, auto: float 
     if args.curve:
         predict_dir = Path(args.predict_dir).resolve()
         path = Path(args.curve_png or predict_dir.with_name(f"{predict_dir.name}_curve.png"))
-        draw_curve(path, evaluation, list_name, args.absent)
+        draw_curve(path, swept, list_name, args.absent)
         print(f"curve: {path}")
     if args.logfile or args.comment:
         append_log(args.logfile or LOGFILE, args.comment, text)
@@ -336,10 +376,10 @@ def main(args: argparse.Namespace) -> None:
     # ============ evaluation, output ============
     asked = Asked(root, ids, classes, gt_dir, truth)
     if args.type == "png":
-        evaluation, auto = evaluate_label_maps(args, asked), None
+        evaluation = evaluate_label_maps(args, asked)
+        write_outputs(args, evaluation, None, evaluation)
     else:
-        evaluation, auto = evaluate_cam_files(args, asked)
-    write_outputs(args, evaluation, auto)
+        write_outputs(args, *evaluate_cam_files(args, asked))
 
 
 if __name__ == "__main__":

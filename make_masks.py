@@ -34,7 +34,12 @@ from tool.run.machine_flags import add_overwrite_flag, add_workers_flag
 from tool.run.notes import note_finished
 from tool.run.pool import pool_map
 from tool.run.shards import shard, share_note
-from voc12.cam_folder import CamFolder, open_cam_folder, require_same_photographs
+from voc12.cam_folder import (
+    CamFolder,
+    open_cam_folder,
+    open_seeds_of_walk,
+    require_same_photographs,
+)
 from voc12.class_list import load_class_list
 from voc12.data_flags import add_cam_dir_flag, add_list_flag, add_root_flag
 from voc12.lists import image_path, load_ids, require_root
@@ -114,7 +119,14 @@ def main(args: argparse.Namespace) -> None:
         raise InputError("--seed_dir goes with --t auto")
     if threshold == AUTO:
         threshold = choose_threshold(
-            root, ids, args.cam_dir, args.num_workers, args.seed_dir, cams.load, args.exif
+            root,
+            ids,
+            args.cam_dir,
+            args.num_workers,
+            args.seed_dir,
+            cams.load,
+            args.exif,
+            open_seeds_of_walk(args.seed_dir, root, ids, classes, args.exif),
         )
         print(f"background threshold chosen without masks: {threshold:.2f}")
     meta = {

@@ -143,9 +143,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 # ============ numbers ============
 @dataclass(frozen=True)
 class Stage:
-    """A stage of the run: its folder, its evaluation; thresholds in unit scale, None for masks,
-    auto without ground truth; load: reads its CAM files; read: its masks; evaluation None: the list
-    has no masks.
+    """A stage of the run: its folder, its evaluation, None where the list has no masks; load: reads
+    its CAM files; read: its masks, None for maps.
+
+    auto: the threshold chosen without masks; decided: the one after a CRF; unit scale
     """
 
     name: str
@@ -156,6 +157,11 @@ class Stage:
     load: Callable[[Path], CamFile] = load_cam
     read: MaskReader | None = None
     decided: float | None = None
+
+    @property
+    def searched(self) -> bool:
+        """Whether its threshold is free: of maps, but after a CRF."""
+        return self.read is None and self.decided is None
 
     @property
     def threshold(self) -> float | None:
@@ -205,7 +211,12 @@ def evaluate_stages(
                 ids, folder, gt_dir, classes, num_workers=args.num_workers, truth=truth, **how
             )
         )
-        auto = auto_threshold(args, flag, folder, ids, load)
+        auto = auto_threshold(args, flag, folder, ids, classes, load)
+        if flag == "walk_dir" and auto is None and truth is None:
+            raise InputError(
+                f"--walk_dir on a list without masks, as {args.list} is, has no threshold without "
+                "its seeds; give them as --refined_dir or --cam_dir"
+            )
         best = 0 if evaluation is None else evaluation.best(args.absent)
         decided = CRF_THRESHOLD if flag == "crf_dir" else None
         stages.append(Stage(name, folder, evaluation, best, auto, load, read, decided))
@@ -219,6 +230,7 @@ def auto_threshold(
     flag: str,
     folder: Path,
     ids: Sequence[str],
+    classes: Sequence[str],
     load: Callable[[Path], CamFile],
 ) -> float | None:
     """The threshold of a stage chosen without masks; None for masks, after a CRF, which has chosen
@@ -227,9 +239,13 @@ def auto_threshold(
     seeds = (args.refined_dir or args.cam_dir) if flag == "walk_dir" else None
     if flag not in CAM_STAGES or flag == "crf_dir" or (flag == "walk_dir" and seeds is None):
         return None
-    return choose_threshold(
-        args.voc12_root, ids, folder, args.num_workers, seeds, load=load, exif=args.exif
+    root, exif = args.voc12_root, args.exif
+    load_seed = (
+        load_cam
+        if seeds is None
+        else open_cam_folder(seeds, args.cam_format, root, ids, classes, exif).load
     )
+    return choose_threshold(root, ids, folder, args.num_workers, seeds, load, exif, load_seed)
 
 
 def require_stage(
@@ -366,9 +382,7 @@ def cards(
     """
     made = Gallery(
         Path(args.voc12_root),
-        tuple(
-            Shown(s.name, s.folder, s.threshold, s.auto is not None, s.load, s.read) for s in stages
-        ),
+        tuple(Shown(s.name, s.folder, s.threshold, s.searched, s.load, s.read) for s in stages),
         tuple(classes),
         truth,
         args.exif,
@@ -480,7 +494,7 @@ def curve_section(args: argparse.Namespace, stages: Sequence[Stage]) -> str:
     """mIoU against the threshold with the best one and the one chosen without masks, for the stages
     that have one.
     """
-    searched = [stage for stage in stages if stage.auto is not None and stage.evaluation]
+    searched = [stage for stage in stages if stage.searched and stage.evaluation]
     if not searched:
         return ""
     curves = {
@@ -491,11 +505,12 @@ def curve_section(args: argparse.Namespace, stages: Sequence[Stage]) -> str:
     }
     markers = []
     for stage in searched:
-        best, auto = f"{stage.threshold:.2f}", f"{stage.auto:.2f}"
-        if len(searched) == 1:
-            best, auto = f"best {best}", f"without masks {auto}"
+        alone = len(searched) == 1
+        best = f"{'best ' if alone else ''}{stage.threshold:.2f}"
         markers.append(page.Marker(stage.threshold, best, stage.name))
-        markers.append(page.Marker(stage.auto, auto, stage.name, dashed=True))
+        if stage.auto is not None:
+            auto = f"{'without masks ' if alone else ''}{stage.auto:.2f}"
+            markers.append(page.Marker(stage.auto, auto, stage.name, dashed=True))
     return page.section(
         "Background threshold",
         page.line_chart(curves, "background threshold (unit scale)", "mIoU (%)", markers),
@@ -576,9 +591,9 @@ def main(args: argparse.Namespace) -> None:
     title = args.title or (
         Path(args.session_dir).resolve().name if args.session_dir else f"Report, {list_name}"
     )
-    where = (
-        "" if last.auto is None or truth is None else f" @ {last.threshold:.2f} (best by the masks)"
-    )
+    where = ""
+    if last.searched and truth is not None:
+        where = f" @ {last.threshold:.2f} (best by the masks)"
     panels = [
         page.section(
             "Training",
@@ -609,7 +624,7 @@ def main(args: argparse.Namespace) -> None:
             f"over the classes in each image{rest}."
         )
     order += " A picture opens large, with all stages and a slider for their thresholds."
-    views = [StageView(s.name, s.threshold if s.auto is not None else None) for s in stages]
+    views = [StageView(s.name, s.threshold if s.searched else None) for s in stages]
     by = "" if truth is None else f", by the mIoU of {last.name} on each"
     if args.sureness and truth is None:
         by = ", by how sure the mask is"

@@ -112,6 +112,19 @@ def open_cam_folder(
     return cams
 
 
+def open_seeds_of_walk(
+    folder: str | Path | None,
+    voc12_root: str | Path,
+    ids: Sequence[str],
+    classes: Sequence[str],
+    exif: str = APPLY_EXIF,
+) -> Callable[[Path], CamFile]:
+    """What reads the seeds in --seed_dir, of any code: open_cam_folder's auto. None has none."""
+    if folder is None:
+        return load_cam
+    return open_cam_folder(folder, AUTO_FORMAT, voc12_root, ids, classes, exif).load
+
+
 def require_one_network(folder: str | Path, ids: Sequence[str]) -> None:
     """Raise InputError naming the networks where several made the CAM files of ids in folder, or
     the seeds of these, as they say; those of other codes say nothing.

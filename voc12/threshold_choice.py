@@ -54,6 +54,7 @@ def choose_threshold(
             choose_threshold(voc12_root, ids, seed_dir, num_workers, load=load_seed, exif=exif),
             num_workers,
             load_seed,
+            load,
         )
     evidence = list_evidence(voc12_root, ids, cam_dir, num_workers, load, exif)
     return _parting(evidence, ids, cam_dir, load)
@@ -137,6 +138,7 @@ def matching_threshold(
     seed_threshold: float,
     num_workers: int = 1,
     load_seed: Callable[[Path], CamFile] = load_cam,
+    load: Callable[[Path], CamFile] = load_cam,
 ) -> float:
     """The threshold of THRESHOLDS at which the CAM files in cam_dir show as large a share of their
     pixels as the seeds in seed_dir at seed_threshold; for maps after a walk, which changes scores
@@ -149,11 +151,11 @@ def matching_threshold(
         partial(_shown, load=load_seed), find_seeds(seed_dir, ids), num_workers, "seeds"
     )
     paths = find_seeds(cam_dir, ids)
-    if (stage := load_cam(paths[0]).meta.get("stage", WALK_STAGE)) != WALK_STAGE:
+    if (stage := load(paths[0]).meta.get("stage", WALK_STAGE)) != WALK_STAGE:
         raise InputError(
             f"{paths[0]} is of stage {stage}; --seed_dir is for maps after IRN's walk, leave it out"
         )
-    walked = pool_map(_shown, paths, num_workers, "maps")
+    walked = pool_map(partial(_shown, load=load), paths, num_workers, "maps")
     wanted = np.interp(seed_threshold, THRESHOLDS, np.mean(seeds, axis=0))
     return float(THRESHOLDS[np.abs(np.mean(walked, axis=0) - wanted).argmin()])
 

@@ -17,7 +17,8 @@ from tests.reference import PARITY
 from tests.seeds import seed_of, write_seeds
 from tool.bootstrap import interval, resampled_miou
 from tool.errors import InputError, run_script
-from tool.file.cam_file import FORMATS, OWN_FORMATS, CamFile, save_cam
+from tool.expand.seed import CRF_STAGE, CRF_THRESHOLD, WALK_STAGE
+from tool.file.cam_file import FORMATS, OWN_FORMATS, CamFile, load_cam, save_cam
 from tool.file.images import EXIF_KEY, read_mask, write_mask
 from tool.file.per_image import load_per_image
 from tool.metrics import confusion_matrix, iou_table
@@ -412,6 +413,24 @@ def test_curve_is_drawn(small, capsys):
     assert not path.exists()
 
 
+def test_after_a_crf_the_curve_is_drawn_and_what_it_decided_is_said(small):
+    root, predict_dir = small
+    for path in predict_dir.iterdir():
+        cam = load_cam(path)
+        save_cam(predict_dir, replace(cam, meta=cam.meta | {"stage": CRF_STAGE}))
+    found = _run(root, predict_dir)
+    assert found["best_threshold"] == CRF_THRESHOLD
+    assert _run(root, predict_dir, "--curve") == found
+    assert (predict_dir.parent / "cam_curve.png").is_file()
+
+
+@pytest.mark.parametrize("t", ["0.5", "0.7"])
+def test_a_unit_threshold_on_the_halved_scale_is_noted(small, capsys, t):
+    _run(*small, "--t", t, "--t_scale", "halved")
+    said = "note: --t 0.7 is over 0.5, the highest value of halved maps, so all is background"
+    assert (said in capsys.readouterr().out) == (t == "0.7")
+
+
 def test_curve_shows_both_means_and_the_best(tmp_path, monkeypatch):
     root, predict_dir = _fixed(tmp_path, absent_class=True)
     drawn = {}
@@ -793,7 +812,8 @@ def test_auto_without_masks_gives_the_threshold_alone(pets_root, tmp_path, capsy
     root = shutil.copytree(pets_root, tmp_path / "pets")
     shutil.rmtree(root / "SegmentationClassAug")
     write_seeds(pets_root, tmp_path / "cam", lists=("train",))
-    found = _run(root, tmp_path / "cam", "--t", "auto")
+    log = tmp_path / "log.txt"
+    found = _run(root, tmp_path / "cam", "--t", "auto", "--logfile", str(log))
     auto = choose_threshold(root, load_ids(root, "train"), tmp_path / "cam")
     assert found == {
         "list": "train",
@@ -804,6 +824,24 @@ def test_auto_without_masks_gives_the_threshold_alone(pets_root, tmp_path, capsy
     out = capsys.readouterr().out
     assert f"threshold chosen without masks: {auto:.2f} (unit scale)\n" in out
     assert f"no evaluation: no image of train has a mask in {root / 'SegmentationClassAug'}" in out
+    assert "\n".join(out.splitlines()[-2:]) in log.read_text()
+    with pytest.raises(InputError, match="--crf, --curve and --per_image evaluate, and no image"):
+        _run(root, tmp_path / "cam", "--t", "auto", "--per_image", str(tmp_path / "counts.npz"))
+
+
+def test_seeds_of_a_walk_may_be_of_another_code(pets_root, tmp_path):
+    write_seeds(pets_root, tmp_path / "cam", lists=("train",))
+    (tmp_path / "other").mkdir()
+    for path in (tmp_path / "cam").iterdir():
+        seed = load_cam(path)
+        save_cam(tmp_path / "walk", replace(seed, meta=seed.meta | {"stage": WALK_STAGE}))
+        maps = dict(zip(seed.keys.tolist(), seed.cam, strict=True))
+        np.save(tmp_path / "other" / f"{seed.id}.npy", maps, allow_pickle=True)
+    own, other = (
+        _run(pets_root, tmp_path / "walk", "--t", "auto", "--seed_dir", str(tmp_path / name))
+        for name in ("cam", "other")
+    )
+    assert own["auto_threshold"] == other["auto_threshold"]
 
 
 def test_the_threshold_alone_reads_photographs_as_exif_says(pets_root, tmp_path):

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from urllib.parse import quote
 
@@ -22,6 +23,7 @@ from tests.seeds import write_seeds
 from tests.synthetic import write_voc_tree
 from tool.errors import InputError
 from tool.expand.crf import threshold_mask
+from tool.expand.seed import WALK_STAGE
 from tool.file.cam_file import CamFile, load_cam, save_cam
 from tool.file.images import read_image, read_mask, write_mask
 from tool.mask_values import voc_palette
@@ -680,6 +682,25 @@ def test_without_masks_cam_files_that_do_not_fit_are_named(run, tmp_path, change
     with pytest.raises(InputError, match=message):
         main(parse_args([*words.split(), "--refined_dir", str(tmp_path / "made")]))
     assert not (tmp_path / "page.html").exists()
+
+
+def test_a_walk_without_its_seeds(run, tmp_path):
+    """Its threshold is chosen by the masks; without any there is none."""
+    for path in (run[1] / "cam").iterdir():
+        cam = load_cam(path)
+        save_cam(tmp_path / "walk", replace(cam, meta=cam.meta | {"stage": WALK_STAGE}))
+    words = f"--list train --num_workers 0 --out {tmp_path / 'page.html'} --walk_dir"
+    words = [*words.split(), str(tmp_path / "walk"), "--voc12_root"]
+    main(parse_args([*words, str(run[0])]))
+    text = (tmp_path / "page.html").read_text()
+    assert "Background threshold" in text
+    assert 'stroke-dasharray="4 3"' not in text
+    assert re.search(r"IoU of classes, IRN's walk @ 0\.\d\d \(best by the masks\)", unescape(text))
+    assert _data(text)["stages"][0]["t"] is not None
+    data = shutil.copytree(run[0], tmp_path / "data")
+    shutil.rmtree(data / MASK_DIR)
+    with pytest.raises(InputError, match="--walk_dir on a list without masks, as train is, has no"):
+        main(parse_args([*words, str(data)]))
 
 
 def test_without_masks_the_least_sure_stand_first(pets_root, tmp_path):
