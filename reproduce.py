@@ -49,6 +49,18 @@ from tool.show.result_table import LEGEND, csv_text, differences_csv, html, mark
 from voc12.constants import LIST_DIR
 from voc12.lists import load_ids
 
+# flags of train_cpn.py that the table gives it, or that other stages have to agree with
+SET_BY_TABLES = (
+    "voc12_root",
+    "train_list",
+    "labels",
+    "exif",
+    "seed",
+    "session_name",
+    "results",
+    "save_format",
+)
+OWN_FLAGS = {"voc12_root": "voc12_root", "seed": "seeds", "results": "results"}
 RESULTS = "results"
 OUT = "results/tables"
 
@@ -172,14 +184,24 @@ def require_rows_as_named(args: argparse.Namespace, preset: Preset) -> None:
             f"--backbones is for the table backbones, not for {args.table}; give --train_flags "
             "'--backbone NAME'"
         )
+    given = ["--train_list", preset.train_list]
+    if (root := args.voc12_root or preset.voc12_root) is not None:
+        given += ["--voc12_root", root]
     before, now = (
-        vars(cpn_training.parse_args(flags.split()))
+        vars(cpn_training.parse_args([*given, *flags.split()]))
         for flags in (preset.train, f"{preset.train} {args.train_flags}")
     )
     for name in TABLES[args.table].varied:
         if before[name] != now[name]:
             raise InputError(
                 f"--train_flags change --{name}, in which rows of the table {args.table} differ"
+            )
+    for name in SET_BY_TABLES:
+        if before[name] != now[name]:
+            own = f"--{OWN_FLAGS[name]} of reproduce.py is for that" if name in OWN_FLAGS else ""
+            raise InputError(
+                f"--train_flags change --{name}, which the other stages would not know of; "
+                f"{own or 'leave it out'}"
             )
 
 
@@ -224,7 +246,8 @@ def write_table(args: argparse.Namespace, preset: Preset, plan: Sequence[Plan]) 
             "nothing else where they refine, trains nothing."
         )
     notes += [f"Unfinished: {done} of {wanted} evaluations are there."] if done < wanted else []
-    notes += [note for note in (table.note, table.note_on(preset)) if note]
+    # of the data, not with --train_flags, which all rows have
+    notes += [note for note in (table.note, table.note_on(PRESETS[args.data])) if note]
     notes += [LEGEND + PUBLISHED_NOTES[preset.published]]
     text = markdown(table.title, notes, rows, differences)
     for ending, content in (
@@ -241,6 +264,8 @@ def write_table(args: argparse.Namespace, preset: Preset, plan: Sequence[Plan]) 
 def main(args: argparse.Namespace) -> None:
     """Run what is missing of a table, seed by seed, and write it."""
     preset = PRESETS[args.data]
+    if args.voc12_root is not None:  # a session is named by it: data/ is data
+        args.voc12_root = str(Path(args.voc12_root))
     require_rows_as_named(args, preset)
     preset = replace(
         preset,

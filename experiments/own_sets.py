@@ -127,10 +127,13 @@ def value_table(classes: Sequence[str]) -> np.ndarray:
 
 
 def link(target: Path, source: Path) -> None:
-    """Make target a link to source, unless it is there."""
+    """Make target a link to source; one that leads elsewhere is made anew."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    if not target.is_symlink():
-        target.symlink_to(source.resolve())
+    if target.is_symlink():
+        if target.resolve() == source.resolve():
+            return
+        target.unlink()
+    target.symlink_to(source.resolve())
 
 
 def write_photographs(
@@ -161,7 +164,7 @@ def write_set(root: str, list_name: str, own: OwnSet, draw: int, out: Path) -> i
         table.writerow(["image", "tags"])
         for name, row in zip(names, labels[chosen], strict=True):
             shown = [tag for tag, hot in zip(CLASSES, row, strict=True) if hot]
-            table.writerow([f"{name}.jpg", ";".join(set(shown) & set(own.classes))])
+            table.writerow([f"{name}.jpg", ";".join(tag for tag in shown if tag in own.classes)])
     return len(names)
 
 

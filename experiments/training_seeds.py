@@ -231,6 +231,7 @@ def other_rows(
 def main(args: argparse.Namespace) -> None:
     """Train and score every run, seed by seed, so that an early end has all methods."""
     file = args.out / FILE
+    args.voc12_root = str(Path(args.voc12_root))  # a session is named by it: data/ is data
     settings = {name: getattr(args, name) for name in SETTINGS}
     settings["in_force"] = in_force(args.flags)
     kept = read_rows(file, settings)

@@ -136,8 +136,8 @@ class Evaluation:
         """Where the mIoU of the threshold of that place lies with other photographs of the kind
         (tool/bootstrap.py), percent; None for fewer than two photographs.
 
-        A class that the whole list lacks counts as absent says; one that only a draw lacks is left
-        out of its mean, which no list would count as 0 that has it.
+        A class that the whole list lacks counts as absent says; one that only a draw lacks, with
+        its IoU on the whole list.
         """
         if place not in self._intervals:
             self._intervals[place] = _interval(*self.image_counts(place).hits_and_unions())

@@ -463,6 +463,15 @@ def test_flags_for_all_trainings_may_not_change_what_rows_say(machine, tmp_path)
         _make(tmp_path, "losses", "--train_flags=--loss_weights loss_tcp=0")
     with pytest.raises(InputError, match="--backbones is for the table backbones, not for seeds"):
         _make(tmp_path, "seeds", "--backbones", "resnet50")
+    for flag, value, hint in (
+        ("voc12_root", "other", "--voc12_root of reproduce.py is for that"),
+        ("seed", "7", "--seeds of reproduce.py is for that"),
+        ("train_list", "val", "leave it out"),
+        ("save_format", "safetensors", "leave it out"),
+    ):
+        text = f"--train_flags change --{flag}, which the other stages would not know of; {hint}"
+        with pytest.raises(InputError, match=f"^{text}$"):
+            _make(tmp_path, "seeds", f"--train_flags=--{flag} {value}")
     assert machine.ran == []
     words = [
         "--table",
@@ -653,6 +662,9 @@ def test_tables_of_two_data_sets_are_two(machine, sample, tmp_path):
     args = reproduce.parse_args(["--table", "seeds", "--voc12_root", str(own)])
     assert reproduce.table_name(args) != "seeds_sample"
     _make(tmp_path, "seeds", "--seeds", "0", "--rows", "CAM, seed, val", "--voc12_root", str(own))
+    ran = len(machine.ran)
+    _make(tmp_path, "seeds", "--seeds", "0", "--rows", "CAM, seed, val", "--voc12_root", f"{own}/")
+    assert len(machine.ran) == ran  # the same data, as a shell completes it
     texts = {path.read_text() for path in (tmp_path / "tables").glob("*.md")}
     assert len(texts) == 2
     for root in (sample, own):

@@ -185,15 +185,15 @@ def commits(step: Step) -> list[str]:
 
 
 def _runs(step: Step) -> list[dict]:
-    """The records of the step's own runs, whatever else was said in its command. Several steps may
-    fill one folder, each with another
-    list: there the command decides, by the last parts of its paths, since a folder of results may
-    be spelled otherwise or moved.
+    """The records of the step's own runs: of a file those that made it, whatever else was said in
+    their command. Several steps may fill one folder, each with another list: there the command
+    decides, by the last parts of its paths, since a folder of results may be spelled otherwise or
+    moved.
     """
     path = step.folder / RECORD
     entries = read_json_lines(path) if path.is_file() else ()
     entries = [entry for entry in entries if Path(entry["output"]).name == step.output.name]
-    if not step.output.is_dir():
+    if step.output.suffix:  # a folder may be gone by now
         return entries
     return [
         entry

@@ -105,6 +105,8 @@ def test_times_add_up_over_the_chain_and_over_stops(tmp_path):
     assert seconds(last) == 18
     assert commits(last) == ["aaa", "bbb"]
     assert seconds(_chain(tmp_path / "new")) == 0
+    (tmp_path / "cam").rmdir()  # gigabytes that nobody needs any more
+    assert (seconds(last), commits(last)) == (18, ["aaa", "bbb"])
     moved = _chain(tmp_path / "moved")
     (tmp_path / "moved" / "cam").mkdir(parents=True)
     (tmp_path / RECORD).rename(tmp_path / "moved" / RECORD)
