@@ -296,7 +296,8 @@ class TimmBackbone(nn.Module):
     def _padded(self, side: int) -> int:
         """A side as the model takes it, pixels."""
         whole = side + -side % self.unit
-        return torch.sym_max(whole, self.least) if self.least > self.unit else whole
+        # a side without number, of a graph for any size, is over any least
+        return max(whole, self.least) if isinstance(whole, int) else whole
 
     def levels(self, x: Tensor, indices: list[int]) -> list[Tensor]:
         """The model's intermediate maps (timm's indices, in rising order), (B, channels, h, w)."""
