@@ -1,7 +1,8 @@
 """Masks for other tools: one COCO JSON, a Labelme JSON a photograph, or colour PNGs with a legend.
 
-Reads a folder of masks <id>.png, of infer_seg.py, make_masks.py, infer_irn.py or any in the VOC
-values: 0 background, 1 the first class, 255 ignored, which no format has and which is left out.
+Reads a folder of masks <id>.png, of infer_seg.py, make_masks.py, infer_irn.py or of other tools, in
+the forms of docs/data.md#masks: 0 background, 1 the first class, 255 ignored, which no format has
+and which is left out.
 Masks in folders below it are of the photographs in the same folders below --images, of those that
 they say they are of, or else of the same name.
 Class names are those that the masks carry, else those of the data set that the folder lies in, else
@@ -34,10 +35,10 @@ from tool.file.images import (
     APPLY_EXIF,
     PHOTOGRAPH_PATH,
     photograph_header,
-    read_mask,
     read_mask_meta,
     write_image,
 )
+from tool.file.mask_reader import MaskReader
 from tool.file.outlines import outline
 from tool.file.require import require_dir, require_no_folder
 from tool.file.segmentation import box, encode, parts
@@ -45,9 +46,11 @@ from tool.mask_values import BACKGROUND, IGNORE_LABEL, voc_palette
 from tool.run.machine_flags import add_overwrite_flag, add_workers_flag
 from tool.run.pool import pool_map
 from tool.show.legend import legend, read_colours
-from voc12.class_list import load_class_list
-from voc12.constants import CLASS_LIST_FILE, IMAGE_DIR
+from voc12.class_list import has_class_list, load_class_list
+from voc12.constants import IMAGE_DIR
+from voc12.data_flags import add_mask_values_flag
 from voc12.lists import images_by_stem
+from voc12.masks import mask_reader
 
 COCO, LABELME, PNG = "coco", "labelme", "png"
 RLE, POLYGON = "rle", "polygon"
@@ -71,9 +74,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     data.add_argument(
         "--classes",
         metavar="FILE",
-        help="class names, one a line in the order of the values 1, 2, ... (default: the masks' "
-        "own)",
+        help="class names, one a line in the order of the values 1, 2, ..., or CVAT's labelmap.txt "
+        "with the masks' colours (default: the masks' own)",
     )
+    add_mask_values_flag(data)
     add_workers_flag(data)
 
     output = parser.add_argument_group("output")
@@ -120,13 +124,16 @@ def own_classes(path: Path) -> tuple[str, ...] | None:
     return tuple(classes)
 
 
-def choose_classes(folder: Path, found: list[tuple[str, ...] | None], given: str | None) -> tuple:
-    """The foreground class names: --classes, the masks' own, or the data set's.
+def choose_classes(
+    folder: Path, found: list[tuple[str, ...] | None], given: str | None
+) -> tuple[tuple[str, ...], str | Path | None]:
+    """(the foreground class names, the class list that they are from): --classes, the masks' own
+    (None), or the data set's.
 
     Raises InputError when there are none, and when masks carry several lists.
     """
     if given:
-        return load_class_list(given)
+        return load_class_list(given), given
     own = set(found)
     if len(own) > 1:
         raise InputError(
@@ -134,10 +141,10 @@ def choose_classes(folder: Path, found: list[tuple[str, ...] | None], given: str
             "apart, or give --classes"
         )
     if own != {None}:
-        return own.pop()
+        return own.pop(), None
     root = folder.absolute().parent
-    if (root / CLASS_LIST_FILE).is_file() or (root / IMAGE_DIR).is_dir():
-        return load_class_list(root)
+    if has_class_list(root) or (root / IMAGE_DIR).is_dir():
+        return load_class_list(root), root
     raise InputError(f"the masks of {folder} carry no class names; give --classes FILE")
 
 
@@ -181,51 +188,70 @@ def said_photograph(folder: Path, mask: Path) -> Path | None:
 
 
 @dataclass(frozen=True)
-class Exporter:
-    """Exports one mask of folder; classes: foreground names; palette: (256, 3) colours."""
+class Checker:
+    """Looks at a mask before anything is written; read: reads it; classes: foreground names."""
 
-    to: str
-    each: str
-    shape: str
+    read: MaskReader
     classes: tuple[str, ...]
-    palette: np.ndarray
-    folder: Path
-    out: Path
 
-    def __call__(self, item: tuple[Path, Path | None]) -> tuple[list[dict[str, Any]], Any, bool]:
-        """(annotations for COCO, size (H, W), whether pixels are ignored) of (mask, photograph);
-        the other formats' files are written.
+    def __call__(self, item: tuple[Path, Path | None]) -> bool:
+        """Whether the mask of (mask, photograph) has ignored pixels. Raises InputError for a value
+        that is no class, and a mask of another size than its photograph.
         """
         path, photograph = item
-        mask = read_mask(path)
+        mask = self.read(path)
         values = np.unique(mask)
-        ignored = bool(values[-1] == IGNORE_LABEL)
-        values = [int(value) for value in values if 0 < value != IGNORE_LABEL]
-        if values and values[-1] > len(self.classes):
+        strange = values[(values > len(self.classes)) & (values != IGNORE_LABEL)]
+        if len(strange):
             raise InputError(
-                f"{path} has value {values[-1]}, there are {len(self.classes)} classes "
+                f"{path} has value {strange[-1]}, there are {len(self.classes)} classes "
                 f"({', '.join(self.classes[:5])}{', ...' if len(self.classes) > 5 else ''}); give "
                 "--classes"
             )
         if photograph is not None:
             require_size(photograph, path, mask.shape)
+        return bool(values[-1] == IGNORE_LABEL)
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """Exports one mask of folder; read: reads it; classes: foreground names; palette: (256, 3)
+    colours.
+    """
+
+    to: str
+    each: str
+    shape: str
+    read: MaskReader
+    classes: tuple[str, ...]
+    palette: np.ndarray
+    folder: Path
+    out: Path
+
+    def __call__(self, item: tuple[Path, Path | None]) -> tuple[list[dict[str, Any]], Any]:
+        """(annotations for COCO, size (H, W)) of (mask, photograph), which Checker has looked at;
+        the other formats' files are written.
+        """
+        path, photograph = item
+        mask = self.read(path)
+        values = [int(value) for value in np.unique(mask) if 0 < value != IGNORE_LABEL]
         if self.to == PNG:
             write_image(self.out / path.relative_to(self.folder), self.palette[mask])
-            return [], mask.shape, ignored
+            return [], mask.shape
         objects = [
             (value, part)
             for value in values
             for part in ([mask == value] if self.each == CLASS else parts(mask == value))
         ]
         if self.to == COCO:
-            return [self.annotation(*item) for item in objects], mask.shape, ignored
+            return [self.annotation(*item) for item in objects], mask.shape
         shapes = [
             shape for group, item in enumerate(objects) for shape in self.shapes(*item, group)
         ]
         target = self.out / path.relative_to(self.folder).with_suffix(".json")
         name = os.path.relpath(photograph, target.parent)
         write_json(target, labelme.label_file(shapes, name, mask.shape))
-        return [], mask.shape, ignored
+        return [], mask.shape
 
     def annotation(self, value: int, mask: np.ndarray) -> dict[str, Any]:
         """COCO's annotation of an object, mask (H, W) bool, without its ids."""
@@ -270,11 +296,11 @@ def require_size(photograph: Path, path: Path, size: tuple[int, int]) -> None:
 
 # ============ what is written at the end ============
 def write_coco(
-    out: Path, classes: tuple[str, ...], names: list[str], found: list[tuple[list, Any, bool]]
+    out: Path, classes: tuple[str, ...], names: list[str], found: list[tuple[list, Any]]
 ) -> int:
     """Write the JSON, and return the number of annotations."""
     images, annotations = [], []
-    for number, (name, (objects, size, _)) in enumerate(zip(names, found, strict=True), start=1):
+    for number, (name, (objects, size)) in enumerate(zip(names, found, strict=True), start=1):
         images.append({"id": number, "file_name": name, "height": size[0], "width": size[1]})
         for item in objects:
             annotations.append({"id": len(annotations) + 1, "image_id": number} | item)
@@ -316,7 +342,7 @@ def main(args: argparse.Namespace) -> None:
     masks = find_masks(folder)
     places = [path.relative_to(folder) for path in masks]
     found = [None] if args.classes else [own_classes(path) for path in masks]
-    classes = choose_classes(folder, found, args.classes)
+    classes, class_list = choose_classes(folder, found, args.classes)
     shown = (BACKGROUND, *classes)
     palette = voc_palette()
     if args.colours:
@@ -337,10 +363,14 @@ def main(args: argparse.Namespace) -> None:
     if there and not args.overwrite:
         raise InputError(f"{there[0]} is there already; give another --out, or --overwrite")
 
+    # ============ masks, before anything is written ============
+    read = mask_reader(class_list, masks, classes, args.mask_values)
+    items = list(zip(masks, photographs, strict=True))
+    ignored = sum(pool_map(Checker(read, classes), items, args.num_workers, "masks"))
+
     # ============ export ============
     how = (args.each or PART, args.shape or RLE)
-    export = Exporter(args.to, *how, classes, palette, folder, out)
-    items = list(zip(masks, photographs, strict=True))
+    export = Exporter(args.to, *how, read, classes, palette, folder, out)
     results = pool_map(export, items, args.num_workers, args.to)
     made = f"{len(masks)} files"
     if args.to == COCO:
@@ -348,7 +378,7 @@ def main(args: argparse.Namespace) -> None:
         made = f"{len(masks)} images, {write_coco(out, classes, names, results)} annotations"
     if args.to == PNG:
         write_legend(out, shown, palette)
-    if ignored := sum(result[2] for result in results):
+    if ignored:
         colour = ", ".join(map(str, palette[IGNORE_LABEL].tolist()))
         kept = f"of the colour {colour}" if args.to == PNG else "left out"
         print(f"{ignored} of {len(masks)} masks have ignored pixels (255), which are {kept}")

@@ -162,6 +162,125 @@ def test_masks_of_a_data_set_are_of_its_classes(tmp_path, pets_root):
     assert content["images"][0]["file_name"] == "2007_000000.jpg"
 
 
+def save_picture(path, pixels, palette=None):
+    """A mask as another program leaves it."""
+    image = Image.fromarray(np.asarray(pixels))
+    if palette is not None:
+        image.putpalette(np.asarray(palette, dtype=np.uint8).ravel().tolist())
+    path.parent.mkdir(exist_ok=True)
+    image.save(path)
+
+
+FOREIGN = np.array([[0, 1, 1], [2, 2, 3]], dtype=np.uint8)
+
+
+@pytest.mark.parametrize("form", ["order", "quantized", "rgb", "16-bit", "named", "colours"])
+@pytest.mark.parametrize("to", ["coco", "labelme", "png"])
+def test_masks_of_other_tools_are_read_as_everywhere(tmp_path, form, to):
+    """In two masks: what a palette means is chosen for all of them."""
+    palette, table = voc_palette(), voc_palette()
+    lines = [f"{name}\n" for name in CLASSES]
+    if form in ("named", "colours"):  # where the class list has VOC's colours in another order
+        table[1:4] = table[[3, 1, 2]] if form == "named" else [[9, 8, 7], [200, 1, 2], [0, 0, 50]]
+        lines = [
+            f"{name}:{','.join(map(str, table[value].tolist()))}::\n"
+            for value, name in enumerate(CLASSES, start=1)
+        ]
+    (tmp_path / "names.txt").write_text("".join(lines))
+    for name, mask in (("a", FOREIGN), ("b", FOREIGN[:, ::-1].copy())):
+        path = tmp_path / "masks" / f"{name}.png"
+        match form:
+            case "order":
+                order = np.array([2, 0, 3, 1])  # index -> value
+                save_picture(path, np.argsort(order)[mask].astype(np.uint8), palette[order])
+            case "quantized":
+                path.parent.mkdir(exist_ok=True)
+                Image.fromarray(palette[mask]).quantize().save(path)
+            case "16-bit":
+                save_picture(path, mask.astype(np.uint16))
+            case "named":
+                save_picture(path, np.array([0, 3, 1, 2], np.uint8)[mask], palette)
+            case _:
+                save_picture(path, table[mask])
+        save_picture(tmp_path / "photos" / f"{name}.jpg", np.zeros((2, 3, 3), np.uint8))
+    out = tmp_path / "out"
+    run(
+        tmp_path,
+        *("--to", to, "--classes", tmp_path / "names.txt", "--out", out),
+        images=to != "png",
+    )
+    for name, mask in (("a", FOREIGN), ("b", FOREIGN[:, ::-1])):
+        match to:
+            case "coco":
+                made = COCO(str(out))
+                found = np.zeros_like(mask)
+                (image,) = [one for one in made.imgs.values() if one["file_name"] == f"{name}.jpg"]
+                for one in made.imgToAnns[image["id"]]:
+                    found[made.annToMask(one).astype(bool)] = one["category_id"]
+            case "labelme":
+                found = labelme_mask(out / f"{name}.json")
+            case "png":
+                found = read_image(out / f"{name}.png")
+                mask = palette[mask]
+        np.testing.assert_array_equal(found, mask)
+
+
+def test_colours_of_the_data_sets_own_list_count(tmp_path):
+    """CVAT's layout: no class list but labelmap.txt beside the masks' folder."""
+    (tmp_path / "labelmap.txt").write_text("background:0,0,0::\ncat:0,128,0::\ndog:128,0,0::\n")
+    save_picture(tmp_path / "masks/a.png", voc_palette()[np.array([[0, 1, 2]])])
+    run(tmp_path, "--to", "png", "--out", tmp_path / "png", images=False)
+    np.testing.assert_array_equal(read_image(tmp_path / "png/a.png"), voc_palette()[[[0, 2, 1]]])
+
+
+def test_white_of_one_class(tmp_path, capsys):
+    (tmp_path / "names.txt").write_text("crack\n")
+    flags = ("--to", "coco", "--classes", tmp_path / "names.txt", "--out", tmp_path / "m.json")
+    save_picture(tmp_path / "photos/a.jpg", np.zeros((2, 3, 3), np.uint8))
+    save_picture(tmp_path / "masks/a.png", np.array([[0, 255, 255], [0, 0, 255]], np.uint8))
+
+    def areas(*more):
+        run(tmp_path, *flags, "--overwrite", *more)
+        return [one["area"] for one in json.loads((tmp_path / "m.json").read_text())["annotations"]]
+
+    assert areas() == areas("--mask_values", "binary") == [3]
+    assert "0 and 255 alone: 255 is read as crack; give --mask_values" in capsys.readouterr().out
+    assert areas("--mask_values", "ignore") == []
+    write_mask(tmp_path / "masks/a.png", np.array([[0, 255, 255], [0, 0, 255]]), {"stage": "x"})
+    assert areas() == []  # in our own 255 is ignored
+
+
+def test_own_masks_stay_by_index(tmp_path, masks):
+    """Whatever colours --classes gives their names."""
+    lines = ("cat:0,128,0::", "dog:128,0,0::", "owl:128,128,0::")
+    (tmp_path / "labelmap.txt").write_text("\n".join(lines))
+    flags = ("--classes", tmp_path / "labelmap.txt", "--out", tmp_path / "png")
+    run(tmp_path, "--to", "png", *flags, images=False)
+    for name, mask in masks.items():
+        found = read_image(tmp_path / "png" / f"{name}.png")
+        np.testing.assert_array_equal(found, voc_palette()[mask])
+
+
+@pytest.mark.parametrize(
+    ("to", "fault"),
+    [("labelme", "value"), ("labelme", "size"), ("png", "value")],
+)
+def test_a_fault_of_the_last_mask_is_said_before_anything_is_written(tmp_path, masks, to, fault):
+    last = tmp_path / "masks/none.png"
+    right = last.read_bytes()
+    match fault:
+        case "value":
+            write_mask(last, np.full((8, 9), 9), {"classes": list(CLASSES)})
+        case "size":
+            write_mask(last, np.zeros((9, 8)), {"classes": list(CLASSES)})
+    flags = ("--to", to, "--out", tmp_path / "out")
+    with pytest.raises(InputError, match=r"none\.png"):
+        run(tmp_path, *flags, images=to != "png")
+    assert not (tmp_path / "out").exists()
+    last.write_bytes(right)
+    run(tmp_path, *flags, images=to != "png")
+
+
 def test_ignored_pixels_are_left_out_and_said(tmp_path, masks, capsys):
     masks["im0"][:3] = 255
     write_mask(tmp_path / "masks" / "im0.png", masks["im0"], {"classes": list(CLASSES)})

@@ -174,7 +174,7 @@ def test_which_files_are_real_masks(tmp_path, data, capsys):
 def test_values_of_real_masks_are_looked_at_before_all(tmp_path, data, classes, value, message):
     mask = np.zeros((20, 30))
     mask[:9] = value
-    write_mask(tmp_path / "real/a b.png", mask, {})
+    write_mask(tmp_path / "real/a b.png", mask)
     own = own_of(tmp_path / "photos", classes)
     if message is None:
         assert match_masks(tmp_path / "real", own, tmp_path / "photos", tmp_path / "out")

@@ -5,7 +5,8 @@ A MaskReader is chosen once for the masks of a list (choose_mask_reader), for wh
 not certain by one mask. What it reads:
 
 - 8-bit grey and palette PNGs of class numbers, as VOC's
-- one class, and only 0 and 255 (white) in all masks of the list: white is the class
+- one class, and only 0 and 255 (white) in all masks of the list: white is the class; not in our own
+  files, where 255 is ignored
 - palette PNGs whose indices are not VOC's order but whose colours are VOC's, or those of the class
   list (CVAT's labelmap.txt): by colour
 - palette PNGs in other colours, where an index has the same colour in all masks and black is
@@ -55,13 +56,14 @@ _Palette = dict[int, Colour]  # of the indices that a mask uses
 @dataclass(frozen=True)
 class _Stored:
     """The pixels of a mask file: numbers (H, W) or rgb (H, W, 3); palette where numbers index one;
-    depth bits a number; indexed: written by this repository, or its palette says nothing.
+    depth bits a number; own: written by this repository; indexed: so, or its palette says nothing.
     """
 
     numbers: np.ndarray | None = None
     rgb: np.ndarray | None = None
     palette: np.ndarray | None = None
     depth: int = 8
+    own: bool = False
     indexed: bool = False
 
 
@@ -248,16 +250,18 @@ def _said(kinds: Counter[str], total: int, by_index: bool) -> list[str]:
 
 
 def _is_black_and_white(paths: Sequence[str | Path], reader: MaskReader) -> bool:
-    """Whether the masks have no values but 0 and 255, and 255 somewhere; ends at the first other
-    value.
+    """Whether the masks have no values but 0 and 255, and 255 somewhere, in none that is our own,
+    where it is ignored; ends at the first other value.
     """
     white = False
     for path in paths:
         try:
-            values = np.unique(reader._numbers(_read(path), path))
+            stored = _read(path)
+            values = np.unique(reader._numbers(stored, path))
         except InputError:  # the reader says it of each mask
             continue
-        if not np.isin(values, (0, IGNORE_LABEL)).all():
+        others = (0,) if stored.own else (0, IGNORE_LABEL)
+        if not np.isin(values, others).all():
             return False
         white |= bool((values == IGNORE_LABEL).any())
     return white
@@ -330,8 +334,9 @@ def _read(path: str | Path) -> _Stored:
         if image.mode == "RGB":
             return _Stored(rgb=np.array(image))
         if image.mode == "P":
-            indexed = META_KEY in image.info or _is_one_colour(image)
-            return _Stored(np.array(image), palette=_palette(image), indexed=indexed)
+            own = META_KEY in image.info
+            indexed = own or _is_one_colour(image)
+            return _Stored(np.array(image), palette=_palette(image), own=own, indexed=indexed)
         if image.mode == "1":
             return _Stored(np.array(image).astype(np.uint8), depth=1)
         if image.mode.startswith("I"):
