@@ -50,6 +50,7 @@ from voc12.evaluation import (
     Evaluation,
     evaluate_cams,
     evaluate_masks,
+    label_map_reader,
     require_masks,
 )
 from voc12.evaluation_report import (
@@ -267,11 +268,14 @@ def chosen_without_masks(
 
 @dataclass(frozen=True)
 class Asked:
-    """What is evaluated: the list and where its masks are; truth: reads one."""
+    """What is evaluated: the list and where its masks are; class_list: where the colours of masks
+    may be named; truth: reads a mask.
+    """
 
     root: Path
     ids: list[str]
     classes: tuple[str, ...]
+    class_list: str | Path
     gt_dir: Path
     truth: MaskReader
 
@@ -279,14 +283,16 @@ class Asked:
 def evaluate_label_maps(args: argparse.Namespace, asked: Asked) -> Evaluation:
     """The evaluation of --type png."""
     require_mask_orientation(asked.root, asked.ids, args.predict_dir, args.exif, "label maps")
+    folder = Path(args.predict_dir)
     return evaluate_masks(
         asked.ids,
-        args.predict_dir,
+        folder,
         asked.gt_dir,
         asked.classes,
         args.num_workers,
         asked.truth,
         class_counts(asked.root, asked.ids, asked.classes),
+        label_map_reader(asked.class_list, folder, asked.ids, asked.classes),
     )
 
 
@@ -371,10 +377,11 @@ def main(args: argparse.Namespace) -> None:
     if AUTO in (args.t, args.crf_threshold):  # goes through all photographs first
         require_masks(ids, gt_dir)
     paths = [gt_dir / f"{name}.png" for name in ids]
-    truth = mask_reader(args.classes or root, paths, classes, args.mask_values)
+    class_list = args.classes or root
+    truth = mask_reader(class_list, paths, classes, args.mask_values)
 
     # ============ evaluation, output ============
-    asked = Asked(root, ids, classes, gt_dir, truth)
+    asked = Asked(root, ids, classes, class_list, gt_dir, truth)
     if args.type == "png":
         evaluation = evaluate_label_maps(args, asked)
         write_outputs(args, evaluation, None, evaluation)

@@ -59,6 +59,7 @@ from voc12.evaluation import (
     Evaluation,
     evaluate_cams,
     evaluate_masks,
+    label_map_reader,
     require_label_maps,
     require_masks,
 )
@@ -199,7 +200,7 @@ def evaluate_stages(
         else:
             require_mask_orientation(args.voc12_root, ids, folder, args.exif, f"masks in {folder}")
             require_label_maps(ids, folder, f"check --{flag}")
-            read = mask_reader(None, [folder / f"{name}.png" for name in ids], classes)
+            read = label_map_reader(args.voc12_root, folder, ids, classes)
         if flag == "crf_dir":
             how["thresholds"] = (CRF_THRESHOLD,)
         elif flag in MASK_STAGES:

@@ -40,7 +40,13 @@ from tool.run.machine_flags import add_workers_flag
 from voc12.cam_folder import add_cam_format_flag, open_cam_folder, require_same_photographs
 from voc12.class_list import load_class_list
 from voc12.data_flags import add_mask_values_flag, add_root_flag
-from voc12.evaluation import Evaluation, evaluate_cams, evaluate_masks, require_masks
+from voc12.evaluation import (
+    Evaluation,
+    evaluate_cams,
+    evaluate_masks,
+    label_map_reader,
+    require_masks,
+)
 from voc12.evaluation_report import add_absent_flag, results, with_interval
 from voc12.lists import LIST_HELP, list_stem, list_title, load_ids, require_root
 from voc12.masks import ground_truth_dir, mask_reader
@@ -156,7 +162,8 @@ def evaluate_list(
         ("segmentation", args.seg_dir),
     ):
         if folder:
-            rows[stage] = evaluation_of(evaluate_masks, folder)()
+            read = label_map_reader(root, _folder(folder, name), ids, classes)
+            rows[stage] = evaluation_of(evaluate_masks, folder)(predicted=read)
             if wrong := set(rows[stage].stages) - MASK_STAGES[stage]:
                 raise InputError(
                     f"{_folder(folder, name)} holds masks of stage {min(wrong)}, given for the row "

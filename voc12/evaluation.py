@@ -208,7 +208,7 @@ def evaluate_cams(
         voc12_root=Path(voc12_root),
         load=load,
         exif=exif,
-        truth=truth or _reader(gt_dir, ids, classes),
+        truth=truth or label_map_reader(None, gt_dir, ids, classes),
     )
     part = _count_all(
         count, empty, ids, num_workers, IMAGES_PER_TASK if crf is None else CRF_IMAGES_PER_TASK
@@ -232,7 +232,7 @@ def evaluate_masks(
     otherwise as evaluate_cams.
 
     named:     (C,) images whose labels name a class, where labels are known
-    predicted: reads a label map; None: what those of the list say themselves
+    predicted: reads a label map (label_map_reader); None: what those of the list say themselves
 
     255 in a prediction is an error: an unsure pixel has no class that could be counted.
     """
@@ -245,8 +245,8 @@ def evaluate_masks(
         predict_dir=predict_dir,
         gt_dir=gt_dir,
         classes=tuple(classes),
-        truth=truth or _reader(gt_dir, ids, classes),
-        predicted=predicted or _reader(predict_dir, ids, classes),
+        truth=truth or label_map_reader(None, gt_dir, ids, classes),
+        predicted=predicted or label_map_reader(None, predict_dir, ids, classes),
     )
     part = _count_all(count, empty, ids, num_workers, IMAGES_PER_TASK)
     found = _evaluation(part, part.counts[None], classes, (), ids)
@@ -408,8 +408,14 @@ def require_label_maps(ids: Sequence[str], folder: str | Path, hint: str) -> Non
     _require_files(ids, "label maps", Path(folder), (".png",), hint)
 
 
-def _reader(folder: Path, ids: Sequence[str], classes: Sequence[str]) -> MaskReader:
-    return mask_reader(None, [folder / f"{name}.png" for name in ids], classes)
+def label_map_reader(
+    class_list: str | Path | None, folder: str | Path, ids: Sequence[str], classes: Sequence[str]
+) -> MaskReader:
+    """The reader of the label maps <folder>/<id>.png, of which --mask_values says nothing.
+
+    class_list: a file or a data set that may name their colours; None: there is none
+    """
+    return mask_reader(class_list, [Path(folder) / f"{name}.png" for name in ids], classes, None)
 
 
 def _require_files(

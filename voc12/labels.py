@@ -205,7 +205,7 @@ def _labels_from_masks(root: Path, ids: Sequence[str], classes: Sequence[str]) -
     folder = ground_truth_dir(root)
     _require_all([name for name in ids if not (folder / f"{name}.png").is_file()], ids, folder)
     paths = [folder / f"{name}.png" for name in ids]
-    read = mask_reader(root, paths, classes)
+    read = mask_reader(root, paths, classes, None)
     for row, path in zip(labels, paths, strict=True):
         present = np.bincount(read(path).ravel(), minlength=IGNORE_LABEL + 1)[:IGNORE_LABEL] > 0
         if present[count + 1 :].any():

@@ -1,11 +1,11 @@
 """Where a data set's masks lie, how they are to be read, and whether they can be what they seem."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from tool.file.mask_reader import AUTO, MaskReader, choose_mask_reader
+from tool.file.mask_reader import AUTO, Colour, MaskReader, choose_mask_reader
 from tool.mask_values import IGNORE_LABEL
 from tool.run.notes import note
 from voc12.class_list import mask_colours
@@ -16,14 +16,20 @@ MOSTLY_IGNORED = 0.9  # share of pixels from which on 255 is more than borders
 
 
 def mask_reader(
-    root: str | Path | None, paths: Sequence[Path], classes: Sequence[str], values: str = AUTO
+    root: str | Path | None,
+    paths: Sequence[Path],
+    classes: Sequence[str],
+    values: str | None = AUTO,
+    colours: Mapping[Colour, int] | None = None,
 ) -> MaskReader:
     """The reader of the masks at paths, of the data set in root; says in a line what is not as in
     VOC's.
 
-    root: where a class list may name the masks' colours; values: as --mask_values has it
+    root: where a class list may name the masks' colours; values: as --mask_values has it, None
+    where no such flag is about these masks; colours: RGB -> mask value, instead of the list's
     """
-    reader, said = choose_mask_reader(paths, classes, mask_colours(root), values)
+    colours = mask_colours(root) if colours is None else colours
+    reader, said = choose_mask_reader(paths, classes, colours, values)
     for line in said:
         note(f"{Path(paths[0]).parent}: {line}")
     return reader

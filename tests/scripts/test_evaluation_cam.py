@@ -21,6 +21,7 @@ from tool.expand.seed import CRF_STAGE, CRF_THRESHOLD, WALK_STAGE
 from tool.file.cam_file import FORMATS, OWN_FORMATS, CamFile, load_cam, save_cam
 from tool.file.images import EXIF_KEY, read_mask, write_mask
 from tool.file.per_image import load_per_image
+from tool.mask_values import voc_palette
 from tool.metrics import confusion_matrix, iou_table
 from tool.run.flags import bool_flag
 from voc12 import evaluation, evaluation_report
@@ -793,6 +794,37 @@ def test_colours_of_a_labelmap_are_the_masks(tmp_path):
     (root / "classes.txt").unlink()
     (root / "labelmap.txt").write_text("background:0,0,0::\ncrack:250,50,83::\n")
     assert _run(root, root / "perfect")["best_miou"] == 100
+
+
+@pytest.mark.parametrize("where", ["data set", "--classes"])
+def test_colours_of_the_class_list_are_the_label_maps_too(tmp_path, where):
+    """VOC's in another order, in the palette of one folder and the RGB of another; our own masks
+    are read by number.
+    """
+    mask = np.array([[0, 1, 1], [0, 2, 3]], dtype=np.uint8)
+    palette = voc_palette()[[0, 2, 3, 1]]  # of the values
+    root = _write_tree(tmp_path / "pets", {"a": mask})
+    (root / "classes.txt").write_text("cat\ndog\nowl\n")
+    labelmap = root / "labelmap.txt" if where == "data set" else tmp_path / "labelmap.txt"
+    lines = [
+        f"{name}:{','.join(map(str, colour))}::\n"
+        for name, colour in zip(("cat", "dog", "owl"), palette[1:].tolist(), strict=True)
+    ]
+    labelmap.write_text("".join(lines))
+    flags = ["--type", "png"] if where == "data set" else ["--type", "png", "--classes", labelmap]
+    if where == "data set":
+        (root / "classes.txt").unlink()
+    for folder, picture in (
+        ("SegmentationClassAug", Image.fromarray(np.array([0, 2, 3, 1], np.uint8)[mask])),
+        ("rgb", Image.fromarray(palette[mask].astype(np.uint8))),
+    ):
+        if picture.mode == "L":
+            picture.putpalette(voc_palette().astype(np.uint8).ravel().tolist())
+        (root / folder).mkdir(exist_ok=True)
+        picture.save(root / folder / "a.png")
+        assert _run(root, root / folder, *flags, "--absent", "skip")["best_miou"] == 100
+    write_mask(root / "own" / "a.png", mask, {"stage": "irn_mask"})
+    assert _run(root, root / "own", *flags, "--absent", "skip")["best_miou"] == 100
 
 
 @pytest.mark.parametrize("head", ["_background_", "__ignore__\n_background_", "__background__"])

@@ -641,11 +641,22 @@ def test_without_masks_a_label_map_that_does_not_fit_is_named(run, tmp_path, sha
     assert not (tmp_path / "page.html").exists()
 
 
-def test_masks_of_a_palette_in_another_order_are_read_by_colour(run, tmp_path):
+@pytest.mark.parametrize("labelmap", [False, True])
+def test_masks_of_a_palette_in_another_order_are_read_by_colour(run, tmp_path, labelmap):
     """As by the evaluation: without masks of the list the gallery reads them alone."""
     data = shutil.copytree(run[0], tmp_path / "data")
     shutil.rmtree(data / MASK_DIR)
     order = [0, 3, 1, 2]  # index -> class value
+    if labelmap:  # whose colours are VOC's in that order
+        names = (data / "classes.txt").read_text().splitlines()
+        (data / "classes.txt").unlink()
+        colours = voc_palette()[[2, 3, 1, *range(4, len(names) + 1)]].tolist()
+        lines = [
+            f"{name}:{','.join(map(str, colour))}::"
+            for name, colour in zip(names, colours, strict=True)
+        ]
+        (data / "labelmap.txt").write_text("\n".join(lines))
+        order = [0, 1, 2, 3]
     for name in load_ids(data, "train"):
         picture = Image.fromarray(
             np.full(read_image(image_path(data, name)).shape[:2], 1, np.uint8)

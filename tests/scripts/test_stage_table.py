@@ -1,6 +1,7 @@
 """The stage table through its command line: every number is that of evaluation_cam.py."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tool.errors import InputError
 from tool.expand.crf import CRF_SETTINGS, SeedCrf
 from tool.expand.seed import CRF_THRESHOLD
 from tool.file.images import read_mask, write_mask
+from tool.mask_values import voc_palette
 from voc12.constants import MASK_DIR
 from voc12.evaluation import THRESHOLDS, evaluate_cams, evaluate_masks
 from voc12.lists import load_ids
@@ -153,6 +155,29 @@ def test_a_part_of_a_list_is_in_the_whole_lists_folder(pets_root, folders, tmp_p
     text, numbers = _table(pets_root, folders, tmp_path / "table", "--lists", "train:2", "val")
     assert text.splitlines()[0] == "| mIoU (%), threshold | train:2 (2 images) | val (2 images) |"
     assert numbers["rows"][0]["list"] == "train:2"
+
+
+def test_colours_of_the_class_list_are_the_masks_and_the_stages(pets_root, folders, tmp_path):
+    data = shutil.copytree(pets_root, tmp_path / "data")
+    names = (data / "classes.txt").read_text().split()
+    (data / "classes.txt").unlink()
+    colours = voc_palette()[[2, 3, 1]].tolist()
+    lines = [
+        f"{name}:{','.join(map(str, colour))}::"
+        for name, colour in zip(names, colours, strict=True)
+    ]
+    (data / "labelmap.txt").write_text("\n".join(lines))
+    table = np.arange(256)
+    table[1:4] = 2, 3, 1
+    for name in load_ids(data, "train"):
+        for folder in (data / MASK_DIR, tmp_path / "irn_train"):
+            mask = table[read_mask(pets_root / MASK_DIR / f"{name}.png")]
+            if folder != data / MASK_DIR:
+                mask[mask == 255] = 0
+            write_mask(folder / f"{name}.png", mask)
+    flags = ("--lists", "train", "--absent", "skip", "--irn_dir", f"{tmp_path}/irn_{{list}}")
+    text, _ = _table(data, folders, tmp_path / "table", *flags)
+    assert text.splitlines()[-1] == "| IRN mask | 100.00 [100.00, 100.00] |"
 
 
 def test_mask_values_reach_the_reader_of_the_ground_truth(pets_root, folders, tmp_path):

@@ -25,7 +25,7 @@ Anything else is an InputError that names the mask.
 import contextlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +76,7 @@ class MaskReader:
     values:     "ignore": 255 is ignored; "binary": it is class 1
     by_index:   indices of a palette in other colours are class numbers
     as_stored:  indices are class numbers whatever the colours say
+    has_flag:   --mask_values is about these masks, so that advice may name it
     """
 
     num_labels: int
@@ -83,6 +84,7 @@ class MaskReader:
     values: str = IGNORE
     by_index: bool = False
     as_stored: bool = False
+    has_flag: bool = True
 
     def __call__(self, path: str | Path) -> np.ndarray:
         """The mask at path, (H, W) uint8. Raises InputError naming the file."""
@@ -90,9 +92,10 @@ class MaskReader:
         mask = self._numbers(stored, path)
         if self.values != BINARY:
             if stored.depth < 8 and not self.as_stored and (mask == IGNORE_LABEL).any():
+                flag = "give --mask_values binary (one class) or ignore, or "
                 raise InputError(
                     f"mask {path} has {stored.depth} bits a pixel, whose white can be a class or "
-                    "ignored; give --mask_values binary (one class) or ignore, or save 8 bits"
+                    f"ignored; {flag if self.has_flag else ''}save 8 bits"
                 )
             return mask
         white = mask == IGNORE_LABEL
@@ -126,10 +129,10 @@ class MaskReader:
             return numbers
         strange = next((colour for colour in used.values() if colour not in table), None)
         which = f"such as {strange}" if strange else "two of them alike"
+        flag = ", or give --mask_values ignore if its indices are the class numbers"
         raise InputError(
             f"mask {path} has a palette of its own, {which}, and the masks of the list do not "
-            f"agree on its order; {LABELMAP_HELP}, or give --mask_values ignore if its indices are "
-            "the class numbers"
+            f"agree on its order; {LABELMAP_HELP}{flag if self.has_flag else ''}"
         )
 
     def _from_grey(self, numbers: np.ndarray) -> np.ndarray:
@@ -198,16 +201,18 @@ def choose_mask_reader(
     paths: Sequence[str | Path],
     classes: Sequence[str],
     colours: Mapping[Colour, int] | None = None,
-    values: str = AUTO,
+    values: str | None = AUTO,
 ) -> tuple[MaskReader, list[str]]:
     """(the reader of the masks at paths, lines that say how they are read, if not as VOC's).
 
     classes: foreground names; colours: RGB -> mask value, of the class list
-    values: --mask_values: "binary", "ignore" (the stored numbers, 255 ignored), or "auto"
+    values: --mask_values: "binary", "ignore" (the stored numbers, 255 ignored), or "auto"; None: as
+    "auto", where no such flag is about these masks
     Headers of all masks are read, and pixels where the header leaves it open, for a single class
     until a mask has the value 1. Raises InputError for binary with several classes.
     """
     colours = tuple((colours or {}).items())
+    has_flag = values is not None
     reader = MaskReader(len(classes) + 1, colours)
     if values == IGNORE:
         return MaskReader(reader.num_labels, colours, as_stored=True), []
@@ -225,15 +230,13 @@ def choose_mask_reader(
             if kind == "palette by index":
                 palettes.append(used)
     by_index = bool(palettes) and _same_everywhere(palettes)
-    chosen = MaskReader(reader.num_labels, colours, by_index=by_index)
+    chosen = MaskReader(reader.num_labels, colours, by_index=by_index, has_flag=has_flag)
     said = _said(kinds, len(paths), by_index)
     if values == BINARY or (len(classes) == 1 and _is_black_and_white(paths, chosen)):
-        chosen = MaskReader(reader.num_labels, colours, BINARY, by_index)
-        if values == AUTO:
-            said.append(
-                f"0 and 255 alone: 255 is read as {classes[0]}; give --mask_values ignore if it is "
-                "ignored"
-            )
+        chosen = replace(chosen, values=BINARY)
+        if values != BINARY:
+            flag = "; give --mask_values ignore if it is ignored"
+            said.append(f"0 and 255 alone: 255 is read as {classes[0]}{flag if has_flag else ''}")
     return chosen, said
 
 

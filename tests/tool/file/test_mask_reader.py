@@ -314,6 +314,9 @@ def test_palettes_that_disagree_are_refused(tmp_path):
     ]
     reader, said = choose_mask_reader(paths, CLASSES)
     assert said == []
+    unasked, _ = choose_mask_reader(paths, CLASSES, values=None)
+    with pytest.raises(InputError, match=r"or save class numbers as 8-bit grey$"):
+        masks(unasked, paths)
     with pytest.raises(InputError, match=re.escape("give --mask_values ignore if its indices")):
         reader(paths[0])
     stored, _ = choose_mask_reader(paths, CLASSES, values="ignore")
