@@ -50,11 +50,13 @@ from experiments.own_road import (
 from tool.choices import METHODS
 from tool.errors import InputError, run_script
 from tool.file.atomic import atomic_write, hold, write_json
+from tool.file.mask_reader import AUTO
 from tool.file.model_folder import ROAD_FILE
 from tool.run.flags import at_least, non_negative_int, pixels, positive_int, seed_number
 from tool.run.machine_flags import add_workers_flag
 from tool.run.shards import world_size
 from voc12.constants import CLASS_LIST_FILE
+from voc12.data_flags import add_mask_values_flag
 from voc12.own_masks import match_masks, require_mask_places, write_evaluated
 from voc12.own_photographs import Own, add_own_flags, held_out, read_own, write_own
 
@@ -74,8 +76,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--masks",
         metavar="DIR",
         help="real masks of some photographs, by their names, to score the result with; their "
-        "values are those of classes.txt (default: none)",
+        "values are those of classes.txt, their colours those of --classes, or of a labelmap.txt "
+        "there or beside it (default: none)",
     )
+    add_mask_values_flag(data)
     data.add_argument("--out", required=True, metavar="DIR", help="folder for all that is made")
 
     own = parser.add_argument_group(
@@ -204,9 +208,13 @@ def main(args: argparse.Namespace) -> None:
             "masks_from_tags.py starts the processes of its trainings itself; run it by python, "
             "with --nproc_per_node"
         )
+    if args.mask_values != AUTO and not args.masks:
+        raise InputError("--mask_values is about --masks, which is not given")
     out = folder_word(args.out)
     own = read_own(args)
-    real = match_masks(args.masks, own, args.images, out) if args.masks else {}
+    real = None
+    if args.masks:
+        real = match_masks(args.masks, own, args.images, out, args.classes, args.mask_values)
     require_mask_places(own, out / "masks")
     gpus = count_gpus(args.device)
     given = {name: getattr(args, name) for name in Settings.__dataclass_fields__ if name in args}
@@ -228,13 +236,13 @@ def main(args: argparse.Namespace) -> None:
                 photographs=len(own.ids),
                 labelled=int(own.labelled.sum()),
                 held=int(held_out(own.labels, own.labelled, own.copy_of).sum()),
-                evaluated=len(real),
+                evaluated=len(real.paths) if real else 0,
                 num_workers=args.num_workers,
                 device=args.device,
                 seed=seed,
                 state=data_state(own, args.long_side),
                 paths_state=paths_state(own),
-                masks_state=masks_state(real),
+                masks_state=masks_state(real) if real else "",
             )
 
         progress = Progress(work / "done", settings.nproc)

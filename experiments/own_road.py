@@ -11,7 +11,7 @@ import json
 import shlex
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from tool.file.model_folder import read_cut_offs
 from tool.run.photograph_flags import trained_long_side
 from tool.run.steps import ROOT, execute
 from tool.run.training_flags import FREE_SETTINGS
-from voc12.own_masks import PREDICTED, mask_places
+from voc12.own_masks import PREDICTED, RealMasks, mask_places
 from voc12.own_photographs import Own, relative_path
 from voc12.threshold_choice import choose_threshold
 
@@ -357,9 +357,10 @@ def file_states(paths: Sequence[Path]) -> list[list[Any]]:
     ]
 
 
-def masks_state(real: Mapping[str, Path]) -> str:
-    """The digest of real masks, which score the result."""
-    return digest(dict(zip(real, file_states(list(real.values())), strict=True)))
+def masks_state(real: RealMasks) -> str:
+    """The digest of real masks, which score the result, and of how they are read."""
+    files = dict(zip(real.paths, file_states(list(real.paths.values())), strict=True))
+    return digest({"files": files, "read": asdict(real.read)})
 
 
 def data_state(own: Own, long_side: int) -> str:

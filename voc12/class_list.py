@@ -32,7 +32,8 @@ from tool.run.notes import note
 from voc12.constants import CLASS_LIST_FILE, CLASSES
 
 # Where a data set may keep its list: our own, CVAT's, Labelme's, Roboflow's.
-CLASS_LIST_FILES = (CLASS_LIST_FILE, "labelmap.txt", "class_names.txt", "_classes.csv")
+LABELMAP_FILE = "labelmap.txt"
+CLASS_LIST_FILES = (CLASS_LIST_FILE, LABELMAP_FILE, "class_names.txt", "_classes.csv")
 HINT = "give a file with one foreground class name per line"
 DECORATION = "_ <>[]()"
 IGNORED_NAMES = ("ignore", "ignored", "void", "unlabeled", "unlabelled")

@@ -39,12 +39,16 @@ from tool.file.images import (
     read_mask_meta,
     write_mask,
 )
+from tool.file.mask_reader import AUTO, Colour, MaskReader
 from tool.file.require import require_dir
 from tool.file.text import read_text, shortened
 from tool.mask_values import IGNORE_LABEL
 from tool.metrics import confusion_matrix
+from tool.names import nfc
 from tool.run.machine_flags import add_workers_flag
+from tool.run.notes import note
 from tool.run.pool import pool_map
+from voc12.class_list import LABELMAP_FILE, read_class_list
 from voc12.constants import CLASS_LIST_FILE, IMAGE_DIR, MASK_DIR
 from voc12.data_flags import add_root_flag
 from voc12.label_file.entries import Entry
@@ -169,12 +173,28 @@ def drop_old_masks(out: Path, places: Collection[Path]) -> int:
     return len(old)
 
 
+@dataclass(frozen=True)
+class RealMasks:
+    """Real masks of photographs. paths: id -> mask; read: reads one into the numbers of the
+    photographs' classes.
+    """
+
+    paths: dict[str, Path]
+    read: MaskReader
+
+
 def match_masks(
-    folder: str | Path, own: Own, images: str | Path, out: str | Path
-) -> dict[str, Path]:
-    """id -> the real mask of a photograph, of those that folder has: PNGs of their names.
+    folder: str | Path,
+    own: Own,
+    images: str | Path,
+    out: str | Path,
+    class_list: str | Path | None = None,
+    values: str = AUTO,
+) -> RealMasks:
+    """The real masks of photographs, of those that folder has: PNGs of their names.
 
     images, out: folders of photographs and of what is made; what these have in folder is no mask.
+    class_list: --classes, which may name the masks' colours; values: as --mask_values has it
     Raises InputError for a folder whose masks are of none of the photographs, or that are made
     here, two masks of one photograph, a mask that is not of its photograph's size, and values that
     are none of the classes.
@@ -213,25 +233,54 @@ def match_masks(
             f"--masks {root} has no mask of any of the {len(own.ids)} photographs: PNGs of their "
             "names are looked for" + "".join(f"; {line}" for line in below.left_out())
         )
-    require_mask_values(list(found.values()), own.classes)
-    values = ", ".join(f"{value} {name}" for value, name in enumerate(own.classes, start=1))
+    colours = real_colours(root, own.classes, class_list)
+    real = RealMasks(found, mask_reader(None, list(found.values()), own.classes, values, colours))
+    require_mask_values(real, own.classes)
+    numbers = ", ".join(f"{value} {name}" for value, name in enumerate(own.classes, start=1))
     print(
-        f"{root}: masks of {len(found)} photographs score the result, read as {shortened(values)}"
+        f"{root}: masks of {len(found)} photographs score the result, read as {shortened(numbers)}"
         + (f"; {lost} files are of no photograph, or no PNGs" if lost else "")
         + "".join(f"; {line}" for line in below.left_out())
     )
-    return found
+    return real
 
 
-def require_mask_values(paths: Sequence[Path], classes: Sequence[str]) -> None:
+def real_colours(
+    folder: Path, classes: Sequence[str], class_list: str | Path | None
+) -> dict[Colour, int]:
+    """RGB -> mask value by the names of the first list that has colours: class_list, or a
+    labelmap.txt in folder or, as CVAT leaves it, beside it; {} without.
+
+    classes: foreground names in the order of the values; the colours of others have the value
+    behind theirs, which require_mask_values refuses. A line names these.
+    """
+    lists = [place / LABELMAP_FILE for place in (folder, folder.absolute().parent)]
+    lists = [path for path in lists if path.is_file()]
+    for path in [class_list, *lists] if class_list else lists:
+        found = read_class_list(path)
+        if not found.colours:
+            continue
+        numbers = {nfc(name): value for value, name in enumerate(classes, start=1)}
+        if others := [name for name in found.names if nfc(name) not in numbers]:
+            note(
+                f"{path}: {shortened(', '.join(others))} is none of the classes; masks that show "
+                "it are refused"
+            )
+        values = [numbers.get(nfc(name), len(classes) + 1) for name in found.names]
+        table = {0: 0, IGNORE_LABEL: IGNORE_LABEL} | dict(enumerate(values, start=1))
+        return {colour: table[value] for colour, value in found.colours}
+    return {}
+
+
+def require_mask_values(real: RealMasks, classes: Sequence[str]) -> None:
     """Raise InputError where real masks cannot be scored with, as evaluation_cam.py would at the
     end: one has a value that is no class, or no pixel of any is of a class.
 
-    paths: of the masks; classes: foreground names
+    classes: foreground names
     """
-    read, seen = mask_reader(None, paths, classes), np.zeros(len(classes) + 1, np.int64)
+    paths, seen = list(real.paths.values()), np.zeros(len(classes) + 1, np.int64)
     for path in paths:
-        mask = read(path)
+        mask = real.read(path)
         with naming_file(path):
             counted = confusion_matrix(np.zeros_like(mask), mask, len(classes) + 1)
         seen += counted.sum(axis=1)
@@ -243,9 +292,9 @@ def require_mask_values(paths: Sequence[Path], classes: Sequence[str]) -> None:
         )
 
 
-def write_evaluated(out: Path, own: Own, real: Mapping[str, Path], masks: Path, data: Path) -> None:
-    """Write a data set in VOC layout of links: the photographs that have real masks, list val, and
-    in PREDICTED the masks of them that the road leaves.
+def write_evaluated(out: Path, own: Own, real: RealMasks, masks: Path, data: Path) -> None:
+    """Write a data set in VOC layout: links to the photographs that have real masks, these masks as
+    class numbers, list val, and in PREDICTED links to the masks of them that the road leaves.
     """
     places = mask_places(
         {name: relative_path(one) for name, one in zip(own.ids, own.photographs, strict=True)}
@@ -254,12 +303,13 @@ def write_evaluated(out: Path, own: Own, real: Mapping[str, Path], masks: Path, 
         shutil.rmtree(out / folder, ignore_errors=True)
         (out / folder).mkdir(parents=True)
     for name, photograph in zip(own.ids, own.photographs, strict=True):
-        if name in real:
+        if name in real.paths:
             suffix = photograph.path.suffix.lower()
             (out / IMAGE_DIR / f"{name}{suffix}").symlink_to(photograph.path.resolve())
-            (out / MASK_DIR / f"{name}.png").symlink_to(real[name].resolve())
+            mask = real.read(real.paths[name])
+            write_mask(out / MASK_DIR / f"{name}.png", mask, {}, sync=False)  # ours: 255 is ignored
             (out / PREDICTED / f"{name}.png").symlink_to((masks / places[name]).resolve())
-    write_list(out, "val", [name for name in own.ids if name in real])
+    write_list(out, "val", [name for name in own.ids if name in real.paths])
     with atomic_write(out / CLASS_LIST_FILE, "w") as file:
         file.write((data / CLASS_LIST_FILE).read_text(encoding="utf-8"))
 

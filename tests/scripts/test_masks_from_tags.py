@@ -148,6 +148,8 @@ def test_torchrun_is_told_of_nproc_per_node(tmp_path, photos, monkeypatch):
 
 
 def test_nothing_is_written_before_the_input_is_right(tmp_path, photos):
+    with pytest.raises(InputError, match="--mask_values is about --masks, which is not given"):
+        masks_from_tags.main(flags(tmp_path, "--mask_values", "ignore"))
     (tmp_path / "real").mkdir()
     with pytest.raises(InputError, match="has no mask of any of the 5 photographs"):
         masks_from_tags.main(flags(tmp_path, "--masks", str(tmp_path / "real")))

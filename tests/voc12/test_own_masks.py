@@ -10,7 +10,9 @@ from PIL import Image
 from tool.errors import InputError
 from tool.file.images import read_mask, read_mask_meta, write_mask
 from tool.file.photographs import find_photographs
+from tool.mask_values import voc_palette
 from voc12 import own_masks, own_photographs
+from voc12.class_list import load_class_list
 from voc12.own_masks import (
     enlarged,
     mask_places,
@@ -124,7 +126,7 @@ def test_real_masks_find_their_photographs(tmp_path, data, capsys):
     write_mask(tmp_path / "real/a b.png", np.ones((20, 30)), {})
     write_mask(tmp_path / "real/other.png", np.ones((20, 30)), {})
     found = match_masks(tmp_path / "real", own, *others)
-    assert found == {"cat_a_b": tmp_path / "real/a b.png"}
+    assert found.paths == {"cat_a_b": tmp_path / "real/a b.png"}
     assert (
         "masks of 1 photographs score the result, read as 1 cat, 2 dog" in capsys.readouterr().out
     )
@@ -149,7 +151,7 @@ def test_which_files_are_real_masks(tmp_path, data, capsys):
     (tmp_path / "real/cat").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "real/c.tif").touch()
     found = match_masks(tmp_path / "real", own, *others)
-    assert found == {"cat_a_b": tmp_path / "real/cat/a b.PNG"}
+    assert found.paths == {"cat_a_b": tmp_path / "real/cat/a b.PNG"}
     assert "; 1 files are of no photograph, or no PNGs" in capsys.readouterr().out
     # what was made is no real mask, in a folder above either
     write_mask(tmp_path / "out/masks/dog/c.png", np.ones((16, 12)), {})
@@ -181,3 +183,60 @@ def test_values_of_real_masks_are_looked_at_before_all(tmp_path, data, classes, 
         return
     with pytest.raises(InputError, match=message):
         match_masks(tmp_path / "real", own, tmp_path / "photos", tmp_path / "out")
+
+
+@pytest.mark.parametrize("where", ["--classes", "there", "beside"])
+@pytest.mark.parametrize("mode", ["RGB", "P"])
+def test_real_masks_go_by_the_names_of_a_labelmap(tmp_path, data, where, mode, capsys):
+    """VOC's colours for other classes than VOC's order has, in an order that is not the tags'."""
+    labelmap = {
+        "--classes": tmp_path / "of the user.txt",
+        "there": tmp_path / "real/export/labelmap.txt",
+        "beside": tmp_path / "real/labelmap.txt",
+    }[where]
+    (tmp_path / "real/export").mkdir(parents=True)
+    labelmap.write_text("background:0,0,0::\ndog:128,0,0::\nowl:0,0,128::\ncat:0,128,0::\n")
+    mask = np.zeros((20, 30), np.uint8)  # in VOC's numbers: 1 is dog, 2 is cat
+    mask[:5], mask[5:9], mask[9:12] = 1, 2, 255
+    expected = np.array([0, 2, 1] + [255] * 253, np.uint8)[mask]
+    picture = Image.fromarray(voc_palette()[mask].astype(np.uint8))
+    if mode == "P":
+        picture = Image.fromarray(mask)
+        picture.putpalette(voc_palette().astype(np.uint8).ravel().tolist())
+    picture.save(tmp_path / "real/export/a b.png")
+    own = own_of(tmp_path / "photos")
+    given = labelmap if where == "--classes" else None
+    words = (tmp_path / "real/export", own, tmp_path / "photos", tmp_path / "out", given)
+    found = match_masks(*words)
+    np.testing.assert_array_equal(found.read(found.paths["cat_a_b"]), expected)
+    assert "owl is none of the classes; masks that show it" in capsys.readouterr().out
+    # as numbers, which the evaluation that follows reads whatever list it has
+    write_evaluated(tmp_path / "evaluated", own, found, tmp_path / "masks", data)
+    np.testing.assert_array_equal(
+        read_mask(tmp_path / "evaluated/SegmentationClassAug/cat_a_b.png"), expected
+    )
+    assert load_class_list(tmp_path / "evaluated") == ("cat", "dog")
+    owl = np.zeros((20, 30, 3), np.uint8)
+    owl[:4] = (0, 0, 128)
+    Image.fromarray(owl).save(tmp_path / "real/export/a b.png")
+    with pytest.raises(InputError, match="the ground truth has class value 3; 2 classes use"):
+        match_masks(*words)
+
+
+def test_mask_values_are_about_real_masks(tmp_path, data):
+    """What they say stays true in the evaluation that follows."""
+    mask = np.zeros((20, 30), np.uint8)
+    mask[:5] = 1
+    palette = [(9, 9, 9), (0, 0, 0)]  # in which black is no background
+    picture = Image.fromarray(mask)
+    picture.putpalette(np.array(palette, np.uint8).ravel().tolist())
+    (tmp_path / "real").mkdir()
+    picture.save(tmp_path / "real/a b.png")
+    own = own_of(tmp_path / "photos")
+    words = (tmp_path / "real", own, tmp_path / "photos", tmp_path / "out", None)
+    with pytest.raises(InputError, match="or give --mask_values ignore if its indices are"):
+        match_masks(*words)
+    found = match_masks(*words, "ignore")
+    write_evaluated(tmp_path / "evaluated", own, found, tmp_path / "masks", data)
+    made = tmp_path / "evaluated/SegmentationClassAug/cat_a_b.png"
+    np.testing.assert_array_equal(read_mask(made), mask)
