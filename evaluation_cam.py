@@ -63,7 +63,7 @@ from voc12.evaluation_report import (
 )
 from voc12.labels import class_counts
 from voc12.lists import list_title, load_ids, require_root
-from voc12.masks import ground_truth_dir, mask_reader, masks_missing
+from voc12.masks import ground_truth_dir, mask_reader, masks_missing, other_suffix
 from voc12.orientation import require_mask_orientation
 from voc12.threshold_choice import choose_threshold
 
@@ -227,16 +227,17 @@ def print_threshold_alone(
     args: argparse.Namespace, root: Path, ids: list[str], classes: Sequence[str], gt_dir: Path
 ) -> None:
     """--t auto of a list without any mask: the threshold, which needs none, and no evaluation."""
+    seen = other_suffix(gt_dir, ids)
     if args.crf or args.curve or args.per_image:
         raise InputError(
             f"--crf, --curve and --per_image evaluate, and no image of {args.list} has a mask in "
-            f"{gt_dir}; give --gt_dir, or leave them out for the threshold alone"
+            f"{gt_dir}{seen}; give --gt_dir, or leave them out for the threshold alone"
         )
     cams = open_cam_folder(args.predict_dir, args.cam_format, root, ids, classes, args.exif)
     auto = chosen_without_masks(args, root, ids, classes, cams.load)
     text = (
         f"threshold chosen without masks: {auto:.2f} (unit scale)\n"
-        f"no evaluation: no image of {args.list} has a mask in {gt_dir}\n"
+        f"no evaluation: no image of {args.list} has a mask in {gt_dir}{seen}\n"
     )
     print(text, end="")
     if args.logfile or args.comment:

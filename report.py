@@ -67,7 +67,7 @@ from voc12.evaluation_report import add_absent_flag
 from voc12.gallery import Gallery, Shown
 from voc12.labels import class_counts
 from voc12.lists import list_title, load_ids, require_root
-from voc12.masks import ground_truth_dir, mask_reader, masks_missing
+from voc12.masks import ground_truth_dir, mask_reader, masks_missing, other_suffix
 from voc12.orientation import require_mask_orientation
 from voc12.threshold_choice import choose_threshold
 
@@ -565,7 +565,8 @@ def open_truth(
     """The reader of the list's masks; None, with a line, where none of its images has one."""
     folder = ground_truth_dir(args.voc12_root)
     if len(masks_missing(folder, ids)) == len(ids):
-        note(f"no image of {args.list} has a mask in {folder}: the page is without scores")
+        seen = other_suffix(folder, ids)
+        note(f"no image of {args.list} has a mask in {folder}: the page is without scores{seen}")
         return None
     require_masks(ids, folder)
     paths = [folder / f"{name}.png" for name in ids]

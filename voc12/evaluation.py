@@ -25,12 +25,13 @@ from tool.run.pool import WorkerPool
 from tool.run.progress import progress
 from voc12.constants import VOC12_ROOT
 from voc12.lists import image_path
-from voc12.masks import mask_doubts, mask_reader
+from voc12.masks import mask_doubts, mask_reader, other_suffix
 
 THRESHOLDS = tuple(i / 100 for i in range(101))
 IMAGES_PER_TASK = 32
 CRF_IMAGES_PER_TASK = 2  # about a second each
 NAMED_PROBLEMS = 10
+MASK_SUFFIX = ".png"
 
 
 def _sum(one: np.ndarray | None, other: np.ndarray | None) -> np.ndarray | None:
@@ -400,12 +401,12 @@ def _evaluation(
 
 def require_masks(ids: Sequence[str], gt_dir: str | Path) -> None:
     """Raise InputError counting the ids that have no mask in gt_dir."""
-    _require_files(ids, "masks", Path(gt_dir), (".png",), "check --gt_dir and --list")
+    _require_files(ids, "masks", Path(gt_dir), (MASK_SUFFIX,), "check --gt_dir and --list")
 
 
 def require_label_maps(ids: Sequence[str], folder: str | Path, hint: str) -> None:
     """Raise InputError counting the ids that have no label map, before any is read."""
-    _require_files(ids, "label maps", Path(folder), (".png",), hint)
+    _require_files(ids, "label maps", Path(folder), (MASK_SUFFIX,), hint)
 
 
 def label_map_reader(
@@ -431,9 +432,10 @@ def _require_files(
         if not any((folder / f"{name}{suffix}").is_file() for suffix in suffixes)
     ]
     if missing:
+        seen = other_suffix(folder, missing) if suffixes == (MASK_SUFFIX,) else ""
         raise InputError(
-            f"{len(missing)} of {len(ids)} {what} are not in {folder}: {_some(missing, ', ')}; "
-            f"{hint}"
+            f"{len(missing)} of {len(ids)} {what} are not in {folder}: {_some(missing, ', ')}"
+            f"{seen}; {hint}"
         )
 
 

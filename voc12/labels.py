@@ -20,7 +20,7 @@ from tool.run.notes import note
 from voc12.constants import ANNOTATION_DIR, DATA_HELP, LABEL_FILE
 from voc12.label_file.classes import FILE_HELP, SUFFIXES
 from voc12.label_file.read import labels_from_file, some_of, split_base
-from voc12.masks import ground_truth_dir, mask_reader
+from voc12.masks import ground_truth_dir, mask_reader, masks_missing, other_suffix
 
 # What is alone in a smaller share of its images, and whose images correlate more than this with
 # another's, is taken for a part of it: riders of VOC's horses are at 0.0 and 0.4.
@@ -203,7 +203,8 @@ def _labels_from_masks(root: Path, ids: Sequence[str], classes: Sequence[str]) -
     count = len(classes)
     labels = np.zeros((len(ids), count), dtype=np.float32)
     folder = ground_truth_dir(root)
-    _require_all([name for name in ids if not (folder / f"{name}.png").is_file()], ids, folder)
+    missing = masks_missing(folder, ids)
+    _require_all(missing, ids, folder, other_suffix(folder, missing))
     paths = [folder / f"{name}.png" for name in ids]
     read = mask_reader(root, paths, classes, None)
     for row, path in zip(labels, paths, strict=True):
@@ -217,6 +218,8 @@ def _labels_from_masks(root: Path, ids: Sequence[str], classes: Sequence[str]) -
     return labels
 
 
-def _require_all(missing: Sequence[str], ids: Sequence[str], where: Path) -> None:
+def _require_all(missing: Sequence[str], ids: Sequence[str], where: Path, seen: str = "") -> None:
     if missing:
-        raise InputError(f"{where} has no image label for {some_of(missing, ids)}; {DATA_HELP}")
+        raise InputError(
+            f"{where} has no image label for {some_of(missing, ids)}{seen}; {DATA_HELP}"
+        )

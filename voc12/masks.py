@@ -49,6 +49,18 @@ def masks_missing(folder: str | Path, ids: Sequence[str]) -> list[str]:
     return [name for name in ids if not (Path(folder) / f"{name}.png").is_file()]
 
 
+def other_suffix(folder: str | Path, ids: Sequence[str]) -> str:
+    """What to say of ids without a mask in folder where files of theirs with another suffix are
+    there, to follow the line that counts them; "" for none.
+    """
+    wanted = set(ids)
+    found = (path for path in Path(folder).glob("*") if path.stem in wanted and path.is_file())
+    others = sorted(path.name for path in found)
+    if not others:
+        return ""
+    return f"; masks are read as <id>.png, in small letters, and {others[0]} is there"
+
+
 def count_pixels(
     paths: Sequence[Path], read: Callable[[Path], np.ndarray], named: np.ndarray | None
 ) -> np.ndarray:

@@ -556,6 +556,22 @@ def test_missing_files_are_counted_and_ten_are_named(tmp_path):
     )
 
 
+@pytest.mark.parametrize("name", ["a.PNG", "a.tif"])
+def test_masks_under_another_suffix_are_said(small, name):
+    root, cams = small
+    masks = root / "SegmentationClassAug"
+    (masks / "a.png").rename(masks / name)
+    said = f"a; masks are read as <id>.png, in small letters, and {name} is there; check --"
+    assert said in _error(root, cams)
+    assert f"1 of 3 label maps are not in {masks}: {said}" in _error(
+        root, masks, "--type", "png", "--gt_dir", str(masks)
+    )
+    for other in "bc":
+        (masks / f"{other}.png").unlink()
+    with pytest.raises(InputError, match=rf"has a mask in .*, and {name} is there; give --gt_dir"):
+        _run(root, cams, "--t", "auto", "--curve")
+
+
 def test_failing_images_are_counted_and_ten_are_named(tmp_path):
     names = [f"image_{i:02d}" for i in range(14)]
     root = _write_tree(
