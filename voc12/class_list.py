@@ -51,11 +51,14 @@ class ClassList:
     colours: of mask values by RGB, where the list gives them (CVAT's), for masks in colours; 255 is
              ignored
     said:    what was made of the file beyond a name a line; "" for nothing
+    counted: whether the file itself has the classes at 1, 2, ..., and something else at 0: by
+             numbers, or by a background before them
     """
 
     names: tuple[str, ...]
     colours: tuple[tuple[Colour, int], ...] = ()
     said: str = ""
+    counted: bool = False
 
 
 @dataclass(frozen=True)
@@ -206,7 +209,9 @@ def _parse_text(path: Path, text: str) -> ClassList:
     parts = [how] if how else []
     if left_out:
         parts.append(f"left out {' and '.join(shortened(entry.name) for entry in left_out)}")
-    return ClassList(tuple(names), _colours(path, kept, left_out), ", ".join(parts))
+    before = entries[: entries.index(kept[0])]
+    counted = kept[0].number is not None or any(is_background(entry.name) for entry in before)
+    return ClassList(tuple(names), _colours(path, kept, left_out), ", ".join(parts), counted)
 
 
 def _entries(path: Path, text: str) -> tuple[list[_Entry], str]:

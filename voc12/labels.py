@@ -17,6 +17,7 @@ from tool.file.require import require_file
 from tool.mask_values import IGNORE_LABEL
 from tool.names import nfc
 from tool.run.notes import note
+from voc12.class_list import has_class_list, read_class_list
 from voc12.constants import ANNOTATION_DIR, DATA_HELP, LABEL_FILE
 from voc12.label_file.classes import FILE_HELP, SUFFIXES
 from voc12.label_file.read import labels_from_file, some_of, split_base
@@ -46,7 +47,7 @@ def load_labels(
         source = _first_source(root)
     if str(source) == "npy":
         require_file(root / LABEL_FILE, "image labels", DATA_HELP)
-        return labels_from_file(str(root / LABEL_FILE), ids, classes)
+        return labels_from_file(str(root / LABEL_FILE), ids, classes, _counted(root, classes))
     if str(source) == "xml":
         return _labels_from_xml(root / ANNOTATION_DIR, ids, classes)
     if str(source) == "mask":
@@ -58,7 +59,15 @@ def load_labels(
         raise InputError(
             f"label source '{source}' is none of {', '.join(LABEL_SOURCES)}; {FILE_HELP}"
         )
-    return labels_from_file(str(source), ids, classes)
+    return labels_from_file(str(source), ids, classes, _counted(root, classes))
+
+
+def _counted(root: Path, classes: Sequence[str]) -> bool:
+    """Whether classes are of a list in root that has them at 1, 2, ... itself."""
+    if not has_class_list(root):
+        return False
+    found = read_class_list(root)
+    return found.counted and found.names == tuple(classes)
 
 
 def label_source(voc12_root: str | Path, source: str | Path = "auto") -> str:

@@ -42,7 +42,7 @@ from tool.names import nfc
 from tool.run.flags import pixels
 from tool.run.machine_flags import add_workers_flag
 from tool.run.progress import progress
-from voc12.class_list import load_class_list, write_class_list
+from voc12.class_list import read_class_list, write_class_list
 from voc12.constants import CLASS_LIST_FILE, IMAGE_DIR, LABEL_FILE, LIST_DIR
 from voc12.label_file.tables import BY_TABLE, Chosen
 from voc12.labels import class_table, save_labels
@@ -168,7 +168,7 @@ def read_own(args: argparse.Namespace) -> Own:
     root = require_dir(args.images, "--images", "give the folder of photographs")
     photographs = find_photographs([args.images], "masks", ignored_folders(args), links=True)
     copy_of = np.array(first_copies([one.path for one in photographs]))
-    given = load_class_list(args.classes) if args.classes else None
+    given = read_class_list(args.classes) if args.classes else None
     chosen = Chosen(args.image_column, tuple(args.tag_columns or ()))
     if args.tags:
         classes, labels, labelled = read_tags(

@@ -9,7 +9,7 @@ from tool.errors import InputError
 from tool.file.photographs import PHOTOGRAPH_SUFFIXES, Photograph
 from tool.file.text import shortened
 from tool.names import name_fault, nfc
-from voc12.class_list import class_list_text
+from voc12.class_list import ClassList, class_list_text
 from voc12.label_file.classes import is_no_class
 from voc12.label_file.entries import Entry, without_suffix
 from voc12.label_file.read import label_entries
@@ -22,7 +22,7 @@ def read_tags(
     path: str,
     photographs: Sequence[Photograph],
     copy_of: np.ndarray,
-    given: Sequence[str] | None,
+    given: ClassList | None,
     folder: str | Path,
     chosen: Chosen = BY_TABLE,
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
@@ -34,9 +34,9 @@ def read_tags(
     them, and for two rows that say different things of one.
     """
     stems = list(dict.fromkeys(photograph.path.stem for photograph in photographs))
-    classes = tuple(given or tag_names(path, stems, chosen))
+    classes = given.names if given else tag_names(path, stems, chosen)
     require_class_names(path, classes)
-    entries = label_entries(path, stems, classes, chosen)
+    entries = label_entries(path, stems, classes, chosen, bool(given and given.counted))
     find = Finder(photographs, copy_of, [entry.key for entry in entries], folder)
     if find.above and find.above[-1].casefold() != find.folder[-1]:
         above = shortened("/".join(find.above))
@@ -115,14 +115,14 @@ def require_class_names(source: str, classes: Sequence[str]) -> None:
 
 
 def tags_of_folders(
-    root: Path, photographs: Sequence[Photograph], given: Sequence[str] | None
+    root: Path, photographs: Sequence[Photograph], given: ClassList | None
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     """(classes, (N, C) multi-hot, (N,) whether a folder says it) of subfolders a class. Raises
     InputError without subfolders.
     """
     first = [photograph.relative.parts[:1] for photograph in photographs]
     names = sorted({nfc(parts[0]) for parts in first if parts})
-    classes = tuple(given or [name for name in names if not is_no_class(name)])
+    classes = given.names if given else tuple(name for name in names if not is_no_class(name))
     if not classes:
         raise InputError(
             f"--images {root} has no subfolder of a class, and no --tags says what the photographs "

@@ -184,6 +184,15 @@ def test_so_does_a_tag_in_json(tmp_path, photos, content):
     assert shown(tmp_path / "data") == {"x.png": ["dog"], "größe 4.jpg": ["owl"], "empty.jpg": []}
 
 
+def test_numbers_count_as_the_list_of_classes_does(tmp_path, photos, capsys):
+    classes = tmp_path / "cl.txt"
+    classes.write_text("0: background\n1: cat\n2: dog\n3: owl\n")
+    table = "image,class_id\nx.png,1\ngröße 4.jpg,2\nempty.jpg,0\n"
+    out = make(tmp_path, photos, table, "--classes", str(classes))
+    assert shown(out) == {"x.png": ["cat"], "größe 4.jpg": ["dog"], "empty.jpg": []}
+    assert "count from 1, as in the class list, and 0 is no class: 1" in capsys.readouterr().out
+
+
 def test_two_rows_of_which_one_says_that_there_is_no_class(tmp_path, photos):
     with pytest.raises(InputError, match=r"say different things of empty\.jpg"):
         make(tmp_path, photos, TABLE + "empty.jpg,background\n")

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 SUFFIXES = (".npy", ".json", *TEXT_SUFFIXES)
 FILE_HELP = f"image labels are a file {', '.join(SUFFIXES)}, or a folder with a subfolder a class"
 HINT = "give UTF-8 text"
+AT_0 = "; where 0 is the background, write 'background' before the classes of the class list"
 
 
 def is_no_class(name: str) -> bool:
@@ -31,11 +32,14 @@ def is_no_class(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Reading:
-    """How the values of a file become rows. base: from where class numbers count, None unknown."""
+    """How the values of a file become rows. base: from where class numbers count, None unknown;
+    counted: whether the class list has its classes at 1, 2, ... (voc12.class_list.ClassList).
+    """
 
     path: Path
     classes: tuple[str, ...]
     base: int | None
+    counted: bool = False
 
     @cached_property
     def places(self) -> tuple[dict[str, int], dict[str, list[int]]]:
@@ -109,34 +113,68 @@ class Reading:
             return self.of_names(next(iter(fitting.values())), where)
         return self.of_names(split_tags(field), where)
 
-    def of_numbers(self, items: Sequence[tuple[str, str | int, list[int]]]) -> list[Entry]:
-        """Rows of class numbers, which count from 0 or from 1 in the whole file."""
+    def of_numbers(
+        self,
+        items: Sequence[tuple[str, str | int, list[int]]],
+        every: Iterable[int] = (),
+    ) -> list[Entry]:
+        """Rows of class numbers, which count from 0 or from 1 in the whole file (base_of); 0 is no
+        class where the class list has its classes at 1, 2, ...
+
+        every: numbers that the file has beside those of items. Raises InputError for numbers that
+        no class has.
+        """
         count = len(self.classes)
-        numbers = {number for _, _, row in items for number in row}
-        wrong = {number for number in numbers if not 0 <= number <= count}
-        base = self.base
-        if base is None and not wrong and numbers:
-            if (0 in numbers) == (count in numbers):
-                both = "0 and " if 0 in numbers else "neither 0 nor "
-                raise InputError(
-                    f"{self.path}: class numbers with {both}{count} for {count} classes "
-                    + ("do not fit them" if 0 in numbers else "can count from 0 or from 1")
-                    + f"; give --labels {self.path}:0 or {self.path}:1"
-                )
-            base = 0 if 0 in numbers else 1
-        base = base or 0
+        base = self.base_of({*every, *(number for _, _, row in items for number in row)})
         entries = []
         for where, key, row in items:
             hot = np.zeros(count, dtype=np.float32)
+            negative = self.counted and base == 1 and 0 in row
             for number in row:
+                if number == 0 and negative:
+                    continue
                 if not base <= number < count + base:
                     raise InputError(
                         f"{where}: class number {shortened(number)}; {count} classes have "
-                        f"{base}..{count - 1 + base}"
+                        f"{base}..{count - 1 + base}" + (AT_0 if number == 0 else "")
                     )
                 hot[number - base] = 1
-            entries.append(Entry(where, key, hot))
+            entries.append(Entry(where, key, hot, negative))
         return entries
+
+    def base_of(self, numbers: Collection[int]) -> int:
+        """From where the class numbers of a file count: as the user says, as the class list does,
+        or as the numbers themselves show. Raises InputError where that leaves two readings.
+        """
+        count = len(self.classes)
+        if self.base is not None:
+            return self.base
+        if self.counted:
+            return 1
+        if not numbers or not set(numbers) <= set(range(count + 1)):
+            return 0
+        if 0 in numbers and count in numbers:
+            raise InputError(
+                f"{self.path}: class numbers with 0 and {count} for {count} classes do not fit them"
+                f"{AT_0}"
+            )
+        if 0 not in numbers and count not in numbers:
+            raise InputError(
+                f"{self.path}: class numbers with neither 0 nor {count} for {count} classes can "
+                f"count from 0, where 0 is {shortened(self.classes[0])}, or from 1; give "
+                f"{self.path}:0 or {self.path}:1 as the file"
+            )
+        return 0 if 0 in numbers else 1
+
+    def numbers_said(self, numbers: Collection[int]) -> str:
+        """From where class numbers were taken to count, for the user to read; "" where the user
+        says it, and where there are none.
+        """
+        if self.base is not None or not numbers:
+            return ""
+        base = self.base_of(numbers)
+        by_list = ", as in the class list, and 0 is no class" if self.counted else ""
+        return f"class numbers count from {base}{by_list}: {base} is {shortened(self.classes[0])}"
 
 
 def _is_nothing(name: str) -> bool:

@@ -10,8 +10,10 @@
 | folder | a subfolder a class, which holds the images that show it |
 
 An image is an id, a file name, or a path that ends in one; IRN's and COCO's numbers for ids are
-known as well. Class numbers count from 0 where one is 0, from 1 where one is C; where neither
-occurs, FILE:0 and FILE:1 say it. An image may stand in a file twice where both say the same.
+known as well. Class numbers count as those of the class list, where it has numbers or begins with
+the background: 0 is no class then. Else they count from 0 where one is 0, from 1 where one is C;
+where neither occurs, FILE:0 and FILE:1 say it. An image may stand in a file twice where both say
+the same.
 """
 
 import filecmp
@@ -50,27 +52,35 @@ from voc12.label_file.text import from_text
 from voc12.lists import IMAGE_SUFFIXES
 
 
-def labels_from_file(source: str, ids: Sequence[str], classes: Sequence[str]) -> np.ndarray:
+def labels_from_file(
+    source: str, ids: Sequence[str], classes: Sequence[str], counted: bool = False
+) -> np.ndarray:
     """The labels (len(ids), C) float32 of ids in the file or folder that source names, FILE:0 or
     FILE:1 saying from where class numbers count.
+
+    counted: whether the class list has its classes at 1, 2, ... (voc12.class_list.ClassList)
 
     Raises InputError, one line, for images without a label, those of which it says two things,
     unknown classes, and content that has two readings.
     """
     path = split_base(source)[0]
-    return _pick(label_entries(source, ids, classes), ids, path, len(classes))
+    return _pick(label_entries(source, ids, classes, counted=counted), ids, path, len(classes))
 
 
 def label_entries(
-    source: str, ids: Sequence[str], classes: Sequence[str], chosen: Chosen = BY_TABLE
+    source: str,
+    ids: Sequence[str],
+    classes: Sequence[str],
+    chosen: Chosen = BY_TABLE,
+    counted: bool = False,
 ) -> list[Entry]:
     """All that the file or folder of labels_from_file says, whichever images it names.
 
     ids: some names of images that a table is to be recognised by; chosen: columns of a table, or
-    fields of the objects in a .json list, that the user names
+    fields of the objects in a .json list, that the user names; counted: as in labels_from_file
     """
     path, base = split_base(source)
-    reading = Reading(path, tuple(classes), base)
+    reading = Reading(path, tuple(classes), base, counted)
     require_columns(path, chosen)
     if path.is_dir():
         return _from_folders(path, reading)
@@ -281,7 +291,11 @@ def _from_vectors(
         for _, _, v in whole
     )
     if as_numbers:
-        return reading.of_numbers([(w, k, [int(n) for n in v]) for w, k, v in items])
+        numbers = [(w, k, [int(n) for n in v]) for w, k, v in items]
+        entries = reading.of_numbers(numbers)
+        if said := reading.numbers_said({number for _, _, row in numbers for number in row}):
+            note(f"{reading.path}: {said}")
+        return entries
     entries = []
     for where, key, vector in items:
         row = vector if vector.size else np.zeros(count)

@@ -92,6 +92,12 @@ def from_text(reading: Reading, ids: Sequence[str], chosen: Chosen) -> list[Entr
         found = next(iter(different.values()))
         if not found.how.startswith(_CLASS_COLUMNS) and (said := _columns(found.table)):
             note(f"{path}: {said}")
+        if found.how.startswith(_BY_NUMBER):
+            numbers = _headed_numbers(found.table) or {
+                number for _, _, row in _number_rows(found.table, reading) for number in row
+            }
+            if said := reading.numbers_said(numbers):
+                note(f"{path}: {said}")
         return found.entries
     if worst[1] is not None:
         raise worst[1]
@@ -272,20 +278,53 @@ def _numbers(table: Table, reading: Reading) -> list[Entry] | None:
     items = _number_rows(table, reading)
     if items is None or any(len(set(row)) < len(row) for _, _, row in items):
         return None
-    return reading.of_numbers(items)
+    return None if _headed_numbers(table) else reading.of_numbers(items)
+
+
+def _headed_numbers(table: Table) -> list[int]:
+    """The class numbers that head columns of yes and no; [] where others do."""
+    names = place_names(table.heading or [], table.columns)
+    if not table.are_classes(table.columns):
+        return []
+    numbers = [int(name) for name in names if re.fullmatch(r"\d{1,9}", name, re.ASCII)]
+    return numbers if len(numbers) == len(names) == len(set(numbers)) else []
+
+
+def _numbered_columns(table: Table, reading: Reading) -> list[Entry] | None:
+    headed, items = _headed_numbers(table), _number_rows(table, reading)
+    if not headed or items is None:
+        return None
+    base, count = reading.base_of(headed), len(reading.classes)
+    missing = set(range(base, count + base)) - set(headed)
+    if missing:
+        raise InputError(
+            f"{table.path} line {table.rows[0][0]}: no column for class number {min(missing)}, "
+            f"{shortened(reading.classes[min(missing) - base])}; add it"
+        )
+    if not all(len(row) == len(headed) and set(row) <= {0, 1} for _, _, row in items):
+        return None
+    shown = [
+        (where, key, [number for number, hot in zip(headed, row, strict=True) if hot])
+        for where, key, row in items
+    ]
+    return reading.of_numbers(shown, headed)
 
 
 def _multi_hot(table: Table, reading: Reading) -> list[Entry] | None:
     items = _number_rows(table, reading)
     count = len(reading.classes)
-    if items is None or not all(len(row) == count and set(row) <= {0, 1} for _, _, row in items):
+    if items is None or _headed_numbers(table):
+        return None
+    if not all(len(row) == count and set(row) <= {0, 1} for _, _, row in items):
         return None
     return [Entry(where, key, np.array(row, dtype=np.float32)) for where, key, row in items]
 
 
 _CLASS_COLUMNS = "one column a class"
+_BY_NUMBER = "class numbers"
 _KINDS: dict[str, Callable[[Table, Reading], list[Entry] | None]] = {
     "tags behind the image": _tags,
-    "class numbers behind the image": _numbers,
+    f"{_BY_NUMBER} behind the image": _numbers,
+    f"{_BY_NUMBER} above columns of 0 and 1": _numbered_columns,
     "0 or 1 a class behind the image": _multi_hot,
 }

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tool.errors import InputError
+from tool.run.notes import forget_notes
 from voc12.labels import load_labels
 
 NAMES = ("cat", "dog", "tv monitor")
@@ -129,9 +130,75 @@ def test_numbers_count_from_1_when_told(tmp_path):
     ]
 
 
+def test_0_is_no_class_number_where_they_count_from_1(tmp_path):
+    with pytest.raises(InputError) as error:
+        read(tmp_path, "a 1\nd 0\n", "x.txt", ["a", "d"], suffix=":1")
+    assert str(error.value) == (
+        f"{tmp_path / 'x.txt'} line 2: class number 0; 3 classes have 1..3; where 0 is the "
+        "background, write 'background' before the classes of the class list"
+    )
+
+
 def test_classes_that_are_numbers_are_names(tmp_path):
     text = "image,label\na,7\nd,9\n"
     assert read(tmp_path, text, "x.csv", ["a", "d"], ("9", "7")).tolist() == [[0, 1], [1, 0]]
+
+
+BIRDS = ("cat", "dog", "bird")
+BY_LIST = [[1, 0, 0], [0, 1, 0], [0, 0, 0]]  # of numbers 1, 2, 0
+
+
+@pytest.mark.parametrize(
+    "class_list",
+    [
+        "0: background\n1: cat\n2: dog\n3: bird\n",
+        "background\ncat\ndog\nbird\n",
+        "__ignore__\n_background_\ncat\ndog\nbird\n",
+        "1,cat\n2,dog\n3,bird\n",
+        '{"cat": 1, "dog": 2, "bird": 3}',
+        "background:0,0,0::\ncat:1,1,1::\ndog:2,2,2::\nbird:3,3,3::\n",
+    ],
+)
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("n.csv", "image,class_id\na.jpg,1\nb.jpg,2\nc.jpg,0\n"),
+        ("n.txt", "a 1\nb 2\nc 0\n"),
+        ("n.json", {"a": [1], "b": [2], "c": [0]}),
+        ("n.npy", {"a": 1, "b": 2, "c": 0}),
+        ("n.csv", "image,0,1,2,3\na,0,1,0,0\nb,0,0,1,0\nc,1,0,0,0\n"),
+    ],
+)
+def test_numbers_count_as_those_of_the_class_list(tmp_path, capsys, class_list, name, content):
+    (tmp_path / "classes.txt").write_text(class_list)
+    forget_notes()
+    assert read(tmp_path, content, name, ["a", "b", "c"], BIRDS).tolist() == BY_LIST
+    assert (
+        f"{name}: class numbers count from 1, as in the class list, and 0 is no class: 1 is cat\n"
+    ) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("class_list", "suffix"),
+    [("cat\ndog\nbird\n", ""), ("owl\n", ""), ("0: background\n1: cat\n2: dog\n3: bird\n", ":0")],
+)
+def test_other_numbers_count_by_themselves_or_as_told(tmp_path, capsys, class_list, suffix):
+    (tmp_path / "classes.txt").write_text(class_list)
+    forget_notes()
+    rows = read(tmp_path, "a 1\nb 2\nc 0\n", "n.txt", ["a", "b", "c"], BIRDS, suffix)
+    assert rows.tolist() == [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
+    said = "" if suffix else "n.txt: class numbers count from 0: 0 is cat\n"
+    assert capsys.readouterr().out.endswith(said)
+    assert not suffix or "count from" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("heading", "rows"),
+    [("1,2,3", BY_LIST[:2]), ("0,1,2", BY_LIST[:2]), ("3,2,1", [[0, 0, 1], [0, 1, 0]])],
+)
+def test_numbers_above_columns_are_class_numbers(tmp_path, heading, rows):
+    text = f"image,{heading}\na,1,0,0\nb,0,1,0\n"
+    assert read(tmp_path, text, "n.csv", ["a", "b"], BIRDS).tolist() == rows
 
 
 # ============ folders ============
@@ -185,9 +252,20 @@ def test_a_folder_of_annotations_and_one_of_nothing(tmp_path):
             "x.csv",
             "line 1 and {path} line 2 say different things of a; leave",
         ),
-        ("a 1\n", "x.txt", "class numbers with neither 0 nor 3 for 3 classes can count from 0 or"),
-        ("a 1\n", "x.txt", "or from 1; give --labels {path}:0 or {path}:1"),
-        ("a 0 3\n", "x.txt", "class numbers with 0 and 3 for 3 classes do not fit them; give"),
+        ("a 1\n", "x.txt", "class numbers with neither 0 nor 3 for 3 classes can count from 0,"),
+        (
+            "a 1\n",
+            "x.txt",
+            "from 0, where 0 is cat, or from 1; give {path}:0 or {path}:1 as the file",
+        ),
+        (
+            "a 0 3\n",
+            "x.txt",
+            "class numbers with 0 and 3 for 3 classes do not fit them; "
+            "where 0 is the background, write 'background' before the classes of the class list",
+        ),
+        ("image,1,2\na,1,0\n", "x.csv", "class numbers with neither 0 nor 3 for 3 classes can"),
+        ("image,0,1\na,1,0\n", "x.csv", "line 1: no column for class number 2, tv monitor; add it"),
         ("a 7\n", "x.txt", "line 1: class number 7; 3 classes have 0..2"),
         ("id,cat,dog\na,1,0\n", "x.csv", "line 1: no column for class 'tv monitor'; add it"),
         ("id,cat,dog,tv monitor\na,1,0,2\n", "x.csv", "class 'tv monitor' has '2'; give 0 or 1"),

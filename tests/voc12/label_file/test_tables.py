@@ -13,6 +13,7 @@ from tool.errors import InputError
 from tool.file.model_folder import correct_tags
 from tool.file.photographs import Photograph
 from tool.run.notes import forget_notes
+from voc12.class_list import ClassList
 from voc12.label_file.tables import Chosen
 from voc12.labels import load_labels
 from voc12.own_tags import read_tags
@@ -30,7 +31,7 @@ def tags(folder, table, names=LETTERS, name="tags.csv", given=None, image=None, 
     path = folder / name
     path.write_bytes(table if isinstance(table, bytes) else table.encode())
     forget_notes()
-    chosen = Chosen(image, tuple(columns))
+    chosen, given = Chosen(image, tuple(columns)), given and ClassList(tuple(given))
     classes, labels, labelled = read_tags(
         str(path), photographs, np.arange(len(names)), given, folder / "photos", chosen
     )
