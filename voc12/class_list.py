@@ -11,7 +11,8 @@ a line that says so:
 - CVAT's `labelmap.txt`, name:r,g,b:parts:actions, whose colours say what RGB masks show
 - JSON: a list of names, {"1": "cat"} or {"cat": 1}
 
-Where a list can be read in two ways it is refused. What write_class_list writes is read back as it
+Where a list can be read in two ways it is refused, and so are headings, comments and YAML, which
+would be classes by their place. What write_class_list writes is read back as it
 was: names that lines would not give back, "1. cat" among them, become a JSON list, and those that
 no list can hold are refused before anything is written.
 """
@@ -39,6 +40,14 @@ DECORATION = "_ <>[]()"
 IGNORED_NAMES = ("ignore", "ignored", "void", "unlabeled", "unlabelled")
 NUMBERED = re.compile(r"(\d{1,6})\s*[.:;,)\t ]\s*(\S.*)")
 HEADING = re.compile(r"(pixel.?value|value|index|id|number|class.?id)\W+(\w.*)", re.IGNORECASE)
+# what stands above the names of a list, or beside them, and is none
+TITLE = re.compile(
+    r"((class|label|category)[_\W]*)?(names?|class(es)?|labels?|categor(y|ies))(\s*[:,;\t].*)?"
+    r"|(pixel.?value|value|index|id|number|class.?id)\s*[,;\t].*",
+    re.IGNORECASE,
+)
+LISTED = re.compile(r"[-*]\s+\S.*")  # a name of a list in YAML
+NUMBERS_BEHIND = re.compile(r"[^,;:\t]*\w[^,;:\t]*[,;:\t][\d\s,;:]*\d", re.ASCII)
 # ASCII: int() takes neither U+001C, a space for others, nor all digits as they are meant
 CVAT_LINE = re.compile(r"([^:]+):\s*(\d+\s*,\s*\d+\s*,\s*\d+)?\s*:[^:]*:[^:]*", re.ASCII)
 
@@ -270,6 +279,7 @@ def _from_lines(path: Path, lines: list[tuple[int, str]]) -> tuple[list[_Entry],
     body = lines[1:] if len(lines) > 1 and HEADING.fullmatch(lines[0][1]) else lines
     found = [NUMBERED.fullmatch(line) for _, line in body]
     if not body or not any(found):
+        _require_names(path, lines)
         return plain, ""
     separated = [match and not re.match(r"\d+ +\S", match[0]) for match in found]
     if not all(found):
@@ -280,6 +290,7 @@ def _from_lines(path: Path, lines: list[tuple[int, str]]) -> tuple[list[_Entry],
                 f"{path} line {number}: '{shortened(line)}' has no number, other lines have; "
                 "number all classes, or none"
             )
+        _require_names(path, lines)
         return plain, ""
     entries = [
         _Entry(f"{path} line {number}", match[2].strip(" ,;\t"), int(match[1]))
@@ -295,6 +306,31 @@ def _from_lines(path: Path, lines: list[tuple[int, str]]) -> tuple[list[_Entry],
             "space"
         )
     return entries, "read by its numbers"
+
+
+def _require_names(path: Path, lines: list[tuple[int, str]]) -> None:
+    """Raise InputError where lines are no names of classes alone: a heading, comments, YAML, names
+    with numbers behind them. A list of one line may have any name without a colon.
+    """
+    number, first = lines[0] if lines else (0, "")
+    what = ""
+    if TITLE.fullmatch(first) and (len(lines) > 1 or first.endswith(":")):
+        what = "looks like a heading; remove it"
+    as_list = all(LISTED.fullmatch(line) for _, line in lines)
+    for at, line in lines if not what else ():
+        if line.startswith("#"):
+            number, first, what = at, line, "looks like a comment; remove it"
+        elif line.startswith(("nc:", "names:")) or as_list:
+            number, first, what = at, line, "looks like YAML; write a name a line alone"
+        if what:
+            break
+    if not what and lines and all(NUMBERS_BEHIND.fullmatch(line) for _, line in lines):
+        what = "has numbers behind the name; write 1: cat where they are mask values, else the name"
+    if what:
+        raise InputError(
+            f"{path} line {number}: '{shortened(first)}' {what}. If it is a class, write the list "
+            'as JSON, ["cat", "dog"]'
+        )
 
 
 def _foreground(path: Path, entries: list[_Entry]) -> tuple[list[_Entry], list[_Entry]]:

@@ -96,6 +96,12 @@ def test_lists_of_other_tools_give_the_real_classes_and_a_line(tmp_path, capsys,
         ("7 segment display\ncat\n", ("7 segment display", "cat")),
         ("backgrounds\nblack_background\n", ("backgrounds", "black_background")),
         ("3d printer\nx1\n", ("3d printer", "x1")),
+        ("label\n", ("label",)),
+        ("cat\nlabel\n", ("cat", "label")),
+        ("label printer\nclass room\n", ("label printer", "class room")),
+        ("number plate\ncat\n", ("number plate", "cat")),
+        ("type 1\ntype 2\n", ("type 1", "type 2")),
+        ("tick, alive\nfly,1\n", ("tick, alive", "fly,1")),
     ],
 )
 def test_plain_names_are_names_and_nothing_is_said(tmp_path, capsys, text, names):
@@ -131,6 +137,26 @@ def test_colours_of_a_labelmap(tmp_path):
         (
             "cat\r\nmug\u2028cup\r\n",
             " line 2: class 'mug\u2028cup' cannot be part of a file's name",
+        ),
+        *(
+            (f"{first}\ncat\ndog\n", f" line 1: '{first}' looks like a heading; remove it. If it")
+            for first in ("name", "Class", "Classes:", "labels", "Category", "categories:")
+        ),
+        ("class name\ncat\n", " line 1: 'class name' looks like a heading; remove it. If it is a"),
+        ("name,r,g,b\ncat,250,50,83\n", " line 1: 'name,r,g,b' looks like a heading; remove it."),
+        ("id,name\ncat\ndog\n", " line 1: 'id,name' looks like a heading; remove it. If it is a"),
+        ("names:\n- cat\n- dog\n", " line 1: 'names:' looks like a heading; remove it. If it is"),
+        ("Classes:\n", " line 1: 'Classes:' looks like a heading; remove it. If it is a class,"),
+        ("- cat\n- dog\n", " line 1: '- cat' looks like YAML; write a name a line alone. If it"),
+        ("nc: 2\nnames: [cat]\n", " line 1: 'nc: 2' looks like YAML; write a name a line alone."),
+        ("# my classes\ncat\ndog\n", " line 1: '# my classes' looks like a comment; remove it. I"),
+        ("cat\n# later\ndog\n", " line 2: '# later' looks like a comment; remove it. If it is a"),
+        ("cat,1\ndog,2\n", " line 1: 'cat,1' has numbers behind the name; write 1: cat where"),
+        ("cat: 1\ndog: 2\n", " line 1: 'cat: 1' has numbers behind the name; write 1: cat where"),
+        (
+            "cat,250,50,83\ndog,1,2,3\n",
+            " line 1: 'cat,250,50,83' has numbers behind the name; write 1: cat where they are "
+            'mask values, else the name. If it is a class, write the list as JSON, ["cat", "dog"]',
         ),
         ("\n", " is an empty class list"),
         ("_background_\n", " lists no foreground class"),
@@ -230,6 +256,8 @@ def test_ordinary_names_are_written_a_line_each():
         "cat\ntraffic light\n7 segment\n"
     )
     assert class_list_text(["2. dog", "1. cat"], "x") == '["2. dog", "1. cat"]\n'
+    assert class_list_text(["label", "cat"], "x") == '["label", "cat"]\n'
+    assert class_list_text(["#1 fan", "cat"], "x") == '["#1 fan", "cat"]\n'
 
 
 @pytest.mark.parametrize(
