@@ -184,6 +184,37 @@ def test_so_does_a_tag_in_json(tmp_path, photos, content):
     assert shown(tmp_path / "data") == {"x.png": ["dog"], "größe 4.jpg": ["owl"], "empty.jpg": []}
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        "image,cat,dog\nx,1,0\ngröße 4,no,yes\nempty,0,0\nIMG 0001,,\n",
+        "image,cat,dog\nx,1,-1\ngröße 4,-1,1\nempty,-1,-1\nIMG 0001,,\n",
+        "image,cat,dog\nx,x,-\ngröße 4,-,x\nempty,-,-\nIMG 0001,,\n",
+        "image,1,2\nx,1,0\ngröße 4,0,1\nempty,0,0\n",
+        "image,cat,dog,tags\nx,1,0,z\ngröße 4,0,1,z\nempty,0,0,z\n",
+    ],
+)
+def test_a_no_to_all_classes_says_that_there_is_none(tmp_path, photos, table):
+    classes = tmp_path / "cl.txt"
+    classes.write_text("0: background\n1: cat\n2: dog\n")
+    flags = ["--tag_columns", "cat", "dog"] if "tags" in table else []
+    out = make(tmp_path, photos, table, "--classes", str(classes), *flags)
+    assert shown(out) == {"x.png": ["cat"], "größe 4.jpg": ["dog"], "empty.jpg": []}
+
+
+@pytest.mark.parametrize("table", ["image,cat,dog\nx,x,\ngröße 4,,x\nempty,,\n"])
+def test_empty_cells_say_nothing(tmp_path, photos, table):
+    assert shown(make(tmp_path, photos, table)) == {"x.png": ["cat"], "größe 4.jpg": ["dog"]}
+
+
+def test_so_does_a_row_of_zeros_in_json(tmp_path, photos):
+    path, classes = tmp_path / "tags.json", tmp_path / "cl.txt"
+    classes.write_text("cat\ndog\nowl\n")
+    path.write_text(json.dumps({"x": [1, 0, 0], "größe 4": [0, 1, 0], "empty": [0, 0, 0]}))
+    out = make(tmp_path, photos, None, "--tags", str(path), "--classes", str(classes))
+    assert shown(out) == {"x.png": ["cat"], "größe 4.jpg": ["dog"], "empty.jpg": []}
+
+
 def test_numbers_count_as_the_list_of_classes_does(tmp_path, photos, capsys):
     classes = tmp_path / "cl.txt"
     classes.write_text("0: background\n1: cat\n2: dog\n3: owl\n")

@@ -16,7 +16,8 @@ COCO_NUMBER = re.compile(r"0\d{11}", re.ASCII)
 @dataclass(frozen=True)
 class Entry:
     """What a file says of an image: where, for messages; key, as the file names it; row, (C,)
-    multi-hot; negative, whether it says in words that the image shows no class.
+    multi-hot; negative, whether it says that the image shows no class: in words, by a no to all of
+    them, or by the background's number.
     """
 
     where: str

@@ -303,7 +303,8 @@ def _from_vectors(
             raise InputError(f"{where} has shape {row.shape}, the class list has {count} names")
         if not np.isin(row, (0, 1)).all():
             raise InputError(f"{where} has values other than 0 and 1: {shortened(row.tolist())}")
-        entries.append(Entry(where, key, row.astype(np.float32)))
+        negative = bool(vector.size) and not row.any()
+        entries.append(Entry(where, key, row.astype(np.float32), negative))
     return entries
 
 

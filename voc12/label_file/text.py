@@ -4,7 +4,7 @@ class numbers.
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -217,7 +217,7 @@ def _one_column_a_class(table: Table, reading: Reading) -> list[Entry]:
         if not values <= {True, False, None} or (says_no and None in values and len(values) > 1):
             _refuse_cells(said, reading, at)
         hot[[c for c, value in said.items() if value]] = 1
-        negative = any(row[i].lower() in YES for i in none)
+        negative = values == {False} or any(row[i].lower() in YES for i in none)
         entries.append(Entry(at, key_of(row[key]), hot, negative))
     return entries
 
@@ -307,7 +307,8 @@ def _numbered_columns(table: Table, reading: Reading) -> list[Entry] | None:
         (where, key, [number for number, hot in zip(headed, row, strict=True) if hot])
         for where, key, row in items
     ]
-    return reading.of_numbers(shown, headed)
+    entries = reading.of_numbers(shown, headed)
+    return [replace(entry, negative=not entry.row.any()) for entry in entries]
 
 
 def _multi_hot(table: Table, reading: Reading) -> list[Entry] | None:
@@ -317,7 +318,10 @@ def _multi_hot(table: Table, reading: Reading) -> list[Entry] | None:
         return None
     if not all(len(row) == count and set(row) <= {0, 1} for _, _, row in items):
         return None
-    return [Entry(where, key, np.array(row, dtype=np.float32)) for where, key, row in items]
+    return [
+        Entry(where, key, np.array(row, dtype=np.float32), not any(row))
+        for where, key, row in items
+    ]
 
 
 _CLASS_COLUMNS = "one column a class"

@@ -95,7 +95,7 @@ BOTH = {"a.jpg": "cat dog", "b.jpg": "dog"}
         'image,tags\na.jpg,"[""cat"", ""dog""]"\nb.jpg,"[""dog""]"\n',
         'image,choice\na.jpg,"{""choices"": [""cat"",""dog""]}"\nb.jpg,dog\n',
         "image,tags\na.jpg,cat;dog\nb.jpg,dog\nc.jpg,nan\nd.jpg,NaN\n",
-        "image,cat,dog\na.jpg,y,y\nb.jpg,n,y\nc.jpg,n,n\n",
+        "image,cat,dog\na.jpg,y,y\nb.jpg,n,y\nc.jpg,,\n",
         "image,cat,dog\na.jpg,YES,yes\nb.jpg,no,yes\n",
         "image,cat,dog\na.jpg,x,x\nb.jpg,,x\nc.jpg,,\n",
         "image,cat,dog\na.jpg,true,true\nb.jpg,false,true\n",
@@ -187,7 +187,7 @@ def test_two_columns_that_name_the_same_photographs_are_no_question(tmp_path):
 def test_classes_and_values_that_are_called_as_photographs_are(tmp_path):
     names = ("0.jpg", "1.jpg", "cat.jpg", "image.jpg")
     table = "id,cat,dog\n0,1,0\n1,0,1\ncat,1,1\nimage,0,0\n"
-    expected = {"0.jpg": "cat", "1.jpg": "dog", "cat.jpg": "cat dog"}
+    expected = {"0.jpg": "cat", "1.jpg": "dog", "cat.jpg": "cat dog", "image.jpg": ""}
     assert tags(tmp_path, table, names) == expected
     assert tags(tmp_path, "image,tags\nimage.jpg,cat\n0,dog\n", names) == {
         "image.jpg": "cat",
