@@ -47,6 +47,7 @@ BRACKETS = ("[", "{", "(")
 NUMBERED = re.compile(r"(.*?)[_\W]*\d+")
 NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?(e[-+]?\d+)?", re.ASCII | re.IGNORECASE)
 
+ABOVE = 10  # rows among which a heading is looked for, below a title or comments
 SOME = 3  # images that a column without a heading names at least, beside another that does
 
 Rows = list[tuple[int, list[str]]]  # line number, fields
@@ -143,7 +144,8 @@ class Table:
 
     @cached_property
     def heading(self) -> list[str] | None:
-        """The first row where it is a heading."""
+        """The first row where it is a heading. Raises InputError where a heading is below it."""
+        self._require_nothing_above()
         keys = [n for n, word in enumerate(self.words) if word in KEY_NAMES and word]
         first = self.rows[0][1]
         if (keys and self.tag_words) or self._are_chosen(first):
@@ -160,6 +162,27 @@ class Table:
         if not any(self.named) or len(self.rows) == 1 or self.known(cell):
             return None
         return first if not cell or not self._is_row(column) else None
+
+    def _require_nothing_above(self) -> None:
+        """Raise InputError where a row below others that name no image is a heading: by a word of
+        STRONG, or of WEAK beside one of tags, above a column that names images.
+        """
+        first = self.rows[0][1]
+        headed = sum(map(bool, first)) > 1 and any(word in KEY_NAMES for word in self.words if word)
+        if headed or self._are_chosen(first):
+            return
+        for place, (number, row) in enumerate(self.rows[:ABOVE]):
+            if any(self.known(cell) or is_file_name(cell) for cell in row):
+                return
+            words = [heading_word(cell) for cell in row]
+            keys = STRONG | WEAK if any(map(tag_word, words)) else STRONG
+            named = [n for n, word in enumerate(words) if word in keys and word]
+            if place and any(self.named[n] for n in named):
+                heading = shortened(", ".join(row))
+                raise InputError(
+                    f"{self.path} line {number}: the heading is here, '{heading}'; remove what is "
+                    "above it"
+                )
 
     def _is_row(self, column: int) -> bool:
         """Whether the first row, which names no image that is known, is one of tags as those below:

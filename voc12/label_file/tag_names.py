@@ -13,7 +13,7 @@ from tool.names import nfc
 from tool.run.notes import note
 from voc12.label_file.cells import are_yes_or_no, is_missing, listed, names_of, split_tags
 from voc12.label_file.classes import FILE_HELP, is_no_class
-from voc12.label_file.entries import Known
+from voc12.label_file.entries import Known, is_file_name
 from voc12.label_file.read import json_items, npy_items, require_columns, split_base
 from voc12.label_file.tables import BY_TABLE, NUMBER, Chosen, Table, delimiters_of, split_rows
 from voc12.label_file.text import table_text
@@ -30,7 +30,8 @@ def tag_names(
     stems: names of the photographs without suffix, by which a table is recognised; chosen: columns
     of a table that the user names
     Raises InputError where the classes are numbers, a table does not say in which column its tags
-    are, a name looks like several parted by a space, and all are yes or no.
+    are, a name looks like several parted by a space, all are yes or no, and for a class that only
+    rows without a photograph have, a last row of totals.
     """
     path = split_base(source)[0]
     require_columns(path, chosen)
@@ -91,7 +92,21 @@ def _of_table(path: Path, stems: Sequence[str], chosen: Chosen) -> list[str]:
         )
     if table.are_classes(table.columns):
         return [table.heading[n] for n in table.columns if n < len(table.heading)]
-    return [name for _, _, tags in table.fields() for tag in tags for name in split_tags(tag)]
+    rows = [
+        (number, key, [name for tag in tags for name in split_tags(tag)])
+        for number, key, tags in table.fields()
+    ]
+    shown = {name for _, key, names in rows if known(key) or is_file_name(key) for name in names}
+    for number, key, names in rows:
+        if others := [
+            name for name in names if not (name in shown or is_missing(name) or is_no_class(name))
+        ]:
+            raise InputError(
+                f"{path} line {number}: '{shortened(key)}' names no photograph, and no other line "
+                f"has the tag '{shortened(others[0])}'; remove the line, or give the classes by "
+                "--classes FILE"
+            )
+    return [name for _, _, names in rows for name in names]
 
 
 def _require_single(path: Path, names: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ a user says, or one line that asks.
 
 import codecs
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -268,6 +269,45 @@ def test_corrections_are_read_back(tmp_path):
     table = (tmp_path / "tags.csv").read_text()
     said = tags(tmp_path, table, given=classes)
     assert said == {"a.jpg": " ".join(classes), "b.jpg": "", "c.jpg": "dog a b"}
+
+
+@pytest.mark.parametrize(
+    ("table", "number", "row"),
+    [
+        ("Photo tags 2024;;\nimage;cat;dog\na.jpg;1;0\nb.jpg;0;1\n", 2, "image, cat, dog"),
+        ("Photo tags 2024\nimage;cat;dog\na.jpg;1;0\nb.jpg;0;1\n", 2, "image, cat, dog"),
+        ("Photos,,\n\nimage,tags,notes\na.jpg,cat,nice\nb.jpg,dog,\n", 3, "image, tags, notes"),
+        ("# ours\n# of 2024\nimage,tags\na.jpg,cat\nb.jpg,dog\n", 3, "image, tags"),
+        ("Our tags,\ntags,photo\ncat,a.jpg\ndog,b.jpg\n", 2, "tags, photo"),
+        ("Our photographs\nid,label\na,cat\nb,dog\n", 2, "id, label"),
+    ],
+)
+def test_what_stands_above_the_heading_is_refused(tmp_path, table, number, row):
+    expected = f"tags.csv line {number}: the heading is here, '{row}'; remove what is above it"
+    for given in (None, ("cat", "dog")):
+        with pytest.raises(InputError, match=re.escape(expected)):
+            tags(tmp_path, table, given=given)
+
+
+def test_an_image_that_is_called_as_a_column_is_no_heading(tmp_path):
+    table = "gone.jpg,cat\nimage.jpg,dog\nimage,dog\na,cat\n"
+    assert tags(tmp_path, table) == {"a.jpg": "cat"}
+    assert tags(tmp_path, "a.jpg,image\nb.jpg,photo\n") == {"a.jpg": "image", "b.jpg": "photo"}
+
+
+@pytest.mark.parametrize("last", ["Total,2", "2 photographs,owl", ",cat;owl"])
+def test_a_class_that_no_photograph_has_is_refused(tmp_path, last):
+    table = f"image,tags\na.jpg,cat\nb.jpg,dog\n{last}\n"
+    key, name = last.split(",")[0], last.replace(";", ",").split(",")[-1]
+    with pytest.raises(InputError) as error:
+        tags(tmp_path, table)
+    assert str(error.value) == (
+        f"{tmp_path / 'tags.csv'} line 4: '{key}' names no photograph, and no other line has the "
+        f"tag '{name}'; remove the line, or give the classes by --classes FILE"
+    )
+    assert tags(tmp_path, table.replace(name, "dog")) == AB
+    gone = table.replace(last, f"gone.jpg,{name}")
+    assert name == "2" or tags(tmp_path, gone) == AB
 
 
 # ============ JSON, by the same rules ============
