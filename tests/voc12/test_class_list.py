@@ -133,10 +133,10 @@ def test_colours_of_a_labelmap(tmp_path):
         ("cat\nunlabeled\n", " line 2: is 'unlabeled' a class, the background (0) or ignored"),
         ("cat\ndog\n\ncat\n", " line 4: class 'cat' is listed twice"),
         ("cat\nmug/cup\n", " line 2: class 'mug/cup' cannot be part of a file's name"),
-        ("cat\nmug\rcup\n", " line 2: class 'mug\rcup' cannot be part of a file's name: it has"),
+        ("cat\nmug\rcup\n", " line 2: class 'mug\\rcup' cannot be part of a file's name: it has"),
         (
             "cat\r\nmug\u2028cup\r\n",
-            " line 2: class 'mug\u2028cup' cannot be part of a file's name",
+            " line 2: class 'mug\\u2028cup' cannot be part of a file's name",
         ),
         *(
             (f"{first}\ncat\ndog\n", f" line 1: '{first}' looks like a heading; remove it. If it")

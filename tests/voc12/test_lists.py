@@ -89,7 +89,9 @@ def test_every_form_of_a_list_gives_the_same_ids(tmp_path, data):
 def test_an_id_that_leaves_the_folder_is_refused_with_file_and_line(tmp_path, name):
     path = tmp_path / "list.txt"
     path.write_text(f"fine\n\n{name}\n")
-    with pytest.raises(InputError, match=re.escape(f"{path} line 3: '{name}' is not an image id")):
+    quoted = name.replace("\0", "\\x00")
+    expected = f"{path} line 3: '{quoted}' is not an image id"
+    with pytest.raises(InputError, match=re.escape(expected)):
         read_list(path)
 
 

@@ -8,6 +8,7 @@ from tool.errors import InputError
 from tool.file.require import require_file
 
 DELIMITER_LINE = re.compile(r'"?sep=([,;\t|])"?[\s,;|]*', re.IGNORECASE)
+UNPRINTED = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 QUOTED = 60  # characters of a file's text that an error repeats
 
 
@@ -47,6 +48,8 @@ def numbered_lines(text: str) -> list[tuple[int, str]]:
 
 
 def shortened(text: object, length: int = QUOTED) -> str:
-    """text, cut to length characters."""
-    whole = str(text)
+    """text in one line, cut to length characters: what ends a line or controls a terminal is
+    escaped, as in a program; tabs stay.
+    """
+    whole = UNPRINTED.sub(lambda found: repr(found[0])[1:-1], str(text)[: length + 1])
     return whole if len(whole) <= length else whole[: length - 3] + "..."

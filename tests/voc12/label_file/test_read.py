@@ -246,6 +246,11 @@ def test_a_folder_of_annotations_and_one_of_nothing(tmp_path):
     ("content", "name", "message"),
     [
         ("a,zebra\n", "x.csv", "x.csv line 1: 'zebra' is not in the class list (cat, dog, tv mon"),
+        (
+            'a,"zebra\nowl"\n',
+            "x.csv",
+            "line 2: 'zebra\\nowl' is not in the class list (cat, dog, tv",
+        ),
         ("a,cats\n", "x.csv", "(cat, dog, tv monitor); did you mean 'cat'?"),
         (
             "a,cat\na.jpg,dog\n",
