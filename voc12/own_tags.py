@@ -14,7 +14,7 @@ from voc12.label_file.classes import is_no_class
 from voc12.label_file.entries import Entry, without_suffix
 from voc12.label_file.read import label_entries
 from voc12.label_file.tables import BY_TABLE, Chosen
-from voc12.label_file.tag_names import tag_names
+from voc12.label_file.tag_names import require_no_parts, tag_names
 from voc12.named_photographs import Finder, plain_path
 
 
@@ -118,10 +118,12 @@ def tags_of_folders(
     root: Path, photographs: Sequence[Photograph], given: ClassList | None
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     """(classes, (N, C) multi-hot, (N,) whether a folder says it) of subfolders a class. Raises
-    InputError without subfolders.
+    InputError without subfolders, and where they are parts of a data set.
     """
     first = [photograph.relative.parts[:1] for photograph in photographs]
     names = sorted({nfc(parts[0]) for parts in first if parts})
+    if given is None:
+        require_no_parts(root, names)
     classes = given.names if given else tuple(name for name in names if not is_no_class(name))
     if not classes:
         raise InputError(

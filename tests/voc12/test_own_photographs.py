@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import unicodedata
 import zlib
@@ -255,6 +256,33 @@ def test_a_subfolder_a_class(tmp_path):
         "background/3.jpg": [],
     }
     assert load_ids(out, "untagged") == ["loose"]
+
+
+@pytest.mark.parametrize(
+    ("folders", "called"),
+    [
+        (("train", "val"), "parts of a data set"),
+        (("Test", "Train"), "parts of a data set"),
+        (("2023", "2024"), "years"),
+    ],
+)
+def test_folders_that_are_called_as_parts_or_years_are_no_classes(tmp_path, folders, called):
+    photos = tmp_path / "photos"
+    for folder in folders:
+        picture(photos / folder / "cat" / f"{folder}.jpg")
+        picture(photos / folder / "dog" / f"{folder} 2.jpg")
+    expected = (
+        f"{photos}: are its folders {', '.join(folders)} classes? They are called as {called}"
+    )
+    with pytest.raises(InputError, match=re.escape(expected)):
+        make(tmp_path, photos)
+    with pytest.raises(InputError, match=re.escape(expected)):
+        make(tmp_path, photos, None, "--tags", str(photos))
+    (tmp_path / "cl.txt").write_text("\n".join(folders))
+    out = make(tmp_path, photos, None, "--classes", str(tmp_path / "cl.txt"))
+    assert load_class_list(out) == folders
+    picture(photos / "bus" / "b.jpg")
+    assert load_class_list(make(tmp_path, photos))[-1] == max("bus", *folders)
 
 
 def test_folders_with_numbers_keep_their_classes(tmp_path):

@@ -2,6 +2,7 @@
 list.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,18 @@ from voc12.label_file.cells import are_yes_or_no, is_missing, listed, names_of, 
 from voc12.label_file.classes import FILE_HELP, is_no_class
 from voc12.label_file.entries import Known, is_file_name
 from voc12.label_file.read import json_items, npy_items, require_columns, split_base
-from voc12.label_file.tables import BY_TABLE, NUMBER, Chosen, Table, delimiters_of, split_rows
+from voc12.label_file.tables import (
+    BY_TABLE,
+    NUMBER,
+    SPLITS,
+    Chosen,
+    Table,
+    delimiters_of,
+    split_rows,
+)
 from voc12.label_file.text import table_text
 
+YEAR = re.compile(r"(19|20)\d\d", re.ASCII)
 SOME = 5  # class names that an error repeats
 
 
@@ -37,6 +47,7 @@ def tag_names(
     require_columns(path, chosen)
     if path.is_dir():
         found = [part.name for part in path.iterdir() if part.is_dir() and part.name[0] != "."]
+        require_no_parts(path, sorted(found))
     else:
         require_file(path, "--tags", FILE_HELP)
         suffix = path.suffix.lower()
@@ -102,11 +113,25 @@ def _of_table(path: Path, stems: Sequence[str], chosen: Chosen) -> list[str]:
             name for name in names if not (name in shown or is_missing(name) or is_no_class(name))
         ]:
             raise InputError(
-                f"{path} line {number}: '{shortened(key)}' names no photograph, and no other line "
+                f"{path} line {number}: '{shortened(key)}' names no photograph, and no photograph "
                 f"has the tag '{shortened(others[0])}'; remove the line, or give the classes by "
                 "--classes FILE"
             )
     return [name for _, _, names in rows for name in names]
+
+
+def require_no_parts(source: str | Path, folders: Sequence[str]) -> None:
+    """Raise InputError where folders a class are all called as parts of a data set, or as years."""
+    parts = bool(folders) and all(name.casefold() in SPLITS for name in folders)
+    years = bool(folders) and all(YEAR.fullmatch(name) for name in folders)
+    if parts or years:
+        called = "years" if years else "parts of a data set"
+        names = shortened(", ".join(folders))
+        raise InputError(
+            f"{source}: are its folders {names} classes? They are called as {called}; give "
+            f"the folder that has a folder a class, {Path(source) / folders[0]} for one, or a "
+            "file of tags by --tags, or the classes by --classes FILE"
+        )
 
 
 def _require_single(path: Path, names: Sequence[str]) -> None:

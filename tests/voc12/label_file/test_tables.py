@@ -302,7 +302,7 @@ def test_a_class_that_no_photograph_has_is_refused(tmp_path, last):
     with pytest.raises(InputError) as error:
         tags(tmp_path, table)
     assert str(error.value) == (
-        f"{tmp_path / 'tags.csv'} line 4: '{key}' names no photograph, and no other line has the "
+        f"{tmp_path / 'tags.csv'} line 4: '{key}' names no photograph, and no photograph has the "
         f"tag '{name}'; remove the line, or give the classes by --classes FILE"
     )
     assert tags(tmp_path, table.replace(name, "dog")) == AB
