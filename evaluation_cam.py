@@ -56,6 +56,7 @@ from voc12.evaluation import (
 from voc12.evaluation_report import (
     add_absent_flag,
     append_log,
+    curve_points,
     draw_curve,
     per_image,
     report,
@@ -331,6 +332,7 @@ def evaluate_cam_files(
     if CRF_STAGE in evaluation.stages and args.t in (None, AUTO):
         # the best of the sweep would be a choice by the masks that no CRF has made
         evaluation = evaluation.at(CRF_THRESHOLD)
+        swept = swept if args.curve else evaluation
     if crf is not None and auto is not None:
         print(f"threshold chosen without masks: {auto:.2f}, the CRF's background score")
         auto = None  # of what comes out of the CRF no threshold is chosen
@@ -347,7 +349,8 @@ def write_outputs(
     if args.per_image:
         save_per_image(args.per_image, per_image(evaluation, args.absent, auto))
     if args.json:
-        write_json(args.json, results(evaluation, list_name, args.absent, auto))
+        numbers = results(evaluation, list_name, args.absent, auto)
+        write_json(args.json, numbers | {"curve": curve_points(swept, args.absent)})
     if args.curve:
         predict_dir = Path(args.predict_dir).resolve()
         path = Path(args.curve_png or predict_dir.with_name(f"{predict_dir.name}_curve.png"))

@@ -179,13 +179,19 @@ def results(
         "iou": by_class(scores.iou[best], undefined),
         "precision": by_class(scores.precision[best], None),
         "recall": by_class(scores.recall[best], None),
-        "curve": [
-            {"threshold": threshold, "miou": float(miou)}
-            # label maps: no threshold
-            for threshold, miou in zip(evaluation.thresholds, scores.miou(absent), strict=False)
-        ],
+        "curve": curve_points(evaluation, absent),
         "commit": git_commit(),
     }
+
+
+def curve_points(evaluation: Evaluation, absent: str) -> list[dict[str, float]]:
+    """threshold (unit scale) and miou (percent) of each threshold; [] for label maps."""
+    return [
+        {"threshold": threshold, "miou": float(miou)}
+        for threshold, miou in zip(
+            evaluation.thresholds, evaluation.scores.miou(absent), strict=False
+        )
+    ]
 
 
 def _sizes(scores: tuple[SizeScore, ...]) -> list[dict[str, Any]]:
