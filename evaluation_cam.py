@@ -28,7 +28,7 @@ from tool.expand.crf import SeedCrf, named_settings
 from tool.expand.seed import CRF_STAGE, CRF_THRESHOLD
 from tool.file.atomic import write_json
 from tool.file.cam_file import CamFile
-from tool.file.foreign_cam import AUTO_FORMAT
+from tool.file.foreign_cam import AUTO_FORMAT, HALF
 from tool.file.mask_reader import MaskReader
 from tool.file.per_image import save_per_image
 from tool.file.require import require_no_folder
@@ -192,9 +192,9 @@ def require_flags_that_act(args: argparse.Namespace) -> None:
         raise InputError("--seed_dir goes with --t auto")
     if args.t_scale == "halved" and not isinstance(args.t, float):
         raise InputError("--t_scale halved says what a number in --t refers to, and there is none")
-    if args.t_scale == "halved" and args.t > 0.5:  # which the released sweep has too
+    if args.t_scale == "halved" and args.t > HALF:  # which the released sweep has too
         note(
-            f"note: --t {args.t} is over 0.5, the highest value of halved maps, so all is "
+            f"note: --t {args.t} is over {HALF}, the highest value of halved maps, so all is "
             "background; leave --t_scale out if it refers to unit maps"
         )
     if args.type == "png" and args.cam_format != AUTO_FORMAT:

@@ -52,7 +52,12 @@ from tool.run.run_log import git_commit
 from tool.show import page, report_page, viewer
 from tool.show.report_page import Card, StageView
 from tool.show.result_table import short_commit
-from voc12.cam_folder import add_cam_format_flag, open_cam_folder, require_same_photographs
+from voc12.cam_folder import (
+    add_cam_format_flag,
+    open_cam_folder,
+    open_seeds_of_walk,
+    require_same_photographs,
+)
 from voc12.class_list import load_class_list
 from voc12.data_flags import add_list_flag, add_mask_values_flag, add_root_flag
 from voc12.evaluation import (
@@ -241,11 +246,7 @@ def auto_threshold(
     if flag not in CAM_STAGES or flag == "crf_dir" or (flag == "walk_dir" and seeds is None):
         return None
     root, exif = args.voc12_root, args.exif
-    load_seed = (
-        load_cam
-        if seeds is None
-        else open_cam_folder(seeds, args.cam_format, root, ids, classes, exif).load
-    )
+    load_seed = open_seeds_of_walk(seeds, root, ids, classes, exif, args.cam_format)
     return choose_threshold(root, ids, folder, args.num_workers, seeds, load, exif, load_seed)
 
 

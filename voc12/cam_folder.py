@@ -118,11 +118,12 @@ def open_seeds_of_walk(
     ids: Sequence[str],
     classes: Sequence[str],
     exif: str = APPLY_EXIF,
+    cam_format: str = AUTO_FORMAT,
 ) -> Callable[[Path], CamFile]:
-    """What reads the seeds in --seed_dir, of any code: open_cam_folder's auto. None has none."""
+    """What reads a seed of walked maps, as open_cam_folder does; folder None: there are none."""
     if folder is None:
         return load_cam
-    return open_cam_folder(folder, AUTO_FORMAT, voc12_root, ids, classes, exif).load
+    return open_cam_folder(folder, cam_format, voc12_root, ids, classes, exif).load
 
 
 def require_one_network(folder: str | Path, ids: Sequence[str]) -> None:
