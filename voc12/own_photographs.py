@@ -44,7 +44,7 @@ from tool.run.machine_flags import add_workers_flag
 from tool.run.progress import progress
 from voc12.class_list import read_class_list, write_class_list
 from voc12.constants import CLASS_LIST_FILE, IMAGE_DIR, LABEL_FILE, LIST_DIR
-from voc12.label_file.tables import BY_TABLE, Chosen
+from voc12.label_file.tables import Chosen
 from voc12.labels import class_table, save_labels
 from voc12.named_photographs import relative_path
 from voc12.own_tags import join_copies, read_tags, tags_of_folders
@@ -169,12 +169,12 @@ def read_own(args: argparse.Namespace) -> Own:
     photographs = find_photographs([args.images], "masks", ignored_folders(args), links=True)
     copy_of = np.array(first_copies([one.path for one in photographs]))
     given = read_class_list(args.classes) if args.classes else None
-    chosen = Chosen(args.image_column, tuple(args.tag_columns or ()))
+    chosen = Chosen(args.image_column, tuple(args.tag_columns or ()), by_flags=True)
     if args.tags:
         classes, labels, labelled = read_tags(
             args.tags, photographs, copy_of, given, args.images, chosen
         )
-    elif chosen != BY_TABLE:
+    elif chosen.any:
         raise InputError("--image_column and --tag_columns are of --tags, which is not given")
     else:
         classes, labels, labelled = tags_of_folders(root, photographs, given)

@@ -95,7 +95,7 @@ def label_entries(
 
 def require_columns(path: Path, chosen: Chosen) -> None:
     """Raise InputError where columns are chosen of what has none: a folder, or a pickled dict."""
-    if chosen != BY_TABLE and (path.is_dir() or path.suffix.lower() == ".npy"):
+    if chosen.any and (path.is_dir() or path.suffix.lower() == ".npy"):
         raise InputError(f"--image_column and --tag_columns are for tables; {path} is none")
 
 
@@ -169,7 +169,7 @@ def json_items(path: Path, chosen: Chosen = BY_TABLE) -> list[tuple[str | int, A
         return [_record(path, number, item, chosen) for number, item in enumerate(content, start=1)]
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no labels: an object or a list of objects is needed")
-    if chosen != BY_TABLE:
+    if chosen.any:
         raise InputError(f"--image_column and --tag_columns are for tables; {path} is none")
     return list(content.items())
 
@@ -202,7 +202,7 @@ def _record(path: Path, number: int, item: Any, chosen: Chosen) -> tuple[str | i
     if not chosen.tags and (len(plain) > 1 or len({tag_word(word) for word in words}) > 1):
         raise InputError(
             f"{where}: which of {', '.join(words)} has the tags? Call it 'tags', and take the "
-            "others out, or give --tag_columns"
+            f"others out{chosen.or_by('--tag_columns')}"
         )
     if len(values) == 1:
         return key, values[0]
@@ -227,7 +227,7 @@ def _record_key(fields: dict[str, Any], where: str, chosen: Chosen) -> Any:
     if len(stems) > 1:
         raise InputError(
             f"{where}: which of {', '.join(rivals)} names the photograph? Call it 'image', and "
-            "take the others out, or give --image_column"
+            f"take the others out{chosen.or_by('--image_column')}"
         )
     return fields[rivals[0]]
 

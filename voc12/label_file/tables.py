@@ -56,11 +56,22 @@ Rows = list[tuple[int, list[str]]]  # line number, fields
 @dataclass(frozen=True)
 class Chosen:
     """The columns that a user names, by their heading or their number from 1; None and () where
-    the table is to say it.
+    the table is to say it. by_flags: whether --image_column and --tag_columns are there to name
+    them, which messages then say.
     """
 
     image: str | None = None
     tags: tuple[str, ...] = ()
+    by_flags: bool = False
+
+    @property
+    def any(self) -> bool:
+        """Whether a column is named."""
+        return self.image is not None or bool(self.tags)
+
+    def or_by(self, flag: str, other: str = "give") -> str:
+        """The end of a message: that a flag helps as well, where the script has it."""
+        return f", or {other} {flag}" if self.by_flags else ""
 
 
 BY_TABLE = Chosen()
@@ -286,8 +297,8 @@ class Table:
             raise InputError(
                 f"{self.path}: {names} both name photographs, and not the same "
                 f"(line {number}: '{shortened(row[min(one, other)])}' and "
-                f"'{shortened(row[max(one, other)])}'); call the right one 'image', or give "
-                "--image_column"
+                f"'{shortened(row[max(one, other)])}'); call the right one "
+                f"'image'{self.chosen.or_by('--image_column')}"
             )
 
     def _spoken(self, column: int) -> str:
@@ -355,8 +366,8 @@ class Table:
         if self.key > 1 or (behind and not is_count):
             raise InputError(
                 f"{self.path}: which columns hold the tags? Column {self.key + 1} names the "
-                "photographs, others stand before it; write a first line, 'image' and 'tags', or "
-                "give --tag_columns"
+                "photographs, others stand before it; write a first line, 'image' and "
+                f"'tags'{self.chosen.or_by('--tag_columns')}"
             )
         return () if behind else (0,)
 
@@ -373,7 +384,7 @@ class Table:
         names = ", ".join(self.heading[n] for n in columns if self.heading[n])
         return (
             f"{self.path}: which of the columns {shortened(names, 120)} has the tags? Call it "
-            "'tags', and that of the photographs 'image', or give --tag_columns"
+            f"'tags', and that of the photographs 'image'{self.chosen.or_by('--tag_columns')}"
         )
 
     @property
@@ -446,8 +457,8 @@ class Table:
             if width > 1 and not named and ((number and words) or is_split or answers or beside):
                 raise InputError(
                     f"{self.path}: does column {order[place] + 1} hold tags? It has "
-                    f"{shortened(', '.join(sorted(said)[:3]))}; take it out, or give the columns "
-                    "that do by --tag_columns"
+                    f"{shortened(', '.join(sorted(said)[:3]))}; take it "
+                    f"out{self.chosen.or_by('--tag_columns', 'give the columns that do by')}"
                 )
 
 

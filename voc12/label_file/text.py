@@ -161,8 +161,8 @@ def _has_class_columns(table: Table, reading: Reading) -> bool:
     if tagged and are_yes_or_no(table.cells(columns)):
         raise InputError(
             f"{table.path}: which has the tags, column '{heading[tagged[0]]}' or the columns "
-            f"{shortened(', '.join(place_names(heading, columns)))}? Take the others out, or give "
-            "--tag_columns"
+            f"{shortened(', '.join(place_names(heading, columns)))}? Take the others "
+            f"out{table.chosen.or_by('--tag_columns')}"
         )
     return not tagged
 

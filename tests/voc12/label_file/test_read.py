@@ -310,6 +310,32 @@ def test_errors_are_one_line_that_names_the_culprit(tmp_path, content, name, mes
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        ("image,label,class\n{0},car,1\n{1},van,2\n", "labels.csv"),
+        ("image,car,van,tags\n{0},1,0,car\n{1},0,1,van\n", "labels.csv"),
+        ("cat,{0},dog\ncat,{1},dog\n", "labels.csv"),
+        ("{0},train,car\n{1},val,van\n", "labels.csv"),
+        (
+            '[{{"image": "{0}", "label": "car", "class": 1}}, '
+            '{{"image": "{1}", "label": "van", "class": 2}}]',
+            "labels.json",
+        ),
+        (
+            '[{{"image": "{0}.jpg", "file": "{1}.jpg", "label": "car"}}, '
+            '{{"image": "{1}.jpg", "file": "{0}.jpg", "label": "van"}}]',
+            "labels.json",
+        ),
+    ],
+)
+def test_messages_name_no_flag_that_only_masks_from_tags_has(tmp_path, content, name):
+    with pytest.raises(InputError) as error:
+        read(tmp_path, content.format("a", "d"), name, ["a", "d"], ("car", "van", "cat", "dog"))
+    assert "_column" not in str(error.value)
+    assert "give" not in str(error.value)
+
+
 def test_a_field_with_two_readings_is_refused(tmp_path):
     names = ("tv", "monitor", "tv monitor")
     with pytest.raises(InputError, match=re.escape("line 1: 'tv monitor' can be read as ")):

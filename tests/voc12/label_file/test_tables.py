@@ -32,7 +32,7 @@ def tags(folder, table, names=LETTERS, name="tags.csv", given=None, image=None, 
     path = folder / name
     path.write_bytes(table if isinstance(table, bytes) else table.encode())
     forget_notes()
-    chosen, given = Chosen(image, tuple(columns)), given and ClassList(tuple(given))
+    chosen, given = Chosen(image, tuple(columns), by_flags=True), given and ClassList(tuple(given))
     classes, labels, labelled = read_tags(
         str(path), photographs, np.arange(len(names)), given, folder / "photos", chosen
     )
