@@ -7,7 +7,8 @@ published ones.
 
 Every stage is a command of this repository and is printed before it runs. Sessions go to
 <results>/<name>, the name made of the settings, so tables that share a training share its session,
-and the same command continues after a stop. The table is written after every evaluation to
+and the same command continues after a stop. Where a command fails, rows that do without it go on,
+unless nothing is measured yet. The table is written after every evaluation to
 <out>/<table>_<data>.md, .csv and .html (one file that opens without a network); --train_flags,
 --score_images, --backbones and a --voc12_root that is not the preset's add a digest to the name. It
 shows the seeds asked for, with 95 % intervals over the photographs, and differences of rows
@@ -25,6 +26,7 @@ if __name__ == "__main__":
 
 import argparse
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +46,7 @@ from tool.run.flags import (
     seed_number,
     worker_count,
 )
-from tool.run.steps import Runner, execute
+from tool.run.steps import Runner, StepFailed, execute
 from tool.show.result_table import LEGEND, csv_text, differences_csv, html, markdown
 from voc12.constants import LIST_DIR
 from voc12.lists import load_ids
@@ -227,8 +229,12 @@ def data_text(preset: Preset) -> str:
     return f"{preset.about}, {root}: {', '.join(said)}"
 
 
-def write_table(args: argparse.Namespace, preset: Preset, plan: Sequence[Plan]) -> str:
-    """Write Markdown, CSV and HTML of what is there so far, and return the Markdown."""
+def write_table(
+    args: argparse.Namespace, preset: Preset, plan: Sequence[Plan], failed: Sequence[str]
+) -> str:
+    """Write Markdown, CSV and HTML of what is there so far, and return the Markdown. failed: what
+    was said of commands that failed.
+    """
     table = TABLES[args.table]
     rows, commands = measure(plan)
     differences = compare(plan)
@@ -246,6 +252,7 @@ def write_table(args: argparse.Namespace, preset: Preset, plan: Sequence[Plan]) 
             "nothing else where they refine, trains nothing."
         )
     notes += [f"Unfinished: {done} of {wanted} evaluations are there."] if done < wanted else []
+    notes += [f"Failed: {message.partition(';')[0]}." for message in failed]
     # of the data, not with --train_flags, which all rows have
     notes += [note for note in (table.note, table.note_on(PRESETS[args.data])) if note]
     notes += [LEGEND + PUBLISHED_NOTES[preset.published]]
@@ -298,15 +305,28 @@ def main(args: argparse.Namespace) -> None:
     if not chosen:
         raise InputError(f"--rows {args.rows.pattern} is found in no row of the table {args.table}")
     runner = Runner(execute, args.dry_run)
+    failed: list[str] = []
     for seed in seeds:
         for steps in chosen:
-            runner.make(steps[seed])
+            try:
+                runner.make(steps[seed])
+            except StepFailed as error:
+                if not any(row.measurements for row in measure(plan)[0]):
+                    raise
+                failed += [str(error)] if str(error) not in failed else []
+                print(f"{error}; rows without it go on", file=sys.stderr, flush=True)
             if not args.dry_run:
-                write_table(args, preset, plan)
-    if not args.dry_run:
-        print(
-            f"{write_table(args, preset, plan)}\n"
-            f"table: {args.out}/{table_name(args)}.md, .csv, .html"
+                write_table(args, preset, plan, failed)
+    if args.dry_run:
+        return
+    print(
+        f"{write_table(args, preset, plan, failed)}\n"
+        f"table: {args.out}/{table_name(args)}.md, .csv, .html"
+    )
+    if failed:
+        raise InputError(
+            f"{len(failed)} commands failed, whose rows the table lacks; the same command tries "
+            f"them again, the first: {failed[0].partition(';')[0]}"
         )
 
 

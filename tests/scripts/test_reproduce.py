@@ -439,6 +439,24 @@ def test_names_follow_from_what_changes_a_result(tmp_path):
     assert road(voc12_root="elsewhere").train((), 0).output != base
 
 
+def test_rows_go_on_without_what_failed(machine, tmp_path, capsys):
+    machine.failing = "train_aff"
+    message = r"2 commands failed, whose rows .* again, the first: `python train_aff.py .* status 2"
+    with pytest.raises(InputError, match=message):
+        _make(tmp_path, "pseudo", "--seeds", "0", "1")
+    assert machine.ran.count("train_aff") == 2  # once a seed, though two rows of each need it
+    assert capsys.readouterr().err.count("rows without it go on") == 4
+    text = (tmp_path / "tables" / "pseudo_sample.md").read_text()
+    assert text.count("Failed: `python train_aff.py ") == 2
+    assert "Unfinished: 12 of 16 evaluations are there." in text
+    machine.failing = None
+    machine.ran.clear()
+    rows = _make(tmp_path, "pseudo", "--seeds", "0", "1")
+    assert machine.ran.count("train_aff") == 2
+    assert "train_irn" not in machine.ran
+    assert all(len(row["miou_by_seed"].split()) == 2 for row in rows)
+
+
 def test_rows(machine, tmp_path):
     rows = _make(tmp_path, "seeds", "--seeds", "0", "--rows", "^CPN.*, seed, val$")
     done = [(row["setting"], row["stage"], row["split"]) for row in rows if row["miou"]]

@@ -1,5 +1,4 @@
-"""Commands that need each other's files: only those are run whose file is missing, each is timed,
-the first failure stops.
+"""Commands that need each other's files: only those are run whose file is missing, each is timed.
 
 A step is done when its file is there, since every script writes it whole and last. A step that
 fills a folder runs again when something that needs it is missing, and its script keeps the files
@@ -18,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tool.errors import InputError
 from tool.file.atomic import append_json_line, hold, read_json_lines
@@ -107,9 +106,13 @@ def execute(words: Sequence[str]) -> int:
     return status
 
 
+class StepFailed(InputError):
+    """A command failed; the message names it."""
+
+
 @dataclass
 class Runner:
-    """Runs what is missing.
+    """Runs what is missing. What failed is not tried again.
 
     execute: words after `python` -> exit status
     dry_run: print the commands instead
@@ -118,13 +121,16 @@ class Runner:
     execute: Callable[[Sequence[str]], int] = execute
     dry_run: bool = False
     _made: set[Step] = field(default_factory=set, init=False)
+    _failed: dict[Step, str] = field(default_factory=dict, init=False)
 
     def make(self, step: Step) -> None:
-        """Run step and what it builds on, unless its file is there. Raises InputError naming the
-        command that failed.
+        """Run step and what it builds on, unless its file is there. Raises StepFailed naming the
+        command that failed, also where it failed for another step before.
         """
         if step in self._made or step.output.is_file():
             return
+        if step in self._failed:
+            raise StepFailed(self._failed[step])
         for need in step.needs:
             self.make(need)
         if self.dry_run:
@@ -153,11 +159,13 @@ class Runner:
             }
             append_json_line(step.folder / RECORD, entry | {"command": step.command})
         if status != 0:
-            raise InputError(
-                f"`{step.command}` failed with exit status {status}; its message stands above"
-            )
+            self._fail(step, f"failed with exit status {status}; its message stands above")
         if not step.output.exists():
-            raise InputError(f"`{step.command}` ended well, but left no {step.output}")
+            self._fail(step, f"ended well, but left no {step.output}")
+
+    def _fail(self, step: Step, how: str) -> NoReturn:
+        self._failed[step] = f"`{step.command}` {how}"
+        raise StepFailed(self._failed[step])
 
 
 @contextlib.contextmanager
