@@ -1,7 +1,7 @@
 """The figures and the tables of results in README.md and docs/results.md, from docs/results.json.
 
 Reads measurements (mIoU in percent, by training seed, or mean and standard deviation where the log
-has no more), and the tables and figures that name them; writes the plot docs/results.png, the
+has no more; 95 % intervals over the photographs where they are known), and the tables and figures that name them; writes the plot docs/results.png, the
 figures, each into its own file, and in both pages what stands between `<!-- table NAME -->` and
 `<!-- end NAME -->`.
 
@@ -56,7 +56,7 @@ def spread(measurement: dict) -> tuple[float, float | None]:
 
 
 def text(measurement: dict, by_seed: bool) -> str:
-    """ "52.6 ± 0.7 @ 0.54 to 0.57", by seed "59.1 @ 0.65, 59.0 @ 0.71"."""
+    """ "52.6 ± 0.7 [49.9, 55.2] @ 0.54 to 0.57", by seed "59.1 @ 0.65, 59.0 @ 0.71"."""
     thresholds = [f"{value:.2f}" for value in measurement.get("thresholds", ())]
     if by_seed:
         parts = [one_digit(value) for value in measurement["mious"]]
@@ -66,6 +66,8 @@ def text(measurement: dict, by_seed: bool) -> str:
     else:
         middle, deviation = spread(measurement)
         cell = one_digit(middle) + ("" if deviation is None else f" ± {one_digit(deviation)}")
+        if "interval" in measurement:
+            cell += f" [{', '.join(map(one_digit, measurement['interval']))}]"
         cell += f" @ {' to '.join(thresholds)}" if thresholds else ""
     return cell + (f", {measurement['note']}" if "note" in measurement else "")
 

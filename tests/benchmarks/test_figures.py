@@ -39,6 +39,8 @@ def test_cells_by_hand():
     each = {"mious": [59.09, 58.97], "thresholds": [0.65, 0.71], "note": "two images"}
     assert figures.text(each, by_seed=True) == "59.1 @ 0.65, 59.0 @ 0.71, two images"
     assert figures.text({"mious": [46.75]}, by_seed=False) == "46.8"
+    sure = {"mean": 55.7, "std": 1.0, "interval": [52.5, 59.04]}
+    assert figures.text(sure, by_seed=False) == "55.7 ± 1.0 [52.5, 59.0]"
 
 
 def test_what_stands_between_the_marks_is_replaced():
