@@ -1,9 +1,9 @@
 """The figures and the tables of results in README.md and docs/results.md, from docs/results.json.
 
 Reads measurements (mIoU in percent, by training seed, or mean and standard deviation where the log
-has no more; 95 % intervals over the photographs where they are known), and the tables and figures that name them; writes the plot docs/results.png, the
-figures, each into its own file, and in both pages what stands between `<!-- table NAME -->` and
-`<!-- end NAME -->`.
+has no more; 95 % intervals over the photographs where they are known), and the tables and figures
+that name them; writes the plot docs/results.png, the figures, each into its own file, and in both
+pages what stands between `<!-- table NAME -->` and `<!-- end NAME -->`.
 
     python -m benchmarks.figures
 """
@@ -13,7 +13,7 @@ import json
 import re
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -27,7 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", "docs/results.md")
 NUMBERS = "docs/results.json"
 PLOT = "docs/results.png"
-REFERENCE = "@"  # a cell that names a measurement
+REFERENCE = "@"  # a cell that names a measurement, "@NAME", or one number of it, "@NAME:median"
+OF_SEEDS = {"median": median, "lowest": min, "highest": max}
 METHOD, CONTROL = "#1f6f8b", "#9a9a9a"
 
 
@@ -79,7 +80,12 @@ def markdown(numbers: dict, name: str) -> str:
     def cell(content: str) -> str:
         if not content.startswith(REFERENCE):
             return content
-        measurement = numbers["measurements"][content.removeprefix(REFERENCE)]
+        measured, _, statistic = content.removeprefix(REFERENCE).partition(":")
+        measurement = numbers["measurements"][measured]
+        if statistic in measurement:  # of seeds with more digits than are kept
+            return one_digit(measurement[statistic])
+        if statistic:
+            return one_digit(OF_SEEDS[statistic](measurement["mious"]))
         return text(measurement, by_seed=table["cells"] == "seeds")
 
     lines = [table["columns"], *([cell(content) for content in row] for row in table["rows"])]

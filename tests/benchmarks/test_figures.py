@@ -24,7 +24,9 @@ def test_every_table_is_on_a_page_and_every_measurement_in_a_table_or_the_plot()
     pages = "".join((figures.ROOT / name).read_text() for name in figures.PAGES)
     assert all(f"<!-- table {name} -->" in pages for name in NUMBERS["tables"])
     tables = NUMBERS["tables"].values()
-    named = {cell[1:] for t in tables for row in t["rows"] for cell in row if cell[:1] == "@"}
+    cells = {cell[1:] for t in tables for row in t["rows"] for cell in row if cell[:1] == "@"}
+    named = {cell.partition(":")[0] for cell in cells}
+    named |= {name for panel in NUMBERS["plot"]["panels"] for name in panel["rows"] if name}
     for figure in NUMBERS["figures"].values():
         named |= {name for row in figure.get("rows", ()) for name in row[1:] if name}
         named |= {name for points in figure.get("series", {}).values() for _, name in points}
@@ -41,6 +43,26 @@ def test_cells_by_hand():
     assert figures.text({"mious": [46.75]}, by_seed=False) == "46.8"
     sure = {"mean": 55.7, "std": 1.0, "interval": [52.5, 59.04]}
     assert figures.text(sure, by_seed=False) == "55.7 ± 1.0 [52.5, 59.0]"
+
+
+def test_cells_of_many_seeds():
+    numbers = {
+        "measurements": {
+            "a": {"mious": [3.0, 1.04, 2.0, 10.0]},
+            "b": {"mious": [3.0, 2.0], "median": 2.4},
+        },
+        "tables": {
+            "t": {
+                "cells": "mean",
+                "columns": ["m", "l", "h"],
+                "rows": [[f"@{name}:{what}" for what in figures.OF_SEEDS] for name in "ab"],
+            }
+        },
+    }
+    assert figures.markdown(numbers, "t").splitlines()[-2:] == [
+        "| 2.5 | 1.0 | 10.0 |",
+        "| 2.4 | 2.0 | 3.0 |",
+    ]
 
 
 def test_what_stands_between_the_marks_is_replaced():
