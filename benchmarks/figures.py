@@ -56,6 +56,13 @@ def spread(measurement: dict) -> tuple[float, float | None]:
     return mean(values), stdev(values) if len(values) > 1 else None
 
 
+def statistic_of(measurement: dict, name: str) -> float:
+    """A number of OF_SEEDS; as the measurement has it, where its seeds had more digits than are
+    kept.
+    """
+    return measurement.get(name) or OF_SEEDS[name](measurement["mious"])
+
+
 def text(measurement: dict, by_seed: bool) -> str:
     """ "52.6 ± 0.7 [49.9, 55.2] @ 0.54 to 0.57", by seed "59.1 @ 0.65, 59.0 @ 0.71"."""
     thresholds = [f"{value:.2f}" for value in measurement.get("thresholds", ())]
@@ -82,10 +89,8 @@ def markdown(numbers: dict, name: str) -> str:
             return content
         measured, _, statistic = content.removeprefix(REFERENCE).partition(":")
         measurement = numbers["measurements"][measured]
-        if statistic in measurement:  # of seeds with more digits than are kept
-            return one_digit(measurement[statistic])
         if statistic:
-            return one_digit(OF_SEEDS[statistic](measurement["mious"]))
+            return one_digit(statistic_of(measurement, statistic))
         return text(measurement, by_seed=table["cells"] == "seeds")
 
     lines = [table["columns"], *([cell(content) for content in row] for row in table["rows"])]
@@ -110,19 +115,20 @@ def filled(page: str, numbers: dict) -> str:
 
 
 def draw_panel(axes: Axes, panel: dict, numbers: dict) -> None:
-    """A dot for each seed, a bar at their mean; controls in grey."""
+    """A dot for each seed, a bar at their median; controls in grey."""
     for height, (name, label) in enumerate(
         zip(panel["rows"], numbers["plot"]["labels"], strict=True)
     ):
         if name is None:
             continue
-        values = numbers["measurements"][name]["mious"]
+        measurement = numbers["measurements"][name]
+        values, middle = measurement["mious"], statistic_of(measurement, "median")
         colour = CONTROL if label.startswith("control") else METHOD
         axes.plot(values, [height] * len(values), "o", color=colour, markersize=5, alpha=0.7)
-        axes.plot(mean(values), height, "|", color=colour, markersize=16, markeredgewidth=2.5)
+        axes.plot(middle, height, "|", color=colour, markersize=16, markeredgewidth=2.5)
         axes.annotate(
-            one_digit(mean(values)),
-            (mean(values), height),
+            one_digit(middle),
+            (middle, height),
             xytext=(0, 10),
             textcoords="offset points",
             ha="center",
@@ -133,9 +139,9 @@ def draw_panel(axes: Axes, panel: dict, numbers: dict) -> None:
 
 
 def draw(numbers: dict, path: Path) -> None:
-    """Write the plot, a panel for each crop, methods from top to bottom."""
+    """Write the plot, a panel for each recipe, methods from top to bottom."""
     plot = numbers["plot"]
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    figure = Figure(figsize=(9, 2.8), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(plot["panels"]), sharex=True, sharey=True)
     for axes, panel in zip(panels, plot["panels"], strict=True):
