@@ -20,6 +20,7 @@ from voc12.constants import DATA_HELP, IMAGE_DIR, LIST_DIR, MASK_DIR
 from voc12.masks import ground_truth_dir
 
 Item = TypeVar("Item")
+CLASS_MARKS = ("1", "-1", "0")  # behind the ids of VOC's lists of one class
 # VOC has .jpg only; the rest is for own images
 IMAGE_SUFFIXES = (*PHOTOGRAPH_SUFFIXES, *(suffix.upper() for suffix in PHOTOGRAPH_SUFFIXES))
 TRAIN_AUG = "train_aug"
@@ -195,15 +196,24 @@ def mask_path(voc12_root: str | Path, image_id: str) -> Path:
 
 
 def _parse_id(line: str, where: str) -> str:
-    """The id in one line of a list, "id" or "/JPEGImages/id.jpg /SegmentationClassAug/id.png"."""
+    """The id in one line of a list, "id" or "/JPEGImages/id.jpg /SegmentationClassAug/id.png", with
+    or without folders before JPEGImages.
+    """
     image, *mask = line.split()
-    name = _without_suffix(image.removeprefix(f"/{IMAGE_DIR}/").removeprefix(f"{IMAGE_DIR}/"))
+    _, folder, rest = f"/{image}".replace("\\", "/").rpartition(f"/{IMAGE_DIR}/")
+    name = _without_suffix(rest if folder else image)
     if fault := name_fault(name):
         raise InputError(
             f"{where}: '{shortened(image)}' is not an image id; an id is the name of a file in "
             f"{IMAGE_DIR} without its suffix, and it {fault}"
         )
-    if mask and [_without_suffix(PurePosixPath(path).name) for path in mask] != [name]:
+    if len(mask) == 1 and mask[0] in CLASS_MARKS:
+        raise InputError(
+            f"{where}: '{shortened(line)}' is of VOC's list of one class, which marks the images "
+            "that show it by 1, others by -1 and hard ones by 0; keep the first column of the "
+            "lines that you want"
+        )
+    if mask and [_without_suffix(re.split(r"[/\\]", path)[-1]) for path in mask] != [name]:
         raise InputError(
             f"{where}: '{shortened(line)}' is neither one id nor the pair /{IMAGE_DIR}/id.jpg "
             f"/{MASK_DIR}/id.png; ids have no spaces"

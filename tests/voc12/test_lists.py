@@ -44,6 +44,10 @@ def root(tmp_path):
         PAIRS.replace(" /", " ").removeprefix("/").replace("\n/", "\n").encode(),
         PAIRS.replace("/SegmentationClassAug", "/some/folder").encode(),
         re.sub(r" .*", "", PAIRS).encode(),
+        PAIRS.replace("/JPEG", "/data/VOC2012/JPEG").replace(" /", " /data/VOC2012/").encode(),
+        re.sub(r" .*", "", PAIRS).replace("/JPEG", "./JPEG").encode(),
+        re.sub(r" .*", "", PAIRS).replace("/JPEG", "JPEGImages/VOC2012/JPEG").encode(),
+        PAIRS.replace("/", "\\").replace("\\JPEG", "D:\\VOC\\JPEG").encode(),
         PLAIN.replace("\n", ".jpg\n").encode(),
         PLAIN.rstrip().encode(),
         PLAIN.replace("\n", "\r\n\r\n  \r\n").encode(),
@@ -56,6 +60,10 @@ def root(tmp_path):
         "no slash",
         "mask folder",
         "images",
+        "full paths",
+        "from here",
+        "from a folder above",
+        "windows paths",
         "suffix",
         "no last line end",
         "windows",
@@ -81,6 +89,8 @@ def test_every_form_of_a_list_gives_the_same_ids(tmp_path, data):
         "/JPEGImages/../secret.jpg",
         "/JPEGImages//etc/passwd.jpg",
         "JPEGImages/a/b.jpg",
+        "/data/JPEGImages/a/b.jpg",
+        "/data/VOC2012/a.jpg",
         "a\0b",
         "..\\a",
         "/JPEGImages/",
@@ -96,7 +106,14 @@ def test_an_id_that_leaves_the_folder_is_refused_with_file_and_line(tmp_path, na
 
 
 @pytest.mark.parametrize(
-    "line", ["2007_000032  1", "a b", "/JPEGImages/a.jpg /SegmentationClassAug/b.png", "a a a"]
+    "line",
+    [
+        "2007_000032  2",
+        "a b",
+        "/JPEGImages/a.jpg /SegmentationClassAug/b.png",
+        "/JPEGImages/a.jpg /JPEGImages/b.png",
+        "a a a",
+    ],
 )
 def test_a_line_that_is_neither_id_nor_pair_is_refused(tmp_path, line):
     path = tmp_path / "list.txt"
@@ -105,6 +122,19 @@ def test_a_line_that_is_neither_id_nor_pair_is_refused(tmp_path, line):
         InputError, match=re.escape(f"{path} line 1: '{line}' is neither one id nor the pair")
     ):
         read_list(path)
+
+
+@pytest.mark.parametrize("mark", ["1", "-1", "0"])
+def test_a_list_of_one_class_is_named(tmp_path, mark):
+    path = tmp_path / "list.txt"
+    path.write_text(f"2007_000032 {mark:>2}\n")
+    with pytest.raises(InputError) as error:
+        read_list(path)
+    assert str(error.value) == (
+        f"{path} line 1: '2007_000032 {mark:>2}' is of VOC's list of one class, which marks the "
+        "images that show it by 1, others by -1 and hard ones by 0; keep the first column of the "
+        "lines that you want"
+    )
 
 
 def test_messages_for_unusable_lists(tmp_path):
