@@ -315,12 +315,30 @@ def _load_npz(path: Path) -> CamFile:
         ) from error
 
 
+def numbered(content: dict[Any, Any], path: Path) -> dict[Any, Any]:
+    """content with numbers as keys where all keys are digits, as members of an .npz and keys of a
+    JSON are. Raises InputError where two are of one number.
+    """
+    names = list(content)
+    if not names or not all(
+        isinstance(name, str) and name.isdecimal() and name.isascii() for name in names
+    ):
+        return content
+    numbers = [int(name) for name in names]
+    if len(set(numbers)) < len(numbers):
+        twice = next(number for number in numbers if numbers.count(number) > 1)
+        same = " and ".join(name for name in names if int(name) == twice)
+        raise InputError(f"{path} has two maps of class {twice}, members {same}; leave one of them")
+    return dict(zip(numbers, content.values(), strict=True))
+
+
 def _load_pickled(path: Path) -> CamFile:
     content = load_pickled_npy(path)
     if not isinstance(content, dict):
         raise InputError(
             f"{path} is no CAM file: it holds a {type(content).__name__}, not a dict of maps"
         )
+    content = numbered(content, path)
     if "keys" in content and "high_res" in content:
         keys, cam = content["keys"], content["high_res"]
         if not isinstance(keys, np.ndarray) or not isinstance(cam, np.ndarray):

@@ -45,6 +45,7 @@ from tool.file.cam_file import (
     first_bytes,
     has_cam,
     load_cam,
+    numbered,
     require_cam_labels,
 )
 from tool.file.safe_pickle import NPY_MAGIC, load_npy
@@ -104,6 +105,11 @@ class CamReading:
         check_cam(cam_file, str(path))
         if label is not None:
             require_cam_labels(cam_file, label, path)
+        elif (highest := keys.max(initial=0)) >= self.classes:
+            raise InputError(
+                f"{path} has a map of class {highest} (counted from 0), and there are "
+                f"{self.classes} classes; is it read with the right --cam_format and class list?"
+            )
         return cam_file
 
     def _keys_and_maps(self, content: Any, path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -180,7 +186,7 @@ def choose_reading(
     known = None if labels is None else [set(np.flatnonzero(labels[index])) for index in some]
     files = list(zip(paths, contents, strict=True))
     if kinds == ["array"]:
-        taken, why = _array_format(files, classes)
+        taken, why = _array_format(folder, files, classes, known)
     elif kinds == ["dict"]:
         taken, why = _dict_format(folder, files, known)
     else:
@@ -198,16 +204,89 @@ def holds_our_format(folder: str | Path, ids: Sequence[str]) -> bool:
 
 
 # ============ which format ============
-def _array_format(files: list[tuple[Path, Any]], classes: int) -> tuple[str, str]:
+def _array_format(
+    folder: str | Path,
+    files: list[tuple[Path, Any]],
+    classes: int,
+    known: list[set[int]] | None,
+) -> tuple[str, str]:
     path, first = files[0]
+    if len(first) not in (classes, classes + 1):
+        raise InputError(
+            f"{path} is an array of {len(first)} maps; {classes} classes want {classes}, or "
+            f"{classes + 1} with the background first"
+        )
+    labels = [None] * len(files) if known is None else known
+    read = [
+        (_unit_maps(content, path), its)
+        for (path, content), its in zip(files, labels, strict=True)
+        if len(content) == len(first) and content.size
+    ]
     if len(first) == classes:
+        _require_class_order(folder, read)
         return "array", f"they are arrays of as many maps as there are classes, {classes}"
-    if len(first) == classes + 1:
-        return "array_bg", f"they are arrays of one map more than there are classes, {classes}"
-    raise InputError(
-        f"{path} is an array of {len(first)} maps; {classes} classes want {classes}, or "
-        f"{classes + 1} with the background first"
-    )
+    _require_background_first(folder, read)
+    _require_class_order(folder, [(maps[1:], its) for maps, its in read])
+    why = f"they are arrays of one map more than there are classes, {classes}"
+    return "array_bg", f"{why}, and the first is taken for the background"
+
+
+def _require_background_first(
+    folder: str | Path, read: list[tuple[np.ndarray, set[int] | None]]
+) -> None:
+    """Raise InputError where more files look as if their last map were the background than as if
+    their first were. read: (maps, labels) of files.
+    """
+    ends = [_background_end(maps, its) for maps, its in read]
+    if (last := ends.count(-1)) > ends.count(0):
+        raise InputError(
+            f"{folder}: the CAM files are arrays with a map more than there are classes, and in "
+            f"{last} of {len(ends)} looked at the last map, not the first, looks like the "
+            "background; write them with the background first, as np.roll(maps, 1, axis=0) does, "
+            "or say that it is by --cam_format array_bg"
+        )
+
+
+def _background_end(maps: np.ndarray, labels: set[int] | None) -> int | None:
+    """The map that is the background, 0 or -1: the one with which the rest fits the labels, else
+    the larger one where neither can be a labelled class; None where that does not tell.
+    """
+    peaks, areas = maps.max(axis=(1, 2)), maps.mean(axis=(1, 2), dtype=np.float64)
+    first, last = _fits(peaks[1:], peaks[0], labels), _fits(peaks[:-1], peaks[-1], labels)
+    if first != last:
+        return 0 if first else -1
+    classes = len(maps) - 1
+    if classes == 1 or (labels and labels & {0, classes - 1}) or areas[0] == areas[-1]:
+        return None
+    return 0 if areas[0] > areas[-1] else -1
+
+
+def _fits(foreground: np.ndarray, background: float, labels: set[int] | None) -> bool:
+    """Whether maps with these highest values are of a photograph with these labels: background and
+    labelled classes respond, and no other class does more.
+    """
+    if labels is None or background <= FAINT:
+        return bool(background > FAINT)
+    shown = np.isin(np.arange(len(foreground)), list(labels))
+    lowest = foreground[shown].min() if shown.any() else FAINT
+    return bool((foreground[shown] > FAINT).all() and foreground[~shown].max(initial=0) <= lowest)
+
+
+def _require_class_order(
+    folder: str | Path, read: list[tuple[np.ndarray, set[int] | None]]
+) -> None:
+    """Raise InputError where in most files classes respond and none of the labels' does. read:
+    (maps of the classes, labels) of files.
+    """
+    wrong = [
+        its for maps, its in read if its and maps.max() > FAINT and maps[sorted(its)].max() <= FAINT
+    ]
+    if 2 * len(wrong) > len(read):
+        raise InputError(
+            f"{folder}: in {len(wrong)} of {len(read)} CAM files looked at the maps of the image "
+            "labels are empty, and those of other classes are not; are the arrays in the order of "
+            "the class list, and of these images?"
+        )
 
 
 def _dict_format(
@@ -341,7 +420,8 @@ def _content(path: Path) -> Any:
         return _npz_content(path)
     if magic != NPY_MAGIC:
         raise InputError(f"{path} is no CAM file: neither .npz nor .npy by its first bytes")
-    return load_npy(path)
+    content = load_npy(path)
+    return numbered(content, path) if isinstance(content, dict) else content
 
 
 def _are_ours(names: Iterable[str]) -> bool:
@@ -374,15 +454,8 @@ def _npz_content(path: Path) -> Any:
     # damaged bytes reach zipfile, zlib and numpy: whatever they raise means a bad file
     except Exception as error:
         raise InputError(f"{path} is damaged ({type(error).__name__}); write it again") from error
-    if content and all(name.isdecimal() and name.isascii() for name in content):
-        numbers = [int(name) for name in content]
-        if len(set(numbers)) < len(numbers):
-            twice = next(number for number in numbers if numbers.count(number) > 1)
-            raise InputError(
-                f"{path} has two maps of class {twice}, members "
-                f"{' and '.join(name for name in content if int(name) == twice)}; leave one of them"
-            )
-        return dict(zip(numbers, content.values(), strict=True))
+    if (classes := numbered(content, path)) is not content:
+        return classes
     if "keys" not in content and len(content) == 1:
         return next(iter(content.values()))
     return content

@@ -373,9 +373,13 @@ def _set_items(target: dict, values: list) -> None:
     if len(values) % 2:
         raise _Refused("a dict has a key without a value")
     for key, value in zip(values[::2], values[1::2], strict=True):
-        target[_expect(key, str | int)] = (
-            value  # no tuples: hashing a deep one overflows the C stack
-        )
+        # no tuples: hashing a deep one overflows the C stack
+        if not isinstance(key, str | int):
+            raise _Refused(
+                f"has a dict with a key of type {type(key).__name__.lstrip('_')}, where text and "
+                "whole numbers are read"
+            )
+        target[key] = value
 
 
 # ============ checking and copying the result ============

@@ -12,7 +12,7 @@ import torch
 
 from tool.cam import merge_passes
 from tool.errors import InputError
-from tool.file.cam_file import CamFile, save_cam
+from tool.file.cam_file import CamFile, load_cam, save_cam
 from tool.file.foreign_cam import CAM_FORMATS, CamReading, choose_reading
 
 CLASSES = 3
@@ -191,6 +191,69 @@ def test_two_readings_are_refused_and_named(tmp_path, contents, labels, message)
         )
     with pytest.raises(InputError, match=re.escape(message)):
         choose_reading(tmp_path, IDS[: len(contents)], "auto", CLASSES, labels)
+
+
+def _write_arrays(folder, arrays):
+    for image, content in zip(IDS, arrays, strict=True):
+        np.save(folder / f"{image}.npy", content)
+
+
+def _scores(key, masked):
+    """Softmax of a CAM, background first: of the label's class alone, or of all classes."""
+    every = _layout("array", key, CAM) * 4 + np.random.default_rng(key).random((CLASSES, 4, 6))
+    if masked:
+        return _layout("array_bg", key, CAM)
+    scores = np.exp(np.concatenate([np.full((1, 4, 6), 3.0), every]))
+    return scores / scores.sum(axis=0)
+
+
+@pytest.mark.parametrize("labels", [LABELS, None])
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_background_at_the_end_is_refused(tmp_path, masked, labels):
+    arrays = [_scores(key, masked) for key in range(CLASSES)]
+    _write_arrays(tmp_path, arrays)
+    assert choose_reading(tmp_path, IDS, "auto", CLASSES, labels, say=str).format == "array_bg"
+    _write_arrays(tmp_path, [np.roll(scores, -1, axis=0) for scores in arrays])
+    with pytest.raises(
+        InputError,
+        match=r"looked at the last map, not the first, looks like the background; write them with "
+        r"the background first, as np\.roll\(maps, 1, axis=0\) does, or say that it is by "
+        r"--cam_format array_bg$",
+    ):
+        choose_reading(tmp_path, IDS, "auto", CLASSES, labels)
+    assert choose_reading(tmp_path, IDS, "array_bg", CLASSES, labels).format == "array_bg"
+
+
+@pytest.mark.parametrize("name", ["array", "array_bg"])
+def test_classes_in_another_order_are_refused(tmp_path, name):
+    _write_arrays(tmp_path, [_layout(name, key, CAM) for key in range(CLASSES)])
+    with pytest.raises(InputError, match="in 3 of 3 CAM files looked at the maps of the image"):
+        choose_reading(tmp_path, IDS, "auto", CLASSES, np.roll(LABELS, 1, axis=1))
+
+
+def test_a_network_that_finds_nothing_on_a_photograph_is_read(tmp_path):
+    arrays = [_layout("array_bg", key, CAM * (key != 1)) for key in range(CLASSES)]
+    _write_arrays(tmp_path, arrays)
+    assert choose_reading(tmp_path, IDS, "auto", CLASSES, LABELS, say=str).format == "array_bg"
+
+
+def test_classes_as_text_are_numbers(tmp_path):
+    _pickled(tmp_path / "a.npy", {"1": CAM / 2})
+    assert choose_reading(tmp_path, ["a"], "auto", CLASSES, say=str).format == "released"
+    for cam_file in (
+        CamReading("released", CLASSES).load(tmp_path / "a.npy"),
+        load_cam(tmp_path / "a.npy"),
+    ):
+        assert cam_file.keys.tolist() == [1]
+        np.testing.assert_array_equal(cam_file.cam[0], CAM)
+
+
+def test_a_class_beyond_the_list_is_refused(tmp_path):
+    _pickled(tmp_path / "a.npy", {CLASSES: CAM})
+    with pytest.raises(
+        InputError, match=r"has a map of class 3 \(counted from 0\), and there are 3"
+    ):
+        CamReading("unit", CLASSES).load(tmp_path / "a.npy")
 
 
 def test_labels_decide_where_the_content_does_not(tmp_path):
