@@ -33,6 +33,7 @@ import torch
 from torch import Tensor
 
 from tool.errors import InputError
+from tool.file.checkpoint import other_file
 from tool.file.require import require_file
 
 LIST_MAGIC = 0x112
@@ -71,8 +72,11 @@ def read_mxnet_params(path: str | Path) -> dict[str, Tensor]:
     with path.open("rb") as file:
         source = _Source(file, path)
         if source.number("Q", "the file type") != LIST_MAGIC:
+            other = other_file(path)
             raise InputError(
-                f"{path} is no MXNet parameter file: it does not begin with {LIST_MAGIC:#x}"
+                f"MXNet weights {path} is {other}"
+                if other
+                else f"{path} is no MXNet parameter file: it does not begin with {LIST_MAGIC:#x}"
             )
         source.number("Q", "the reserved field")
         arrays = [

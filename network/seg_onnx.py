@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tool.errors import InputError
+from tool.file.checkpoint import other_file
 from tool.file.require import require_file
 from tool.mask_values import BACKGROUND
 from tool.names import require_names
@@ -80,6 +81,8 @@ def load_onnx(path: str | Path) -> tuple[OnnxSeg, dict[str, Any], tuple[str, ...
         said = session.get_modelmeta().custom_metadata_map
         outputs = {output.name for output in session.get_outputs()}
     except Exception as error:  # onnxruntime's are a class for each of its states
+        if other := other_file(path):
+            raise InputError(f"network {path} is {other}") from error
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise InputError(f"cannot read network {path}: {reason}; {AGAIN}") from error
     if "classes" not in said or LOGITS not in outputs:

@@ -95,6 +95,10 @@ RECORD = array_bytes(GOOD)
     ("data", "message"),
     [
         (b"", ": the file type takes 8 bytes where 0 are left; the file is cut off or damaged"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            " is a pointer of git-lfs; `git lfs pull`",
+        ),
         (b"PK\x03\x04" + bytes(100), " is no MXNet parameter file: it does not begin with 0x112"),
         (
             file_bytes([RECORD], ["a"], magic=0x113),

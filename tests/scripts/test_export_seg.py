@@ -150,9 +150,11 @@ def _check_runner(folder, weights, capsys):
     model.metadata_props.extend(kept)
     onnx.save(model, folder / "old.onnx")
     (folder / "text.onnx").write_text("no network")
+    (folder / "lfs.onnx").write_text("version https://git-lfs.github.com/spec/v1\n")
     for words, message in (
         (["--onnx", folder / "old.onnx"], "was written by another version of export_seg.py; write"),
         (["--onnx", folder / "text.onnx"], "cannot read network .*text.onnx: "),
+        (["--onnx", folder / "lfs.onnx"], r"network .*lfs\.onnx is a pointer of git-lfs; "),
         (["--onnx", folder / "seg.onnx", "--weights", weights], "in the place of --weights"),
         (["--onnx", folder / "seg.onnx", "--precision", "bf16"], "computes in fp32 on the CPU"),
     ):

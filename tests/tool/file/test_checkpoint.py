@@ -1,5 +1,6 @@
 """Torch files: what is read back, and what a damaged or hostile file does."""
 
+import gzip
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -110,13 +111,56 @@ def test_garbage_is_refused_with_one_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content",
-    [b"<!DOCTYPE html>\n<html>404</html>", b"version https://git-lfs.github.com/spec/v1\n"],
+    ("content", "what"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+            "a pointer of git-lfs; `git lfs pull` fetches the file itself",
+        ),
+        (
+            b"\n<!DOCTYPE html>\n<html>404</html>",
+            "a page of HTML or XML, as a download leaves it that failed; download the file again",
+        ),
+        (b'{"error": 404}', "a JSON file; give the file of the weights themselves"),
+        (gzip.compress(b"x" * 99), "a file packed by gzip; unpack it"),
+        (
+            b"\x89HDF\r\n\x1a\n" + bytes(99),
+            "an HDF5 file, as Keras writes it; convert it to a torch file",
+        ),
+    ],
 )
-def test_a_saved_web_page_is_refused(tmp_path, content):
-    (tmp_path / "page.pth").write_bytes(content)
-    with pytest.raises(InputError, match=r"^cannot read weights .*page\.pth: "):
-        load_torch(tmp_path / "page.pth")
+def test_other_files_are_named(tmp_path, content, what):
+    path = tmp_path / "a.pth"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as error:
+        load_torch(path)
+    assert str(error.value) == f"weights {path} is {what}"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+def test_programs_and_modules_are_named(tmp_path):
+    path = tmp_path / "a.pth"
+    torch.jit.script(torch.nn.Linear(1, 1)).save(path)
+    with pytest.raises(InputError) as error:
+        load_torch(path)
+    assert str(error.value) == f"weights {path} is a TorchScript program; give its state dict"
+    torch.save(torch.nn.Linear(1, 1), path)
+    with pytest.raises(
+        InputError, match=r"holds a Python object, torch\.nn\.modules\.linear\.Linear,"
+    ):
+        load_torch(path)
+
+
+def test_torchs_advice_to_run_what_is_in_a_file_is_not_repeated(tmp_path):
+    path = tmp_path / "a.pth"
+    path.write_bytes(pickle.dumps({"epoch": 3}))  # without torch
+    with pytest.raises(InputError) as error:
+        load_torch(path)
+    assert str(error.value) == (
+        f"cannot read weights {path}: its pickle is none that torch wrote; the file is damaged or "
+        "no plain torch checkpoint"
+    )
 
 
 def test_another_zip_file_is_refused(tmp_path):
