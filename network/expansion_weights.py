@@ -17,10 +17,9 @@ from network.weights import (
     load_strict,
     require_file_for_key,
     timm_names,
-    without_prefix,
 )
 from tool.errors import InputError
-from tool.file.state_dict import find_state, read_weights
+from tool.file.state_dict import find_signed, find_state, read_weights
 from tool.run.flags import MOST_PIXELS
 
 RELEASED_IRN_CROP = 512
@@ -107,7 +106,7 @@ def _load(
     """
     value = read_weights(path, "trained weights", f"train with {script}, or set --weights FILE")
     config = value.get("config", {}) if "state_dict" in value else {}
-    state = without_prefix(find_state(value, path, key=key), sign)
+    state = find_signed(value, path, sign, key)
     own = config == {} or (is_config(config) and config["method"] == method)
     if not own or sign not in state:
         raise InputError(

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from network.resnet38 import IMAGENET_MEAN, IMAGENET_STD
 from network.timm_backbone import TimmBackbone
 from tool.errors import InputError
+from tool.file.state_dict import values_fault
 
 STRIDES = (4, 4, 8, 16, 16)  # of the five feature levels
 STRIDE = 4  # of the outputs
@@ -258,7 +259,7 @@ def load_irn_weights(net: IRN, state: dict[str, Tensor]) -> None:
     """Load a checkpoint of this network or of the released one, strictly.
 
     state: as read by torch.load(weights_only=True). Raises InputError that names the first missing,
-    unknown or misshapen tensor.
+    unknown or misshapen tensor, or the first whose values the network cannot take over.
     """
     if any(name.startswith("resnet50.") for name in state):
         dropped = RELEASED_ALIASES + RELEASED_BUFFERS
@@ -267,14 +268,17 @@ def load_irn_weights(net: IRN, state: dict[str, Tensor]) -> None:
             for name, value in state.items()
             if not name.startswith(dropped)
         }
-    own = {name: value.shape for name, value in net.state_dict().items()}
+    tensors = net.state_dict()
+    own = {name: value.shape for name, value in tensors.items()}
     given = {name: value.shape for name, value in state.items()}
-    for name in [*own, *given]:
+    for name in dict.fromkeys([*own, *given]):
         if own.get(name) != given.get(name):
             shapes = f"has {_shape(given, name)}, the network {_shape(own, name)}"
             raise InputError(
                 f"IRN weights do not fit: {name} {shapes}; give a checkpoint of this backbone"
             )
+        if fault := values_fault(state[name], tensors[name]):
+            raise InputError(f"{name} {fault}")
     net.load_state_dict(state)
 
 

@@ -20,7 +20,7 @@ from network.weights import WEIGHTS_HELP, load_backbone_weights, load_network
 from tool.cam import cam_prior
 from tool.choices import AFFINITIES
 from tool.errors import InputError
-from tool.file.state_dict import read_weights
+from tool.file.state_dict import SeveralError, read_weights
 
 
 def spread_by_attention(prior: Tensor, attention: Tensor) -> Tensor:
@@ -136,6 +136,20 @@ def build_refiner(
              or "imagenet"; None is "imagenet"
     Raises InputError for weights that do not fit, and as Refiner does.
     """
+    try:
+        net, raw = _load_net(name, weights)
+    except SeveralError as error:
+        raise InputError(
+            f"--refiner_weights {weights} has several networks, such as "
+            f"{' and '.join(error.keys)}; give a file of one"
+        ) from error
+    return Refiner(net, affinity, blocks, raw)
+
+
+def _load_net(
+    name: str, weights: str | Path | None
+) -> tuple[TimmBackbone | ResNet38 | CPNHead, bool]:
+    """(network, whether it has no embedding that PCM trained), as build_refiner."""
     backbone, _, stride = name.partition(":")
     if stride and not stride.isdigit():
         raise InputError(f"--refiner {name}: expected NAME or NAME:STRIDE, such as resnet50:8")
@@ -162,7 +176,7 @@ def build_refiner(
         net = TimmBackbone(backbone, int(stride) if stride else None, pretrained)
         if not pretrained:
             load_backbone(net.model, weights)
-    return Refiner(net, affinity, blocks, raw)
+    return net, raw
 
 
 def trains_embedding(config: dict) -> bool:

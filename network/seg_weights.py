@@ -16,10 +16,9 @@ from network.weights import (
     is_config,
     load_backbone_weights,
     load_strict,
-    without_prefix,
 )
 from tool.errors import InputError
-from tool.file.state_dict import find_state, read_weights, require_no_session
+from tool.file.state_dict import find_signed, read_weights, require_no_session, values_fault
 
 METHOD = "seg"
 
@@ -45,10 +44,12 @@ def load_tag_head(
         return False
     if not isinstance(value.get("state_dict"), dict):
         return False
-    weight = without_prefix(find_state(value, path, key=key), HEAD_WEIGHT).get(HEAD_WEIGHT)
+    weight = find_signed(value, path, HEAD_WEIGHT, key).get(HEAD_WEIGHT)
     own = head.fc8.weight
     if not isinstance(weight, Tensor) or weight[1:].shape != own.shape:
         return False
+    if fault := values_fault(weight, own):
+        raise InputError(f"weights {path}: {HEAD_WEIGHT} {fault}")
     with torch.no_grad():
         own.copy_(weight[1:])  # its first map is the background's
     return True

@@ -14,7 +14,14 @@ from network.resnet38 import ResNet38
 from tool.choices import RESNET38_WEIGHTS
 from tool.errors import InputError
 from tool.file.require import require_file
-from tool.file.state_dict import find_state, read_weights, save_weights
+from tool.file.state_dict import (
+    find_signed,
+    find_state,
+    kind_fault,
+    read_weights,
+    save_weights,
+    values_fault,
+)
 from tool.file.text import shortened
 from tool.names import require_names
 
@@ -164,10 +171,10 @@ def load_network(
                 f"trained weights {path} name {len(classes)} classes for a network of "
                 f"{config.get('num_classes')}"
             )
-        chosen = without_prefix(find_state(value, path, key=key), HEAD_WEIGHT)
+        chosen = find_signed(value, path, HEAD_WEIGHT, key)
         state = value["state_dict"] if key is None else chosen
     else:
-        state = without_prefix(find_state(value, path, key=key), HEAD_WEIGHT)
+        state = find_signed(value, path, HEAD_WEIGHT, key)
         if state.get(HEAD_WEIGHT) is None or state[HEAD_WEIGHT].ndim != 4:
             raise InputError(
                 f"trained weights {path} are no CPN network: no tensor {HEAD_WEIGHT}; backbone "
@@ -184,12 +191,6 @@ def load_network(
     net = build_described(build_cpn, arguments, path)
     load_strict(net, state, path)
     return net.eval(), config, classes
-
-
-def without_prefix(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    """state without the prefix that the tensor `name`, if it has one, has there."""
-    found = next((one for one in state if one.endswith(name)), "")
-    return {one.removeprefix(found.removesuffix(name)): state[one] for one in state}
 
 
 def load_backbone_weights(net: nn.Module, path: str | Path, key: str | None = None) -> list[str]:
@@ -246,10 +247,12 @@ def find_backbone(
     own = net.state_dict()
     state = find_state(value, path, own, key)
     model = getattr(net, "model", None)
-    if model is None or any(name in own for name in state):
+    if model is None:
         return state
-    named = timm_names(model, find_state(value, path, model.state_dict(), key))
-    return {f"model.{name}": tensor for name, tensor in named.items()}
+    inner = find_state(value, path, model.state_dict(), key)
+    if any(name in own for name in state):
+        return state
+    return {f"model.{name}": tensor for name, tensor in timm_names(model, inner).items()}
 
 
 def timm_names(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -287,15 +290,14 @@ def load_strict(net: nn.Module, state: dict[str, Tensor], path: str | Path) -> N
             "another backbone?"
         )
     for name, tensor in state.items():
+        if isinstance(tensor, Tensor) and (fault := kind_fault(tensor)):
+            raise InputError(f"weights {path}: {name} {fault}")
         if not isinstance(tensor, Tensor) or tensor.shape != own[name].shape:
             shape = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
             raise InputError(
                 f"weights {path}: {name} is {shape}, the network wants {tuple(own[name].shape)}; "
                 "other class list or backbone?"
             )
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise InputError(
-                f"weights {path}: {name} has values that are not finite; the file is damaged or "
-                "its training diverged"
-            )
+        if fault := values_fault(tensor, own[name]):
+            raise InputError(f"weights {path}: {name} {fault}")
     net.load_state_dict(own | state)

@@ -147,6 +147,18 @@ def test_weights_that_do_not_fit_are_named(net, released_state, name, given, mes
         load_irn_weights(net, state)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (torch.zeros(1, dtype=torch.int8), "is of type int8, the network wants float32; "),
+        (torch.full((1,), torch.nan), "has values that are not finite; "),
+    ],
+)
+def test_values_that_cannot_be_taken_over_are_named(net, released_state, given, message):
+    with pytest.raises(InputError, match=f"^fc_edge6.bias {message}"):
+        load_irn_weights(net, released_state | {"fc_edge6.bias": given})
+
+
 @pytest.fixture(scope="module")
 def small():
     """IRN on a small timm model, whose first level has stride 2."""

@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+import timm
 import torch
 
 from network.build import build_cpn
@@ -136,3 +137,15 @@ def test_refiners_that_do_not_fit_are_named(small_net, tmp_path, name, file, mes
     save_network(tmp_path / "cpn.pth", small_net, CONFIG, PETS, {})
     with pytest.raises(InputError, match=message):
         build_refiner(name, file and tmp_path / file)
+
+
+def test_weights_of_two_networks_are_refused(tmp_path):
+    state = timm.create_model("resnet10t", num_classes=0).state_dict()
+    flat = {f"{one}.{name}": state[name] + i for i, one in enumerate("ab") for name in state}
+    save_torch(tmp_path / "a.pth", flat)
+    with pytest.raises(InputError) as error:
+        build_refiner("resnet10t", tmp_path / "a.pth")
+    assert str(error.value) == (
+        f"--refiner_weights {tmp_path / 'a.pth'} has several networks, such as a and b; give a "
+        "file of one"
+    )

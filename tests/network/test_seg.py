@@ -289,5 +289,9 @@ def test_tag_head_starts_as_the_cam_networks_of_the_same_classes(tmp_path):
     for key, factor in (("ema", 2), ("state_dict", 1)):  # that of the backbone beside it
         assert load_tag_head(head, tmp_path / "two.pth", ("cat", "dog"), key)
         assert torch.equal(head.fc8.weight, factor * cpn.fc8.weight[1:])
+    whole = value["state_dict"] | {"fc8.weight": cpn.fc8.weight.to(torch.int8)}
+    save_torch(tmp_path / "int8.pth", value | {"state_dict": whole})
+    with pytest.raises(InputError, match=r"int8\.pth: fc8\.weight is of type int8, the network"):
+        load_tag_head(head, tmp_path / "int8.pth", ("cat", "dog"))
     save_torch(tmp_path / "plain.pth", {"fc8.weight": cpn.fc8.weight})
     assert not load_tag_head(head, tmp_path / "plain.pth", ("cat", "dog"))

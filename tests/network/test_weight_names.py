@@ -85,6 +85,27 @@ def test_dinos_teacher_and_student_are_asked(net, vit_state, tmp_path):
     assert _same(net, other)
 
 
+@pytest.mark.parametrize(
+    ("one", "two"), [("student", "teacher"), ("model", "model_ema"), ("backbone", "model")]
+)
+def test_two_networks_in_one_dict_are_asked(net, vit_state, tmp_path, one, two):
+    """`model.` is where the network itself has its timm model, which is no reason to take it."""
+    other = {name: tensor + 1 for name, tensor in vit_state.items()}
+    flat = _prefixed(vit_state, f"{one}.") | _prefixed(other, f"{two}.")
+    save_torch(tmp_path / "a.pth", {"state_dict": flat, "best_acc1": torch.tensor(71.0)})
+    keys = [f"--weights_key state_dict.{name}" for name in (one, two)]
+    seg = build_seg("deeplabv1", VIT, 3, head_channels=8)
+    for start in (
+        lambda key=None: load_backbone_weights(net, tmp_path / "a.pth", key),
+        lambda key=None: load_seg_backbone(seg, tmp_path / "a.pth", key),
+    ):
+        with pytest.raises(InputError, match=f"holds 2 networks; say which: {' or '.join(keys)}$"):
+            start()
+        start(f"state_dict.{two}")
+    assert _same(net, other)
+    assert _same(seg.backbone, other)
+
+
 def test_dinov2s_own_file(tmp_path):
     """register_tokens, mask_token, and positions that include the class token, of another size."""
     torch.manual_seed(2)

@@ -3,6 +3,7 @@ files that do not fit.
 """
 
 import copy
+import re
 
 import pytest
 import torch
@@ -121,6 +122,33 @@ def test_weights_that_are_not_finite_are_refused(changed, saved):
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64, torch.float8_e4m3fn])
+def test_numbers_of_another_kind_are_refused(changed, saved, dtype):
+    state = torch.load(saved, weights_only=True)["state_dict"]
+    message = changed(state_dict={name: value.to(dtype) for name, value in state.items()})
+    assert re.fullmatch(
+        rf"weights FILE: \S+ is of type {str(dtype)[6:]}, the network wants float32; give the file "
+        "as it was before it was quantized or cast",
+        message,
+    )
+
+
+def test_doubles_beyond_float32_are_refused(changed, saved):
+    state = torch.load(saved, weights_only=True)["state_dict"]
+    message = changed(state_dict=state | {"f9.weight": state["f9.weight"].double() + 1e300})
+    assert message.startswith("weights FILE: f9.weight has values that are not finite; ")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_floats_of_any_width_are_read(saved, small_net, tmp_path, dtype):
+    """Counters too, which `.to(dtype)` over a state dict makes floats of."""
+    value = torch.load(saved, weights_only=True)
+    state = {name: tensor.to(dtype) for name, tensor in value["state_dict"].items()}
+    save_torch(tmp_path / "a.pth", value | {"state_dict": state})
+    net = load_network(tmp_path / "a.pth")[0]
+    torch.testing.assert_close(net.fc8.weight, small_net.fc8.weight, rtol=0.01, atol=0.01)
+
+
 def test_something_else_than_a_tensor_is_refused(changed, saved):
     state = torch.load(saved, weights_only=True)["state_dict"]
     message = changed(state_dict=state | {"f9.weight": 3})
@@ -181,17 +209,21 @@ def test_plain_state_dict_of_the_authors_loads(released_weights, formula_state):
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        ({"net": {}}, "{path} holds no weights: the entries net, none of them a tensor"),
+        (
+            {"net": {}},
+            "{path} holds no weights: the entries net, none of them a tensor or a state dict",
+        ),
         (
             {"fc8.weight": 3},
-            "{path} holds no weights: the entries fc8.weight, none of them a tensor",
+            "{path} holds no weights: the entries fc8.weight, none of them a tensor or a state "
+            "dict",
         ),
         (
             {1: torch.zeros(1)},
             "trained weights {path} are no CPN network: no tensor fc8.weight; backbone weights go "
             "to train_cpn.py",
         ),
-        ({}, "{path} holds no weights: no entries, none of them a tensor"),
+        ({}, "{path} holds no weights: no entries, none of them a tensor or a state dict"),
     ],
     ids=["checkpoint", "no tensor", "int", "empty"],
 )

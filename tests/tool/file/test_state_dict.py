@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from tool.errors import InputError
-from tool.file.state_dict import find_state, read_weights, save_weights
+from tool.file.state_dict import find_signed, find_state, read_weights, save_weights
 
 OWN = {"conv.weight": torch.arange(6.0).view(2, 3), "bn.bias": torch.ones(2)}
 
@@ -34,8 +34,15 @@ def _prefixed(prefix):
         {"teacher": _prefixed("backbone."), "epoch": 1},
         {"a": {"b": {"state_dict": _prefixed("_orig_mod.module.")}}},
         {0: {1: OWN}},
+        {"a": {"b": {"c": {"model": OWN}}}},
+        {"epoch": 3, "state_dict": _prefixed("module."), "best_acc1": torch.tensor(71.0)},
+        {"model": OWN, "rng_state": torch.zeros(99, dtype=torch.uint8), "best": torch.ones(1)},
+        {"state_dict": OWN, "optimizer": {"state": {0: {"exp_avg": OWN}}, "param_groups": []}},
+        {"model": OWN, "optimizers": {"a": {"state": {0: OWN}, "param_groups": []}}},
+        {"state_dict": OWN, "callbacks": {"best": {"best_model_score": torch.tensor(0.3)}}},
+        OWN | {"extra": {"mean": torch.zeros(3)}},
     ],
-    ids=range(10),
+    ids=range(17),
 )
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 def test_wrappings(tmp_path, value, suffix):
@@ -44,7 +51,8 @@ def test_wrappings(tmp_path, value, suffix):
         torch.save(value, path)
     else:
         save_weights(path, {"state_dict": find_state(value, path)})
-    assert _same(find_state(read_weights(path), path, OWN))
+    found = find_state(read_weights(path), path, OWN)
+    assert _same(found)
 
 
 def test_names_that_fit_are_not_stripped():
@@ -75,6 +83,75 @@ def test_two_state_dicts_are_asked(value, message, key):
     assert _same(find_state(value, "a.pth", OWN, key))
     with pytest.raises(InputError, match=r"--weights_key none: a\.pth has the entries "):
         find_state(value, "a.pth", OWN, "none")
+
+
+OTHER = {name: tensor + 1 for name, tensor in OWN.items()}
+
+
+@pytest.mark.parametrize("where", ["", "state_dict."])
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ("student", "teacher"),
+        ("teacher", "student"),
+        ("model", "model_ema"),
+        ("backbone", "model"),
+        ("module.encoder_q", "module.encoder_k"),
+    ],
+)
+def test_two_networks_in_one_dict_are_asked(where, one, two):
+    flat = _prefixed(f"{one}.") | {f"{two}.{name}": tensor for name, tensor in OTHER.items()}
+    flat |= {"queue": torch.zeros(9)}
+    value = {"state_dict": flat, "epoch": 3} if where else flat
+    message = f"a.pth holds 2 networks; say which: --weights_key {where}{one} or --weights_key "
+    with pytest.raises(InputError) as error:
+        find_state(value, "a.pth", OWN)
+    assert str(error.value) == f"{message}{where}{two}"
+    with pytest.raises(InputError) as error:
+        find_signed(value, "a.pth", "conv.weight")
+    assert str(error.value) == f"{message}{where}{two}"
+    for key, expected in ((one, OWN), (two, OTHER)):
+        for found in (
+            find_state(value, "a.pth", OWN, where + key),
+            find_signed(value, "a.pth", "conv.weight", where + key),
+        ):
+            assert all(torch.equal(found[name], expected[name]) for name in OWN)
+
+
+def test_a_network_beside_a_smaller_one_and_beside_its_copy_is_found():
+    """A head of another network under a prefix of its own; the names without prefix come first."""
+    state = _prefixed("model.") | {"aux.bn.bias": torch.zeros(2)}
+    assert find_state(state, "a.pth", OWN)["bn.bias"] is OWN["bn.bias"]
+    state = _prefixed("model.backbone.") | _prefixed("model.encoder.")  # one under two names
+    assert find_state(state, "a.pth", OWN)["bn.bias"] is OWN["bn.bias"]
+    state = {f"ema.{name}": tensor for name, tensor in OTHER.items()} | OWN
+    assert find_state(state, "a.pth", OWN)["bn.bias"] is OWN["bn.bias"]
+    assert torch.equal(find_state(state, "a.pth", OWN, "ema")["bn.bias"], OTHER["bn.bias"])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("kind", ["sparse", "quantized", "nested", "without values"])
+def test_tensors_that_are_not_dense_are_refused(tmp_path, kind):
+    tensor = OWN["conv.weight"]
+    if kind == "nested":
+        tensor = torch.nested.nested_tensor(list(tensor))
+    elif kind == "quantized":
+        tensor = torch.quantize_per_tensor(tensor, 1.0, 0, torch.qint8)
+    else:
+        tensor = tensor.to_sparse() if kind == "sparse" else tensor.to("meta")
+    torch.save({"model": OWN | {"conv.weight": tensor}}, tmp_path / "a.pth")
+    with pytest.raises(
+        InputError, match=rf"a\.pth: conv\.weight is {kind}.*; give a file of dense"
+    ):
+        find_state(read_weights(tmp_path / "a.pth"), "a.pth", OWN)
+
+
+def test_the_state_of_a_loss_is_no_network():
+    model = {f"{i}.weight": torch.zeros(2) for i in range(11)}
+    value = {"dino_loss": {"center": torch.zeros(9)}, "model": model}
+    assert find_state(value, "a.pth").keys() == model.keys()
+    assert find_state(value, "a.pth", key="dino_loss").keys() == {"center"}
 
 
 def test_a_session_s_checkpoint_names_the_weights(tmp_path):
