@@ -171,8 +171,8 @@ def add_weights_key_flag(model: argparse._ArgumentGroup) -> None:
     model.add_argument(
         "--weights_key",
         metavar="NAME",
-        help="entry of the --weights file to take, where it holds several state dicts, such as "
-        "model and model_ema (default: the only one)",
+        help="entry of the --weights file to take, or prefix of its names, where it holds several "
+        "networks, such as model and model_ema (default: the only one)",
     )
 
 
