@@ -14,6 +14,7 @@ import numpy as np
 from tool.errors import InputError
 from tool.file.atomic import atomic_write
 from tool.file.require import require_file
+from tool.file.text import shortened
 from tool.mask_values import IGNORE_LABEL
 from tool.names import nfc
 from tool.run.notes import note
@@ -28,6 +29,7 @@ from voc12.masks import ground_truth_dir, mask_reader, masks_missing, other_suff
 SELDOM, ENTANGLED = 0.1, 0.25
 FEW = 10  # images of a class, under which a training has little to go by
 LABEL_SOURCES = ("auto", "npy", "xml", "mask")
+OF_OBJECTS = ("object", "box", "bndbox", "polygon")  # what VOC annotations have in an object alone
 
 
 def load_labels(
@@ -173,13 +175,19 @@ def _labels_from_xml(folder: Path, ids: Sequence[str], classes: Sequence[str]) -
     _require_all([path.stem for path in paths if not path.is_file()], ids, folder)
     index = {nfc(name): c for c, name in enumerate(classes)}
     labels = np.zeros((len(ids), len(classes)), dtype=np.float32)
+    deleted = []
     for row, path in zip(labels, paths, strict=True):
-        for name in _object_names(path):
+        for name, is_there in _objects(path):
+            if not is_there:
+                deleted.append(path)
+                continue
             if nfc(name) not in index:
                 raise InputError(
                     f"{path}: class '{name}' is not in the class list ({', '.join(classes)})"
                 )
             row[index[nfc(name)]] = 1
+    if deleted:
+        note(f"{folder}: {len(deleted)} objects are marked as deleted, e.g. in {deleted[0].name}")
     return labels
 
 
@@ -192,20 +200,45 @@ class _NoDoctype(ElementTree.TreeBuilder):
         raise InputError("DOCTYPE declarations are refused")
 
 
-def _object_names(path: Path) -> list[str]:
-    """The class of every object of a VOC annotation; the parts of an object (head, hand, foot) are
-    no objects.
+def _objects(path: Path) -> list[tuple[str, bool]]:
+    """(class, whether it is there) of every object of a VOC annotation, also under a namespace; one
+    that LabelMe marks as deleted is not there. The parts of an object (head, hand, foot) are no
+    objects. Raises InputError for other XML.
     """
     try:
         annotation = ElementTree.parse(path, ElementTree.XMLParser(target=_NoDoctype())).getroot()
+        _require_annotation(annotation)
+        objects = [child for child in annotation if _tag(child) == "object"]
+        names = [_text(item, "name") for item in objects]
+        if "" in names:
+            raise InputError(f"object {names.index('') + 1} has no name")
     except (ElementTree.ParseError, ValueError, LookupError, InputError) as error:
         raise InputError(f"{path} is not a VOC annotation: {error}") from None
-    names = [(item.findtext("name") or "").strip() for item in annotation.findall("object")]
-    if "" in names:
-        raise InputError(
-            f"{path} is not a VOC annotation: object {names.index('') + 1} has no name"
-        )
-    return names
+    there = [_text(item, "deleted") != "1" for item in objects]
+    return list(zip(names, there, strict=True))
+
+
+def _require_annotation(root: ElementTree.Element) -> None:
+    """Raise InputError for the XML of something else: objects or boxes elsewhere would be none."""
+    if _tag(root) != "annotation":
+        raise InputError(f"it is <{shortened(_tag(root))}>, not <annotation>")
+    for child in root:
+        for item in child.iter() if _tag(child) != "object" else ():
+            if _tag(item) in OF_OBJECTS:
+                raise InputError(
+                    f"<{_tag(item)}> is not where VOC has it: an <object> is in <annotation> "
+                    "itself, its box in the <object>"
+                )
+
+
+def _tag(item: ElementTree.Element) -> str:
+    """The name of an element in small letters, without its namespace."""
+    return str(item.tag).rpartition("}")[2].lower()
+
+
+def _text(item: ElementTree.Element, tag: str) -> str:
+    """The text of the first child of this name; "" where there is none."""
+    return next(((child.text or "").strip() for child in item if _tag(child) == tag), "")
 
 
 def _labels_from_masks(root: Path, ids: Sequence[str], classes: Sequence[str]) -> np.ndarray:

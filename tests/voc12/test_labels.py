@@ -172,6 +172,27 @@ def test_class_outside_the_list_names_file_and_class(tmp_path):
         load_labels(tmp_path, ["a"], NAMES, "xml")
 
 
+@pytest.mark.parametrize(
+    ("text", "row"),
+    [
+        ("<annotation xmlns='http://x'><object><name>cat</name></object></annotation>", [1, 0, 0]),
+        ("<Annotation><Object><Name> cat </Name></Object></Annotation>", [1, 0, 0]),
+        (
+            "<annotation><object><name>dog</name><deleted>1</deleted></object>"
+            "<object><name>cat</name><deleted>0</deleted></object></annotation>",
+            [1, 0, 0],
+        ),
+        ("<annotation><source><annotation>x</annotation></source></annotation>", [0, 0, 0]),
+    ],
+)
+def test_annotations_of_other_tools(tmp_path, capsys, text, row):
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "Annotations" / "a.xml").write_text(text)
+    assert load_labels(tmp_path, ["a"], NAMES, "xml").tolist() == [row]
+    said = f"{tmp_path / 'Annotations'}: 1 objects are marked as deleted, e.g. in a.xml\n"
+    assert (said in capsys.readouterr().out) == ("<deleted>1" in text)
+
+
 BOMB = """<?xml version="1.0"?><!DOCTYPE a [<!ENTITY e "ha"><!ENTITY f "&e;&e;&e;">]>
 <annotation><object><name>cat</name></object></annotation>"""
 
@@ -191,6 +212,22 @@ BOMB = """<?xml version="1.0"?><!DOCTYPE a [<!ENTITY e "ha"><!ENTITY f "&e;&e;&e
         (b"<annotation><object>", " is not a VOC annotation: "),
         (b"", " is not a VOC annotation: "),
         (b"<?xml version='1.0' encoding='no-such'?><a/>", " is not a VOC annotation: "),
+        (
+            b"<annotations><image><box label='cat'/></image></annotations>",
+            " is not a VOC annotation: it is <annotations>, not <annotation>",
+        ),
+        (
+            b"<html xmlns='http://x'><body>404</body></html>",
+            " is not a VOC annotation: it is <html>, not <annotation>",
+        ),
+        (
+            b"<annotation><objects><object><name>cat</name></object></objects></annotation>",
+            " is not a VOC annotation: <object> is not where VOC has it: an <object> is in <anno",
+        ),
+        (
+            b"<annotation><bndbox><xmin>1</xmin></bndbox><name>cat</name></annotation>",
+            " is not a VOC annotation: <bndbox> is not where VOC has it: an <object> is in <anno",
+        ),
         (
             b"<annotation><object><name>cat</name></object><object/></annotation>",
             " is not a VOC annotation: object 2 has no name",
