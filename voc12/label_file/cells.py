@@ -4,8 +4,10 @@ import ast
 import json
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
+
+import numpy as np
 
 from tool.errors import InputError
 from tool.file.text import shortened
@@ -29,6 +31,8 @@ NO = frozenset(no for _, no in (*WORDS, *LETTERS))
 MINUS = frozenset(("-1", "-1.0"))  # a no where there is no other
 MISSING = frozenset(("nan", "-nan", "null", "n/a", "#n/a", "na", "<na>"))  # as pandas reads them
 TAG = re.compile(r"[,;|]")
+BETWEEN_NUMBERS = re.compile(r"[,;|\s]+")
+CLASS_NUMBER = re.compile(r"\d{1,9}(\.0+)?", re.ASCII)  # 1.0 where pandas saw an empty cell
 OPENS = re.compile(r"[\[{(]\s*['\"]")
 # where Label Studio keeps names
 NAMED = ("choices", "labels", "rectanglelabels", "polygonlabels", "brushlabels", "ellipselabels")
@@ -56,6 +60,38 @@ def split_tags(field: str) -> list[str]:
     if isinstance(field, Exact):
         return [field]
     return [part.strip() for part in TAG.split(field)]
+
+
+def number_parts(field: str) -> list[str]:
+    """The parts of a field that may hold class numbers."""
+    return [part for part in BETWEEN_NUMBERS.split(field) if part]
+
+
+def are_class_numbers(parts: Collection[str], classes: Collection[str]) -> bool:
+    """Whether parts are numbers, some are there, and they are no names of classes."""
+    return (
+        bool(parts)
+        and all(map(CLASS_NUMBER.fullmatch, parts))
+        and not all(part in classes for part in parts)
+    )
+
+
+def class_number(part: str) -> int:
+    """The number that a text of CLASS_NUMBER says."""
+    return int(part.partition(".")[0])
+
+
+def plain_value(value: Any) -> Any:
+    """A value of JSON or of a pickled dict as other files have it: "" for None and NaN, which say
+    nothing; a list of names for an array of them, and without None.
+    """
+    if value is None or (isinstance(value, float) and value != value):
+        return ""
+    if isinstance(value, np.ndarray) and value.dtype.kind == "U":
+        return value.ravel().tolist()
+    if isinstance(value, list | tuple) and any(isinstance(part, str) for part in value):
+        return [part for part in value if part is not None]
+    return value
 
 
 def listed(cell: str, where: str) -> list[str] | None:

@@ -125,6 +125,7 @@ class Reading:
         no class has.
         """
         count = len(self.classes)
+        self._require_no_background_column([row for _, _, row in items if row])
         base = self.base_of({*every, *(number for _, _, row in items for number in row)})
         entries = []
         for where, key, row in items:
@@ -141,6 +142,18 @@ class Reading:
                 hot[number - base] = 1
             entries.append(Entry(where, key, hot, negative))
         return entries
+
+    def _require_no_background_column(self, rows: Sequence[list[int]]) -> None:
+        """Raise InputError where the rows of one class may be numbers, of which 0 is the
+        background, or 0 or 1 of the background and of the class.
+        """
+        pairs = len(self.classes) == 1 and self.counted and self.base is None
+        if pairs and [1, 0] in rows and all(sorted(row) == [0, 1] for row in rows):
+            raise InputError(
+                f"{self.path}: are 1 and 0 class numbers, or a yes and a no of background and "
+                f"{shortened(self.classes[0])}? Give one number an image, 1 for "
+                f"{shortened(self.classes[0])}, else 0"
+            )
 
     def base_of(self, numbers: Collection[int]) -> int:
         """From where the class numbers of a file count: as the user says, as the class list does,

@@ -33,8 +33,12 @@ from tool.file.text import read_text, shortened
 from tool.run.notes import note
 from voc12.constants import DATA_HELP
 from voc12.label_file.cells import (
+    are_class_numbers,
+    class_number,
     listed,
     names_of,
+    number_parts,
+    plain_value,
     split_tags,
 )
 from voc12.label_file.classes import FILE_HELP, HINT, Reading
@@ -146,7 +150,7 @@ def npy_items(path: Path) -> list[tuple[str | int, Any]]:
             f"{path} holds a {type(table).__name__}; image labels are a dict from id to multi-hot "
             "vector, class names or class numbers"
         )
-    return list(table.items())
+    return [(key, plain_value(value)) for key, value in table.items()]
 
 
 def json_items(path: Path, chosen: Chosen = BY_TABLE) -> list[tuple[str | int, Any]]:
@@ -171,7 +175,7 @@ def json_items(path: Path, chosen: Chosen = BY_TABLE) -> list[tuple[str | int, A
         raise InputError(f"{path} holds no labels: an object or a list of objects is needed")
     if chosen.any:
         raise InputError(f"--image_column and --tag_columns are for tables; {path} is none")
-    return list(content.items())
+    return [(key, plain_value(value)) for key, value in content.items()]
 
 
 class _Twice(Exception):
@@ -192,7 +196,7 @@ def _record(path: Path, number: int, item: Any, chosen: Chosen) -> tuple[str | i
     fields = {heading_word(str(key)): value for key, value in pairs}
     key = _record_key(fields, where, chosen)
     words = [heading_word(name) for name in chosen.tags] or [w for w in fields if tag_word(w)]
-    values = [fields[word] for word in words if word in fields]
+    values = [plain_value(fields[word]) for word in words if word in fields]
     if not isinstance(key, str | int) or not values:
         raise InputError(
             f"{where}: no object with an image (image, filename, file, ...) and its labels "
@@ -244,26 +248,56 @@ def _names_in(value: Any, where: str) -> list[str]:
 
 def _from_table(items: Sequence[tuple[str | int, Any]], reading: Reading) -> list[Entry]:
     """Entries of key -> multi-hot vector, names or numbers; one kind a file."""
-    named, vectors = [], []
+    texts, vectors = [], []
     for key, value in items:
         where = f"{reading.path}: the label of {shortened(key)}"
         if not isinstance(key, str | int):
             raise InputError(
                 f"{where}: a key must be an image's name; it is a {type(key).__name__}"
             )
-        if isinstance(value, str) and reading.find(value) is None:
-            names = listed(value, where)
-            value = value if names is None else names
-        value = value if (names := names_of(value)) is None else names
+        value = _as_text(value, where, reading)
+        if isinstance(value, str) or (
+            isinstance(value, list | tuple) and any(isinstance(part, str) for part in value)
+        ):
+            texts.append((where, key, value))
+        else:
+            vectors.append((where, key, _vector(value, where)))
+    if numbers := _numbers_in_texts(texts, reading):
+        return _from_vectors(vectors + numbers, reading)
+    named = []
+    for where, key, value in texts:
         if isinstance(value, str):
             named.append(reading.of_field(where, key, value))
-        elif isinstance(value, list | tuple) and any(isinstance(part, str) for part in value):
+        else:
             names = [part if isinstance(part, str) else repr(part) for part in value]
             row = reading.of_names(names, where)
             named.append(Entry(where, key, row, reading.says_none(names)))
-        else:
-            vectors.append((where, key, _vector(value, where)))
     return named + _from_vectors(vectors, reading)
+
+
+def _as_text(value: Any, where: str, reading: Reading) -> Any:
+    """A value, of one that holds a list in another form its names."""
+    if isinstance(value, str) and reading.find(value) is None:
+        names = listed(value, where)
+        return value if names is None else names
+    names = names_of(value)
+    return value if names is None else names
+
+
+def _numbers_in_texts(
+    texts: Sequence[tuple[str, str | int, Any]], reading: Reading
+) -> list[tuple[str, str | int, np.ndarray]]:
+    """Texts that are class numbers, "1" or ["1", "2"], as vectors; [] where they are others."""
+    rows = [
+        number_parts(value) if isinstance(value, str) else [str(part) for part in value]
+        for _, _, value in texts
+    ]
+    if not are_class_numbers({part for row in rows for part in row}, reading.classes):
+        return []
+    return [
+        (where, key, np.array([class_number(part) for part in row], dtype=np.int64))
+        for (where, key, _), row in zip(texts, rows, strict=True)
+    ]
 
 
 def _vector(value: Any, where: str) -> np.ndarray:
@@ -273,6 +307,10 @@ def _vector(value: Any, where: str) -> np.ndarray:
         array = np.array(None)
     if array.size == 0:
         array = np.zeros(0, dtype=np.int64)
+    if not isinstance(value, np.ndarray) and array.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):
+            whole = array.astype(np.int64)
+        array = whole if np.array_equal(whole, array) else array  # JSON's 1.0 is a class number
     if array.dtype.kind not in "biuf" or array.ndim > 2 or (array.ndim == 2 and len(array) > 1):
         raise InputError(
             f"{where} has shape {array.shape} and type {array.dtype}; give a multi-hot vector, "

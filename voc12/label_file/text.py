@@ -3,7 +3,7 @@ class numbers.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,8 +11,18 @@ import numpy as np
 
 from tool.errors import InputError
 from tool.file.text import numbered_lines, read_text, shortened
+from tool.names import nfc
 from tool.run.notes import note
-from voc12.label_file.cells import MINUS, NO, YES, are_yes_or_no, is_missing
+from voc12.label_file.cells import (
+    MINUS,
+    NO,
+    YES,
+    are_class_numbers,
+    are_yes_or_no,
+    class_number,
+    is_missing,
+    number_parts,
+)
 from voc12.label_file.classes import FILE_HELP, HINT, Reading, is_no_class
 from voc12.label_file.entries import Entry, Known, key_of
 from voc12.label_file.tables import (
@@ -25,6 +35,7 @@ from voc12.label_file.tables import (
 )
 
 MAX_TEXT = 1 << 29  # bytes
+DECIMAL_COMMA = re.compile(r"\d+,0+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -237,7 +248,7 @@ def _refuse_cells(said: dict[int, bool | str | None], reading: Reading, where: s
 
 def _tags(table: Table, reading: Reading) -> list[Entry] | None:
     fields = table.fields()
-    if _all_numbers(fields, reading):
+    if _all_numbers(fields, reading) or _are_signs(fields, reading):
         return None
     entries = []
     for number, name, tags in fields:
@@ -250,28 +261,35 @@ def _tags(table: Table, reading: Reading) -> list[Entry] | None:
 
 
 def _all_numbers(fields: list[tuple[int, str, list[str]]], reading: Reading) -> bool:
-    """Whether the tags are numbers, some are there, and they are no names of classes."""
-    parts = {part for _, _, tags in fields for tag in tags for part in re.split(r"[,;|\s]+", tag)}
-    parts -= {""}
-    return (
-        bool(parts)
-        and all(re.fullmatch(r"\d{1,9}", part, re.ASCII) for part in parts)
-        and not all(part in reading.classes for part in parts)
-    )
+    """Whether the tags are class numbers."""
+    parts = {part for _, _, tags in fields for part in _parts(tags)}
+    return are_class_numbers(parts, reading.classes)
 
 
 def _number_rows(table: Table, reading: Reading) -> list[tuple[str, str | int, list[int]]] | None:
     fields = table.fields()
     if not _all_numbers(fields, reading):
         return None
+    _require_no_decimal_comma(table.path, {tag for _, _, tags in fields for tag in tags if tag})
     return [
         (
             f"{reading.path} line {number}",
             key_of(name),
-            [int(part) for tag in tags for part in re.split(r"[,;|\s]+", tag) if part],
+            [class_number(part) for part in _parts(tags)],
         )
         for number, name, tags in fields
     ]
+
+
+def _require_no_decimal_comma(path: Path, tags: Collection[str]) -> None:
+    """Raise InputError where all tags are 1,0 or the like: one number in German, or two classes."""
+    if all(map(DECIMAL_COMMA.fullmatch, tags)):
+        tag = max(tags)
+        whole, zero = tag.split(",")
+        raise InputError(
+            f"{path}: is '{tag}' the number {whole} with a decimal comma, or the classes {whole} "
+            f"and {int(zero)}? Write {whole} for the one, '{whole} {int(zero)}' for the other"
+        )
 
 
 def _numbers(table: Table, reading: Reading) -> list[Entry] | None:
@@ -324,6 +342,46 @@ def _multi_hot(table: Table, reading: Reading) -> list[Entry] | None:
     ]
 
 
+def _are_signs(fields: list[tuple[int, str, list[str]]], reading: Reading) -> bool:
+    """Whether the tags are a 1 or -1 a class, and one is -1; 0 may be among them."""
+    rows = [_parts(tags) for _, _, tags in fields]
+    said = {part for parts in rows for part in parts}
+    fits = all(len(parts) == len(reading.classes) for parts in rows)
+    return fits and {"-1"} <= said <= {"1", "-1", "0"} and not said & set(reading.classes)
+
+
+def _parts(tags: list[str]) -> list[str]:
+    return [part for tag in tags for part in number_parts(tag)]
+
+
+def _signs(table: Table, reading: Reading) -> list[Entry] | None:
+    """Of VOC's file of a class, 1 or -1 behind the image, or of as many columns as there are
+    classes. Raises InputError for a 0 where the file is not called as VOC's, cat_train.txt, in
+    which it says that all objects of the class are difficult.
+    """
+    fields, count = table.fields(), len(reading.classes)
+    if not _are_signs(fields, reading):
+        return None
+    rows = [(number, name, _parts(tags)) for number, name, tags in fields]
+    if any("0" in parts for _, _, parts in rows):
+        if count > 1 or not nfc(table.path.stem).startswith(f"{nfc(reading.classes[0])}_"):
+            raise InputError(
+                f"{table.path}: what is 0 beside 1 and -1? Write 1 or -1; a file that is called "
+                f"as VOC's, {shortened(reading.classes[0])}_train.txt, has 0 where all objects of "
+                "the class are difficult"
+            )
+        note(f"{table.path}: 0, difficult objects alone, is taken for 1, as --labels xml does")
+    return [
+        Entry(
+            f"{table.path} line {number}",
+            key_of(name),
+            np.array([part != "-1" for part in parts], dtype=np.float32),
+            set(parts) == {"-1"},
+        )
+        for number, name, parts in rows
+    ]
+
+
 _CLASS_COLUMNS = "one column a class"
 _BY_NUMBER = "class numbers"
 _KINDS: dict[str, Callable[[Table, Reading], list[Entry] | None]] = {
@@ -331,4 +389,5 @@ _KINDS: dict[str, Callable[[Table, Reading], list[Entry] | None]] = {
     f"{_BY_NUMBER} behind the image": _numbers,
     f"{_BY_NUMBER} above columns of 0 and 1": _numbered_columns,
     "0 or 1 a class behind the image": _multi_hot,
+    "1 or -1 a class behind the image": _signs,
 }

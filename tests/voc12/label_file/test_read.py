@@ -46,6 +46,15 @@ def read(folder, content, name, ids=IDS, classes=NAMES, suffix=""):
         {"a": [1], "b 2": [2, 3], "c.3": [], "d": [1, 2]},
         {"a": np.array([0]), "b 2": np.array([1, 2]), "c.3": [], "d": np.array([0, 1])},
         {"a": 0, "b 2": [1, 2], "c.3": [], "d": [0, 1]},
+        {"a": 1.0, "b 2": [2.0, 3.0], "c.3": None, "d": [1, 2]},
+        {"a": "1", "b 2": ["2", "3"], "c.3": "", "d": "[1, 2]"},
+        {
+            "a": np.array(["cat"]),
+            "b 2": np.array(["dog", "tv monitor"]),
+            "c.3": None,
+            "d": "cat,dog",
+        },
+        {"a": "cat", "b 2": ["dog", None, "tv monitor"], "c.3": float("nan"), "d": ["cat", "dog"]},
     ],
 )
 def test_a_pickled_dict_of_any_kind(tmp_path, table):
@@ -62,6 +71,16 @@ def test_a_pickled_dict_of_any_kind(tmp_path, table):
             {"file_name": "x/b 2.jpg", "labels": ["dog", "tv monitor"]},
             {"file_name": "x/c.3.jpg", "labels": []},
             {"file_name": "x/d.jpg", "labels": "cat|dog"},
+        ],
+        {"a": "cat", "b 2": ["dog", None, "tv monitor"], "c.3": None, "d": ["cat", "dog"]},
+        {"a": "0", "b 2": "1;2", "c.3": None, "d": "0 1"},
+        {"a": ["0"], "b 2": ["1", "2"], "c.3": [], "d": ["0", "1"]},
+        {"a": 0.0, "b 2": [1.0, 2.0], "c.3": None, "d": [0.0, 1.0]},
+        [
+            {"image": "a", "tag1": "cat", "tag2": None},
+            {"image": "b 2", "tag1": "dog", "tag2": "tv monitor"},
+            {"image": "c.3", "tag1": None, "tag2": None},
+            {"image": "d", "tag1": "cat", "tag2": "dog"},
         ],
     ],
 )
@@ -98,6 +117,9 @@ def test_numbers_of_coco(tmp_path):
         "a,0\nb 2,1,2\nc.3\nd,0,1\n",
         "a,1\nb 2,2;3\nc.3,\nd,1;2\n",
         "a,1,0,0\nb 2,0,1,1\nc.3,0,0,0\nd,1,1,0\n",
+        "a,0.0\nb 2,1.0;2.0\nc.3,\nd,0.0;1.0\n",
+        "a,1.0,0.0,0.0\nb 2,0.0,1.0,1.0\nc.3,0.0,0.0,0.0\nd,1.0,1.0,0.0\n",
+        "a,1,-1,-1\nb 2,-1,1,1\nc.3,-1,-1,-1\nd,1,1,-1\n",
     ],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -201,6 +223,44 @@ def test_numbers_above_columns_are_class_numbers(tmp_path, heading, rows):
     assert read(tmp_path, text, "n.csv", ["a", "b"], BIRDS).tolist() == rows
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("n.csv", "image,label\na,0 1\nb,1 0\n"),
+        ("n.csv", "a,0,1\nb,1,0\nc,0,1\n"),
+        ("n.txt", "a 0 1\nb 1 0\n"),
+        ("n.json", {"a": [0, 1], "b": [1, 0]}),
+        ("n.json", {"a": [0.0, 1.0], "b": [1.0, 0.0]}),
+        ("n.json", {"a": ["0", "1"], "b": ["1", "0"]}),
+        ("n.npy", {"a": np.array([0, 1]), "b": np.array([1, 0])}),
+    ],
+)
+def test_one_class_and_the_background_in_columns_are_asked_about(tmp_path, name, content):
+    (tmp_path / "classes.txt").write_text("background\ncat\n")
+    with pytest.raises(InputError, match="are 1 and 0 class numbers, or a yes and a no of backgro"):
+        read(tmp_path, content, name, ["a", "b"], ("cat",))
+    assert read(
+        tmp_path, {"a": [0, 1], "b": [0]}, name[:1] + ".json", ["a", "b"], ("cat",)
+    ).tolist() == [[1], [0]]
+
+
+@pytest.mark.parametrize(("name", "said"), [("x.txt", None), ("cat_train.txt", 1)])
+def test_vocs_file_of_a_class(tmp_path, capsys, name, said):
+    text, ids = "a  1\nb -1\nc  1\n", ["a", "b", "c"]
+    assert read(tmp_path, text, name, ids, ("cat",)).tolist() == [[1], [0], [1]]
+    text = text.replace("c  1", "c  0")
+    forget_notes()
+    if said is None:
+        with pytest.raises(InputError, match=r"x.txt: what is 0 beside 1 and -1\? Write 1 or -1"):
+            read(tmp_path, text, name, ids, ("cat",))
+    else:
+        assert read(tmp_path, text, name, ids, ("cat",)).tolist() == [[1], [0], [1]]
+        expected = (
+            "cat_train.txt: 0, difficult objects alone, is taken for 1, as --labels xml does\n"
+        )
+        assert expected in capsys.readouterr().out
+
+
 # ============ folders ============
 def test_one_folder_a_class(tmp_path):
     root = tmp_path / "photos"
@@ -299,7 +359,10 @@ def test_a_folder_of_annotations_and_one_of_nothing(tmp_path):
         ),
         ('{"a": [NaN, 0, 1]}', "x.json", "the label of a has values other than 0 and 1: [nan, 0"),
         ('{"a": [[1], [2, 3]]}', "x.json", "the label of a has shape () and type object; give a"),
-        ('{"a": null}', "x.json", "the label of a has shape () and type object; give a multi-hot"),
+        ('{"a": [null, 1]}', "x.json", "the label of a has shape (2,) and type object; give a mu"),
+        ("image;label\na;1,0\nb;2,0\n", "x.csv", "is '2,0' the number 2 with a decimal comma, or"),
+        ('image,label\na,"1,0"\nb,"0,0"\n', "x.csv", "is '1,0' the number 1 with a decimal comma"),
+        ("a 1,0\nb 2,00\n", "x.txt", "or the classes 2 and 0? Write 2 for the one, '2 0' for the"),
     ],
 )
 def test_errors_are_one_line_that_names_the_culprit(tmp_path, content, name, message):
