@@ -2,6 +2,7 @@
 names.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -11,11 +12,32 @@ from tool.errors import InputError
 # rest.
 MAX_BYTES = 180
 JOINERS = "\u200c\u200d"  # Persian and Indic words and emoji need them
+INVISIBLE = re.compile(
+    # of no width; a joiner joins two characters of other scripts, or it does nothing
+    f"[\u00ad\u200b\u2060\ufeff]|(?<![^\0-\x7f])[{JOINERS}]|[{JOINERS}](?![^\0-\x7f])"
+)
+SPACES = re.compile("[ \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
+QUOTES = ('""', "''", "``", "“”", "„“", "„”", "‘’", "‚‘", "«»", "»«", "「」")
 
 
 def nfc(text: str) -> str:
     """Text in the spelling of Unicode in which names are compared; a Mac's folders have another."""
     return unicodedata.normalize("NFC", text)
+
+
+def unquoted(text: str) -> str:
+    """Text without the quotes around it, doubled ones too: cat of "cat"; '55"' stays."""
+    text = re.sub(r'^""|""$', "", text.strip()).strip()
+    around, inside = text[:1] + text[-1:], text[1:-1]
+    quoted = len(text) > 1 and around in QUOTES and set(inside).isdisjoint(around)
+    return inside.strip() if quoted else text
+
+
+def tidy(text: str) -> str:
+    """A name as people see it: nfc, without what has no width and quotes around it, one space in
+    the place of several. Tabs and line ends stay: they part names.
+    """
+    return unquoted(SPACES.sub(" ", INVISIBLE.sub("", nfc(text))))
 
 
 def name_fault(name: object) -> str | None:

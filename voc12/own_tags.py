@@ -8,13 +8,14 @@ import numpy as np
 from tool.errors import InputError
 from tool.file.photographs import PHOTOGRAPH_SUFFIXES, Photograph
 from tool.file.text import shortened
-from tool.names import name_fault, nfc
+from tool.names import name_fault, nfc, tidy
 from voc12.class_list import ClassList, class_list_text
 from voc12.label_file.classes import is_no_class
 from voc12.label_file.entries import Entry, without_suffix
+from voc12.label_file.plausible import require_no_answers, require_no_parts, require_plausible
 from voc12.label_file.read import label_entries
-from voc12.label_file.tables import BY_TABLE, Chosen
-from voc12.label_file.tag_names import require_no_parts, tag_names
+from voc12.label_file.tables import BY_TABLE, NUMBER, Chosen
+from voc12.label_file.tag_names import tag_names
 from voc12.named_photographs import Finder, plain_path
 
 
@@ -121,23 +122,26 @@ def tags_of_folders(
     InputError without subfolders, and where they are parts of a data set.
     """
     first = [photograph.relative.parts[:1] for photograph in photographs]
-    names = sorted({nfc(parts[0]) for parts in first if parts})
-    if given is None:
-        require_no_parts(root, names)
+    names = sorted({tidy(parts[0]) for parts in first if parts})
     classes = given.names if given else tuple(name for name in names if not is_no_class(name))
+    if given is None:
+        require_no_parts(root, names, of_folders=True)
+        if not all(map(NUMBER.fullmatch, names)):
+            require_no_answers(root, names)
+            require_plausible(root, classes)
     if not classes:
         raise InputError(
             f"--images {root} has no subfolder of a class, and no --tags says what the photographs "
             "show; give a file of tags, or put the photographs into a subfolder a class"
         )
     require_class_names(str(root), classes)
-    index = {nfc(name).casefold(): c for c, name in enumerate(classes)}
+    index = {tidy(name).casefold(): c for c, name in enumerate(classes)}
     labels = np.zeros((len(photographs), len(classes)), dtype=np.float32)
     labelled = np.zeros(len(photographs), dtype=bool)
     for row, (parts, photograph) in enumerate(zip(first, photographs, strict=True)):
         if not parts:  # beside the folders of classes
             continue
-        name = nfc(parts[0]).casefold()
+        name = tidy(parts[0]).casefold()
         labelled[row] = True
         if name in index:
             labels[row, index[name]] = 1

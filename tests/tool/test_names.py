@@ -3,7 +3,7 @@
 import pytest
 
 from tool.errors import InputError
-from tool.names import MAX_BYTES, name_fault, require_names
+from tool.names import MAX_BYTES, name_fault, require_names, tidy
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,26 @@ def test_no_names(name, fault):
     assert fault in name_fault(name)
     with pytest.raises(InputError, match=r"^class .* cannot be part of a file's name: it "):
         require_names(["cat", name], "class")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("  big \u00a0 cat ", "big cat"),
+        ("gru\u0308n", "gr\u00fcn"),
+        ('"cat"', "cat"),
+        ('""cat""', "cat"),
+        ("\u201ecat\u201c", "cat"),
+        ('TV 55"', 'TV 55"'),
+        ('"a" or "b"', '"a" or "b"'),
+        ("'", "'"),
+        ("rock'n'roll", "rock'n'roll"),
+        ("c\u200bat\u200d", "cat"),
+        ("\u0645\u06cc\u200c\u0634\u0648\u062f", "\u0645\u06cc\u200c\u0634\u0648\u062f"),
+        ("\U0001f469\u200d\U0001f33e", "\U0001f469\u200d\U0001f33e"),
+        ("cat\ndog", "cat\ndog"),
+        ("cat\tdog", "cat\tdog"),
+    ],
+)
+def test_names_as_people_see_them(name, expected):
+    assert tidy(name) == expected

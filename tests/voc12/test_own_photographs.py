@@ -264,6 +264,8 @@ def test_a_subfolder_a_class(tmp_path):
         (("train", "val"), "parts of a data set"),
         (("Test", "Train"), "parts of a data set"),
         (("2023", "2024"), "years"),
+        (("2023-01", "2023-01-02"), "dates"),
+        (("100CANON", "101CANON"), "folders of a camera"),
     ],
 )
 def test_folders_that_are_called_as_parts_or_years_are_no_classes(tmp_path, folders, called):
@@ -282,7 +284,67 @@ def test_folders_that_are_called_as_parts_or_years_are_no_classes(tmp_path, fold
     out = make(tmp_path, photos, None, "--classes", str(tmp_path / "cl.txt"))
     assert load_class_list(out) == folders
     picture(photos / "bus" / "b.jpg")
-    assert load_class_list(make(tmp_path, photos))[-1] == max("bus", *folders)
+    if called == "parts of a data set":
+        with pytest.raises(InputError, match=r"is its folder '(Test|val)' a class"):
+            make(tmp_path, photos)
+    else:
+        assert load_class_list(make(tmp_path, photos))[-1] == max("bus", *folders)
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["JPEGImages", "SegmentationClassAug", "images", "labels", "masks", "Annotations", "test"]
+    + ["unsorted", "DCIM"],
+)
+def test_a_folder_that_is_no_class_is_asked_about(tmp_path, folder):
+    for name in ("cat", "dog", folder):
+        picture(tmp_path / "photos" / name / "x.jpg")
+    with pytest.raises(InputError, match=f"photos: is its folder '{folder}' a class"):
+        make(tmp_path, tmp_path / "photos")
+    with pytest.raises(InputError, match=f"photos: is its folder '{folder}' a class"):
+        make(tmp_path, tmp_path / "photos", None, "--tags", str(tmp_path / "photos"))
+    other = tmp_path / "photos" / folder
+    out = make(tmp_path, tmp_path / "photos", None, "--leave_out", str(other))
+    assert load_class_list(out) == ("cat", "dog")
+    (tmp_path / "cl.txt").write_text(f"cat\ndog\n{folder}\n")
+    out = make(tmp_path, tmp_path / "photos", None, "--classes", str(tmp_path / "cl.txt"))
+    assert load_class_list(out) == ("cat", "dog", folder)
+
+
+def test_folders_of_a_system_are_left_out_with_a_line(tmp_path, capsys):
+    for name in ("cat/x.jpg", "dog/y.jpg", "none/z.jpg"):
+        picture(tmp_path / "photos" / name)
+    for name in ("cat/@eaDir/x.jpg", "$RECYCLE.BIN/x.jpg", "__MACOSX/cat/x.jpg"):
+        picture(tmp_path / "photos" / name)
+    out = make(tmp_path, tmp_path / "photos")
+    assert shown(out) == {"cat/x.jpg": ["cat"], "dog/y.jpg": ["dog"], "none/z.jpg": []}
+    assert "photographs; 3 folders of a system are left out (" in capsys.readouterr().out
+    tags = make(tmp_path, tmp_path / "photos", None, "--tags", str(tmp_path / "photos"))
+    assert load_class_list(tags) == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        (("yes", "no"), "has no, yes for tags: of which class"),
+        (("cat", "-"), "is '-' a class"),
+        (("cat", "not_cat"), "is 'not_cat' a class"),
+        (("traffic light", "traffic-light"), "'traffic light' and 'traffic-light' one class"),
+    ],
+)
+def test_folders_that_are_hardly_classes_are_asked_about(tmp_path, folders, message):
+    for name in folders:
+        picture(tmp_path / "photos" / name / "x.jpg")
+    with pytest.raises(InputError, match=message):
+        make(tmp_path, tmp_path / "photos")
+
+
+@pytest.mark.parametrize("none", ["no class", "no_class", "No-Class", "bg", "_background_", "none"])
+def test_folders_of_no_class(tmp_path, none):
+    for name in ("cat", none):
+        picture(tmp_path / "photos" / name / "x.jpg")
+    out = make(tmp_path, tmp_path / "photos")
+    assert shown(out) == {"cat/x.jpg": ["cat"], f"{none}/x.jpg": []}
 
 
 def test_folders_with_numbers_keep_their_classes(tmp_path):

@@ -5,6 +5,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 NAMED = 2  # paths that a line about what is left out names
+# thumbnails, deleted files and attributes, as storage systems, Windows, macOS and Linux keep them
+OF_SYSTEMS = {
+    "@eadir",
+    "#recycle",
+    "@recycle",
+    "$recycle.bin",
+    "system volume information",
+    "__macosx",
+    "lost+found",
+    "thumbnails",
+}
 
 
 @dataclass
@@ -12,13 +23,14 @@ class Below:
     """What lies below a folder; paths begin with the folder as it was given.
 
     files: sorted; loops: links to folders that hold them; broken: links that lead nowhere;
-    closed: folders that may not be read
+    closed: folders that may not be read; of_systems: folders of OF_SYSTEMS
     """
 
     files: list[Path] = field(default_factory=list)
     loops: list[Path] = field(default_factory=list)
     broken: list[Path] = field(default_factory=list)
     closed: list[Path] = field(default_factory=list)
+    of_systems: list[Path] = field(default_factory=list)
 
     def left_out(self) -> list[str]:
         """What is not among the files and might have been meant to be, in words."""
@@ -28,14 +40,21 @@ class Below:
                 (self.loops, "links to a folder that they lie in are not followed"),
                 (self.broken, "links lead nowhere"),
                 (self.closed, "folders cannot be read"),
+                (self.of_systems, "folders of a system are left out"),
             )
             if paths
         ]
 
 
+def is_of_system(name: str) -> bool:
+    """Whether a folder of this name is hidden, or one that a system makes in those of users."""
+    return name.startswith(".") or name.lower() in OF_SYSTEMS
+
+
 def files_below(folder: str | Path, without: Sequence[str | Path] = ()) -> Below:
-    """The files of folder and of all below it, through links to folders too, but for hidden ones
-    and those in the folders without; of these one that holds folder is ignored.
+    """The files of folder and of all below it, through links to folders too, but for hidden ones,
+    those in folders that a system makes, and those in the folders without; of these one that holds
+    folder is ignored.
     """
     folder, found = Path(folder), Below()
     whole = folder.resolve()
@@ -60,7 +79,9 @@ def _visit(
         return
     for name in names:
         path = folder / name
-        if path.is_dir():
+        if path.is_dir() and is_of_system(name):
+            found.of_systems.append(path)
+        elif path.is_dir():
             place = path.resolve() if path.is_symlink() else real / name
             if any(place.is_relative_to(out) for out in without):
                 continue

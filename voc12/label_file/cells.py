@@ -11,25 +11,47 @@ import numpy as np
 
 from tool.errors import InputError
 from tool.file.text import shortened
+from tool.names import nfc, tidy, unquoted
 
 # yes and no of one table; letters come with their own kind alone: "x" and "y" are two classes
 WORDS = (
     ("1", "0"),
     ("1.0", "0.0"),
+    ("1,0", "0,0"),
+    ("100%", "0%"),
     ("true", "false"),
     ("yes", "no"),
+    ("on", "off"),
+    ("present", "absent"),
     ("wahr", "falsch"),  # as Excel writes true and false elsewhere
     ("ja", "nein"),
     ("vrai", "faux"),
     ("oui", "non"),
+    ("vero", "falso"),
+    ("verdadero", "falso"),
+    ("verdadeiro", "falso"),
+    ("sí", "no"),
+    ("si", "no"),
+    ("sim", "não"),
+    ("tak", "nie"),
+    ("да", "нет"),
+    ("是", "否"),
+    ("有", "无"),
+    ("はい", "いいえ"),
     ("✓", "✗"),
     ("✔", "✘"),
+    ("☑", "☐"),
+    ("✅", "❌"),
 )
-LETTERS = (("y", "n"), ("t", "f"), ("x", "-"))
+LETTERS = (("y", "n"), ("t", "f"), ("j", "n"), ("x", "-"), ("+", "-"))
 YES = frozenset(yes for yes, _ in (*WORDS, *LETTERS))
 NO = frozenset(no for _, no in (*WORDS, *LETTERS))
+NO_WORDS = frozenset(no for _, no in WORDS)  # that are no class beside others
 MINUS = frozenset(("-1", "-1.0"))  # a no where there is no other
-MISSING = frozenset(("nan", "-nan", "null", "n/a", "#n/a", "na", "<na>"))  # as pandas reads them
+MISSING = frozenset(  # as pandas reads them, as Excel writes them, as people do
+    ("nan", "-nan", "null", "n/a", "#n/a", "na", "<na>", "#nv", "n.a.", "todo", "tbd")
+)
+EMOJI = "\ufe0f"  # behind a sign that is drawn as a picture
 TAG = re.compile(r"[,;|]")
 BETWEEN_NUMBERS = re.compile(r"[,;|\s]+")
 CLASS_NUMBER = re.compile(r"\d{1,9}(\.0+)?", re.ASCII)  # 1.0 where pandas saw an empty cell
@@ -42,14 +64,19 @@ class Exact(str):
     """A name that stood in a list: no separator in it parts names."""
 
 
+def answer(cell: str) -> str:
+    """A cell as YES and NO have it."""
+    return nfc(cell.strip()).lower().rstrip(EMOJI)
+
+
 def is_missing(cell: str) -> bool:
     """Whether a cell says that nothing was written."""
-    return cell.strip().lower() in ("", *MISSING)
+    return tidy(cell).lower() in ("", *MISSING)
 
 
 def are_yes_or_no(cells: Iterable[str]) -> bool:
     """Whether cells say yes or no, and one says yes; empty ones may be among them."""
-    said = {cell.strip().lower() for cell in cells if not is_missing(cell)}
+    said = {answer(cell) for cell in cells if not is_missing(cell)}
     letters = said & {letter for pair in LETTERS for letter in pair}
     one_kind = any(letters <= set(pair) for pair in LETTERS)
     return one_kind and said <= YES | NO | MINUS and bool(said & YES)
@@ -59,7 +86,7 @@ def split_tags(field: str) -> list[str]:
     """The names of a field of tags. Not parted at spaces: "traffic light" is one."""
     if isinstance(field, Exact):
         return [field]
-    return [part.strip() for part in TAG.split(field)]
+    return [tidy(part) for part in TAG.split(unquoted(field))]
 
 
 def number_parts(field: str) -> list[str]:
@@ -82,16 +109,20 @@ def class_number(part: str) -> int:
 
 
 def plain_value(value: Any) -> Any:
-    """A value of JSON or of a pickled dict as other files have it: "" for None and NaN, which say
-    nothing; a list of names for an array of them, and without None.
+    """A value of JSON or of a pickled dict as other files have it: a list of names for an array of
+    them, and without None.
     """
-    if value is None or (isinstance(value, float) and value != value):
-        return ""
     if isinstance(value, np.ndarray) and value.dtype.kind == "U":
         return value.ravel().tolist()
     if isinstance(value, list | tuple) and any(isinstance(part, str) for part in value):
         return [part for part in value if part is not None]
     return value
+
+
+def json_value(value: Any) -> Any:
+    """A value of JSON, "" for null and NaN: a table has an empty cell there."""
+    is_nan = isinstance(value, float) and value != value
+    return "" if value is None or is_nan else plain_value(value)
 
 
 def listed(cell: str, where: str) -> list[str] | None:

@@ -11,13 +11,13 @@ import numpy as np
 
 from tool.errors import InputError
 from tool.file.text import shortened
-from tool.names import nfc
+from tool.names import nfc, tidy, unquoted
 from voc12.class_list import is_background
 from voc12.label_file.cells import Exact, is_missing, split_tags
 from voc12.label_file.entries import Entry
 
 TAG_SEPARATORS = (",", ";", "|", " ")
-NO_CLASS = ("none", "nothing", "negative", "negatives", "no class")  # beside the background's names
+NO_CLASS = ("none", "nothing", "negative", "negatives", "no class", "no object", "no objects", "bg")
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 SUFFIXES = (".npy", ".json", *TEXT_SUFFIXES)
 FILE_HELP = f"image labels are a file {', '.join(SUFFIXES)}, or a folder with a subfolder a class"
@@ -27,7 +27,8 @@ AT_0 = "; where 0 is the background, write 'background' before the classes of th
 
 def is_no_class(name: str) -> bool:
     """Whether a tag says that an image shows no class, unless the class list has it."""
-    return is_background(name) or name.strip().lower() in NO_CLASS
+    words = re.sub(r"[\s_-]+", " ", tidy(name)).strip().lower()
+    return is_background(tidy(name)) or words in NO_CLASS
 
 
 @dataclass(frozen=True)
@@ -43,21 +44,23 @@ class Reading:
 
     @cached_property
     def places(self) -> tuple[dict[str, int], dict[str, list[int]]]:
-        """(name -> index, lower case name -> indices) of the classes."""
+        """(name -> index, tidy name in lower case -> indices) of the classes."""
         exact = {nfc(name): c for c, name in enumerate(self.classes)}
         lower: dict[str, list[int]] = {}
         for name, c in exact.items():
-            lower.setdefault(name.lower(), []).append(c)
+            lower.setdefault(tidy(name).lower(), []).append(c)
         return exact, lower
 
     def find(self, name: str) -> int | None:
-        """The index of a class name, whatever its spelling of Unicode, and its capitals if that is
-        certain.
+        """The index of a class name, whatever its spelling of Unicode, and its capitals, spaces
+        and quotes if that is certain.
         """
-        name = nfc(name.strip())
         exact, lower = self.places
-        alike = lower.get(name.lower(), [])
-        return exact.get(name, alike[0] if len(alike) == 1 else None)
+        found = exact.get(nfc(name.strip()))
+        if found is None:
+            alike = lower.get(tidy(name).lower(), [])
+            found = alike[0] if len(alike) == 1 else None
+        return found
 
     def of_names(self, names: Iterable[str], where: str) -> np.ndarray:
         """The row of class names; the background's is no class."""
@@ -94,7 +97,7 @@ class Reading:
         """The row of one field of tags, whatever separates them."""
         if isinstance(field, Exact):
             return self.of_names([field], where)
-        field = field.strip()
+        field = unquoted(field)
         splits = {(field,)}
         splits |= {tuple(field.split(separator)) for separator in TAG_SEPARATORS}
         splits.add(tuple(re.split(r"[,;|]", field)))

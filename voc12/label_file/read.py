@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from tool.errors import InputError
-from tool.file.folders import files_below
+from tool.file.folders import files_below, is_of_system
 from tool.file.require import require_file
 from tool.file.safe_pickle import load_pickled_npy
 from tool.file.text import read_text, shortened
@@ -35,6 +35,7 @@ from voc12.constants import DATA_HELP
 from voc12.label_file.cells import (
     are_class_numbers,
     class_number,
+    json_value,
     listed,
     names_of,
     number_parts,
@@ -175,7 +176,7 @@ def json_items(path: Path, chosen: Chosen = BY_TABLE) -> list[tuple[str | int, A
         raise InputError(f"{path} holds no labels: an object or a list of objects is needed")
     if chosen.any:
         raise InputError(f"--image_column and --tag_columns are for tables; {path} is none")
-    return [(key, plain_value(value)) for key, value in content.items()]
+    return [(key, json_value(value)) for key, value in content.items()]
 
 
 class _Twice(Exception):
@@ -185,7 +186,8 @@ class _Twice(Exception):
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
-        if found.setdefault(key, value) != value:
+        other = found.setdefault(key, value)
+        if other is not value and other != value:  # NaN is not equal to itself
             raise _Twice(key)
     return found
 
@@ -196,7 +198,7 @@ def _record(path: Path, number: int, item: Any, chosen: Chosen) -> tuple[str | i
     fields = {heading_word(str(key)): value for key, value in pairs}
     key = _record_key(fields, where, chosen)
     words = [heading_word(name) for name in chosen.tags] or [w for w in fields if tag_word(w)]
-    values = [plain_value(fields[word]) for word in words if word in fields]
+    values = [json_value(fields[word]) for word in words if word in fields]
     if not isinstance(key, str | int) or not values:
         raise InputError(
             f"{where}: no object with an image (image, filename, file, ...) and its labels "
@@ -347,9 +349,14 @@ def _from_vectors(
 
 
 # ============ folders ============
+def class_folders(root: Path) -> list[Path]:
+    """The subfolders a class, sorted; not hidden ones and those that a system makes."""
+    return sorted(path for path in root.iterdir() if path.is_dir() and not is_of_system(path.name))
+
+
 def _from_folders(root: Path, reading: Reading) -> list[Entry]:
     """Entries of root/<class>/<image>: an image shows the classes of all folders that hold it."""
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
+    folders = class_folders(root)
     if not folders:
         raise InputError(f"{root} has no subfolder of a class; {FILE_HELP}")
     suffixes = {suffix.lower() for suffix in IMAGE_SUFFIXES}

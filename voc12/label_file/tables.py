@@ -16,7 +16,7 @@ from pathlib import Path
 from tool.errors import InputError
 from tool.file.text import numbered_lines, shortened, split_delimiter_line
 from tool.names import nfc
-from voc12.label_file.cells import NO, OPENS, TAG, YES, are_yes_or_no, is_missing, listed
+from voc12.label_file.cells import NO, OPENS, TAG, YES, answer, are_yes_or_no, is_missing, listed
 from voc12.label_file.entries import Known, is_file_name
 
 DELIMITERS = {",": "','", ";": "';'", "\t": "a tab", "|": "'|'", " ": "spaces"}
@@ -204,7 +204,7 @@ class Table:
         below = {n: {row[n] for _, row in self.rows[1:] if n < len(row)} for n in others}
         every = {cell for cells in below.values() for cell in cells}
         if are_yes_or_no(every):
-            return {first[n].lower() for n in others} <= YES | NO | {""}
+            return {answer(first[n]) for n in others} <= YES | NO | {""}
         for n in others:
             said = {cell for cell in below[n] if cell}
             if NUMBER.fullmatch(first[n]):

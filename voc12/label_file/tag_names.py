@@ -2,7 +2,6 @@
 list.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,22 @@ from typing import Any
 from tool.errors import InputError
 from tool.file.require import require_file
 from tool.file.text import shortened
-from tool.names import nfc
+from tool.names import tidy
 from tool.run.notes import note
-from voc12.label_file.cells import are_yes_or_no, is_missing, listed, names_of, split_tags
+from voc12.label_file.cells import is_missing, listed, names_of, split_tags
 from voc12.label_file.classes import FILE_HELP, is_no_class
 from voc12.label_file.entries import Known, is_file_name
-from voc12.label_file.read import json_items, npy_items, require_columns, split_base
+from voc12.label_file.plausible import require_no_answers, require_no_parts, require_plausible
+from voc12.label_file.read import (
+    class_folders,
+    json_items,
+    npy_items,
+    require_columns,
+    split_base,
+)
 from voc12.label_file.tables import (
     BY_TABLE,
     NUMBER,
-    SPLITS,
     Chosen,
     Table,
     delimiters_of,
@@ -27,7 +32,6 @@ from voc12.label_file.tables import (
 )
 from voc12.label_file.text import table_text
 
-YEAR = re.compile(r"(19|20)\d\d", re.ASCII)
 SOME = 5  # class names that an error repeats
 
 
@@ -46,8 +50,8 @@ def tag_names(
     path = split_base(source)[0]
     require_columns(path, chosen)
     if path.is_dir():
-        found = [part.name for part in path.iterdir() if part.is_dir() and part.name[0] != "."]
-        require_no_parts(path, sorted(found))
+        found = [folder.name for folder in class_folders(path)]
+        require_no_parts(path, sorted(found), of_folders=True)
     else:
         require_file(path, "--tags", FILE_HELP)
         suffix = path.suffix.lower()
@@ -56,7 +60,7 @@ def tag_names(
             found = _of_values(path, [value for _, value in items])
         else:
             found = _of_table(path, stems, chosen)
-    said = {nfc(name) for name in found if not is_missing(name)}
+    said = {tidy(name) for name in found if not is_missing(name)}
     for name in sorted({name for name in found if name and is_missing(name)}):
         note(f"{path}: '{name}' is taken for no tag; where it is a class, give all by --classes")
     names = sorted(name for name in said if not is_no_class(name))
@@ -65,12 +69,10 @@ def tag_names(
             f"{path} has numbers for classes ({', '.join(names[:SOME])}, ...); give their names by "
             "--classes FILE"
         )
-    if are_yes_or_no(said):
-        raise InputError(
-            f"{path} has {', '.join(sorted(said)[:SOME])} for tags: of which class? Call "
-            "the column as the class is called, or give the class names in the place of yes and no"
-        )
-    _require_single(path, names)
+    require_no_answers(path, said)
+    if not path.is_dir():
+        require_no_parts(path, names)
+    require_plausible(path, names)
     return tuple(names)
 
 
@@ -118,28 +120,3 @@ def _of_table(path: Path, stems: Sequence[str], chosen: Chosen) -> list[str]:
                 "--classes FILE"
             )
     return [name for _, _, names in rows for name in names]
-
-
-def require_no_parts(source: str | Path, folders: Sequence[str]) -> None:
-    """Raise InputError where folders a class are all called as parts of a data set, or as years."""
-    parts = bool(folders) and all(name.casefold() in SPLITS for name in folders)
-    years = bool(folders) and all(YEAR.fullmatch(name) for name in folders)
-    if parts or years:
-        called = "years" if years else "parts of a data set"
-        names = shortened(", ".join(folders))
-        raise InputError(
-            f"{source}: are its folders {names} classes? They are called as {called}; give "
-            f"the folder that has a folder a class, {Path(source) / folders[0]} for one, or a "
-            "file of tags by --tags, or the classes by --classes FILE"
-        )
-
-
-def _require_single(path: Path, names: Sequence[str]) -> None:
-    """Raise InputError where a name is made of others: "cat dog" beside "cat" and "dog"."""
-    for name in names:
-        parts = name.split(" ")
-        if len(parts) > 1 and all(part in names for part in parts):
-            raise InputError(
-                f"{path}: is '{shortened(name)}' one class, or {' and '.join(parts)}? Part tags by "
-                "';', or give the class names by --classes FILE"
-            )

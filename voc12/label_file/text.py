@@ -17,6 +17,7 @@ from voc12.label_file.cells import (
     MINUS,
     NO,
     YES,
+    answer,
     are_class_numbers,
     are_yes_or_no,
     class_number,
@@ -165,6 +166,8 @@ def _has_class_columns(table: Table, reading: Reading) -> bool:
     place.pop(None, None)
     named = any(word in KEY_NAMES for word in table.words)
     columns = list(place.values())
+    if _are_names(table.cells(columns), reading):
+        return False
     if not (len(place) == len(reading.classes) < len(heading) or (named and bool(place))):
         # classes by number, or others' names
         return not table.tag_words and _are_others(table)
@@ -176,6 +179,14 @@ def _has_class_columns(table: Table, reading: Reading) -> bool:
             f"out{table.chosen.or_by('--tag_columns')}"
         )
     return not tagged
+
+
+def _are_names(cells: Collection[str], reading: Reading) -> bool:
+    """Whether cells are names of classes, also where their column is called as one of them is."""
+    named = [cell for cell in cells if reading.find(cell) is not None]
+    others = [cell for cell in cells if reading.find(cell) is None]
+    nothing = all(is_missing(cell) or is_no_class(cell) for cell in others)
+    return bool(named) and nothing and not are_yes_or_no(cells)
 
 
 def place_names(heading: Sequence[str], columns: Iterable[int]) -> list[str]:
@@ -211,12 +222,12 @@ def _one_column_a_class(table: Table, reading: Reading) -> list[Entry]:
         name = header[i]
         if table.words[i] not in KEY_NAMES and not is_no_class(name):
             told = table.cells([i])
-            if are_yes_or_no(told) or all(cell.lower() in NO for cell in told):
+            if are_yes_or_no(told) or all(answer(cell) in NO for cell in told):
                 raise InputError(f"{where}: {reading.unknown(name)}")
     none = [i for i in read if i != key and reading.says_none([header[i]])]
     cells = table.cells(list(place.values()))
-    no = NO | MINUS if NO.isdisjoint(cell.lower() for cell in cells) else NO
-    meaning = {cell: cell.lower() in YES for cell in cells if cell.lower() in YES | no}
+    no = NO | MINUS if NO.isdisjoint(map(answer, cells)) else NO
+    meaning = {cell: answer(cell) in YES for cell in cells if answer(cell) in YES | no}
     meaning |= {cell: None for cell in cells if is_missing(cell)}
     says_no = False in meaning.values()
     entries = []
@@ -228,7 +239,7 @@ def _one_column_a_class(table: Table, reading: Reading) -> list[Entry]:
         if not values <= {True, False, None} or (says_no and None in values and len(values) > 1):
             _refuse_cells(said, reading, at)
         hot[[c for c, value in said.items() if value]] = 1
-        negative = values == {False} or any(row[i].lower() in YES for i in none)
+        negative = values == {False} or any(answer(row[i]) in YES for i in none)
         entries.append(Entry(at, key_of(row[key]), hot, negative))
     return entries
 
