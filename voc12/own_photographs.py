@@ -259,8 +259,8 @@ def held_out(labels: np.ndarray, labelled: np.ndarray, copy_of: np.ndarray) -> n
 
 @dataclass(frozen=True)
 class Links:
-    """Gives photographs their places in JPEGImages: (photograph, id) -> (link, smaller copy or
-    None), names alone.
+    """Reads photographs and gives them their places in JPEGImages: (photograph, id) -> (the link's
+    name, where it leads, the smaller copy's name or None).
 
     A link leads to the photograph or, where that is longer than long_side, to a smaller copy in
     SMALL_DIR, named after what it was made from; so neither can be of another photograph or size.
@@ -269,15 +269,24 @@ class Links:
     out: Path
     long_side: int
 
-    def __call__(self, item: tuple[Path, str]) -> tuple[str, str | None]:
-        """Make the link, and the copy if it is missing. Raises InputError for a photograph that
-        cannot be read.
+    def __call__(self, item: tuple[Path, str]) -> tuple[str, Path, str | None]:
+        """Make the copy if it is missing. Raises InputError for a photograph that cannot be
+        read.
         """
         source, name = item
+        try:
+            small = self._copy(source)
+        except InputError as error:  # --images has no list
+            raise InputError(str(error).replace("off the list", "out of --images")) from None
+        if small is None:
+            return name + source.suffix.lower(), source.resolve(), None
+        return f"{name}.png", Path("..", SMALL_DIR, small), small
+
+    def _copy(self, source: Path) -> str | None:
         height, width = photograph_header(source).size(APPLY_EXIF)
         if max(height, width) <= self.long_side:
             read_image(source)  # what is damaged is found here, and not after a training
-            return self._link(name + source.suffix.lower(), source.resolve()), None
+            return None
         info = source.stat()
         made_from = [str(source.resolve()), info.st_size, info.st_mtime_ns, self.long_side]
         small = f"{digest({'made_from': made_from}, SMALL_DIGITS)}.png"
@@ -286,14 +295,14 @@ class Links:
             size = max(1, round(width * factor)), max(1, round(height * factor))
             shrunk = cv2.resize(read_image(source), size, interpolation=cv2.INTER_AREA)
             write_image(self.out / SMALL_DIR / small, shrunk)
-        return self._link(f"{name}.png", Path("..", SMALL_DIR, small)), small
+        return small
 
-    def _link(self, name: str, target: Path) -> str:
+    def make(self, name: str, target: Path) -> None:
+        """Make a link in JPEGImages, or leave the one that is there."""
         link = self.out / IMAGE_DIR / name
         if not link.is_symlink() or link.readlink() != target:
             link.unlink(missing_ok=True)
             link.symlink_to(target)
-        return name
 
 
 def require_own_folder(out: Path, sources: Collection[Path]) -> None:
@@ -350,15 +359,18 @@ def write_own(own: Own, out: Path, long_side: int, num_workers: int) -> None:
     photographs or links of another program.
     """
     require_own_folder(out, [one.path for one in own.photographs])
-    (out / IMAGE_DIR).mkdir(parents=True, exist_ok=True)
+    links = Links(out, long_side)
     items = [(one.path, name) for name, one in zip(own.ids, own.photographs, strict=True)]
     # threads: what takes the time is reading, and Pillow and OpenCV let others run meanwhile
     with ThreadPoolExecutor(max_workers=max(1, num_workers)) as pool:
-        made = pool.map(Links(out, long_side), items)
-        links, copies = zip(
-            *progress(made, total=len(items), desc="photographs", unit="img"), strict=True
-        )
-    drop_others(out / IMAGE_DIR, set(links))
+        made = pool.map(links, items)
+        found = list(progress(made, total=len(items), desc="photographs", unit="img"))
+    # where one is damaged there is no JPEGImages, which would pass for a data set
+    (out / IMAGE_DIR).mkdir(parents=True, exist_ok=True)
+    for name, target, _ in found:
+        links.make(name, target)
+    names, _, copies = zip(*found, strict=True)
+    drop_others(out / IMAGE_DIR, set(names))
     drop_others(out / SMALL_DIR, set(copies))
     write_class_list(out / CLASS_LIST_FILE, own.classes)
     ids = np.array(own.ids)

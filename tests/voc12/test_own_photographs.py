@@ -449,6 +449,22 @@ def test_a_run_that_was_cut_off_goes_on(tmp_path, photos):
     assert len(links) == len(list((tmp_path / "data/small").iterdir()))
 
 
+def test_a_damaged_photograph_leaves_no_data_set(tmp_path, photos):
+    content = (photos / "x.png").read_bytes()
+    (photos / "x.png").write_bytes(content[: len(content) // 2])
+    expected = r"cannot read image .*x\.png: .*; replace the file or take it out of --images"
+    with pytest.raises(InputError, match=expected):
+        make(tmp_path, photos, TABLE)
+    assert not (tmp_path / "data").exists()
+    (photos / "x.png").write_bytes(content)
+    out = make(tmp_path, photos, TABLE)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    (photos / "y.png").write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match=r"cannot read image .*y\.png"):
+        make(tmp_path, photos, TABLE)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
 def test_copies_of_a_hundred_thousand_photographs_have_names_of_their_own(tmp_path, photos):
     """Eight digits would be alike for two of them more often than not."""
     make(tmp_path, photos, TABLE, "--long_side", "15")
