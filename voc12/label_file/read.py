@@ -51,6 +51,7 @@ from voc12.label_file.tables import (
     WEAK,
     Chosen,
     heading_word,
+    require_no_denial,
     tag_word,
 )
 from voc12.label_file.text import from_text
@@ -171,7 +172,11 @@ def json_items(path: Path, chosen: Chosen = BY_TABLE) -> list[tuple[str | int, A
             "voc12.coco`"
         )
     if isinstance(content, list):
-        return [_record(path, number, item, chosen) for number, item in enumerate(content, start=1)]
+        found = [
+            _record(path, number, item, chosen) for number, item in enumerate(content, start=1)
+        ]
+        _require_no_denials(path, content, [repr(value) for _, value in found], chosen)
+        return found
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no labels: an object or a list of objects is needed")
     if chosen.any:
@@ -213,6 +218,19 @@ def _record(path: Path, number: int, item: Any, chosen: Chosen) -> tuple[str | i
     if len(values) == 1:
         return key, values[0]
     return key, [name for value in values for name in _names_in(value, where)]
+
+
+def _require_no_denials(
+    path: Path, items: Sequence[dict[str, Any]], tags: Sequence[str], chosen: Chosen
+) -> None:
+    """Raise InputError where a field of objects that is not read says no of some labels."""
+    said: dict[str, list[tuple[str, str]]] = {}
+    for item, labels in zip(items, tags, strict=True):
+        for name, value in item.items():
+            if isinstance(value, str | int | float) and not tag_word(heading_word(name)):
+                said.setdefault(name, []).append((labels, str(value)))
+    for name, rows in said.items() if not chosen.tags else ():
+        require_no_denial(str(path), heading_word(name), name, rows, chosen)
 
 
 def _record_key(fields: dict[str, Any], where: str, chosen: Chosen) -> Any:

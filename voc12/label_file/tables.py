@@ -8,7 +8,7 @@ columns may be the images', or several the tags', is refused with what to do.
 import csv
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,17 @@ from pathlib import Path
 from tool.errors import InputError
 from tool.file.text import numbered_lines, shortened, split_delimiter_line
 from tool.names import nfc
-from voc12.label_file.cells import NO, OPENS, TAG, YES, answer, are_yes_or_no, is_missing, listed
+from voc12.label_file.cells import (
+    MINUS,
+    NO,
+    OPENS,
+    TAG,
+    YES,
+    answer,
+    are_yes_or_no,
+    is_missing,
+    listed,
+)
 from voc12.label_file.entries import Known, is_file_name
 
 DELIMITERS = {",": "','", ";": "';'", "\t": "a tab", "|": "'|'", " ": "spaces"}
@@ -43,9 +53,18 @@ TAG_NAMES = {
 SPLITS = frozenset(
     ("train", "training", "val", "valid", "validation", "test", "testing", "dev", "trainval")
 )
+# headings of yes and no that say of a row whether it holds, and those that say something else
+DENIALS = re.compile(
+    r"(is_?)?(present|confidence|conf|correct|verified|valid|positive|true|exists)"
+)
+NO_DENIALS = re.compile(
+    r"(is_?)?(occluded|truncated|difficult|crowd|group_?of|depiction|inside"
+    r"|split|fold|subset|train(ing)?|val(idation)?|test(ing)?)(_?set)?"
+)
 BRACKETS = ("[", "{", "(")
 NUMBERED = re.compile(r"(.*?)[_\W]*\d+")
 NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?(e[-+]?\d+)?", re.ASCII | re.IGNORECASE)
+FRACTION = re.compile(r"[-+]?\d*[.,]\d*[1-9]\d*", re.ASCII)
 
 ABOVE = 10  # rows among which a heading is looked for, below a title or comments
 SOME = 3  # images that a column without a heading names at least, beside another that does
@@ -334,6 +353,7 @@ class Table:
                     f"{self.path}: --tag_columns names {self._spoken(self.key)} that of the "
                     "photographs; give another"
                 )
+            self._require_no_scores(found)
             return tuple(found)
         if self.heading is None:
             return self._unnamed_columns()
@@ -348,11 +368,26 @@ class Table:
         unnamed = [n for n in others if self.words[n] != "name"]
         if self.are_classes(unnamed):
             return tuple(unnamed)
+        self._require_no_scores(unnamed)
         stems = [NUMBERED.fullmatch(self.words[n]) for n in others]
         alike = all(stems) and len({found[1] for found in stems}) == 1
         if len(others) > 1 and not alike:
             raise InputError(self._ask(range(len(self.heading))))
         return tuple(others)
+
+    def _require_no_scores(self, columns: Sequence[int]) -> None:
+        """Raise InputError where columns under headings of their own have numbers, and fractions
+        among them: probabilities, ratings.
+        """
+        cells = sorted(cell for cell in self.cells(columns) if not is_missing(cell))
+        fractions = [cell for cell in cells if FRACTION.fullmatch(cell)]
+        headed = self.heading is not None and not set(columns) & set(self.tag_words)
+        if headed and fractions and all(map(NUMBER.fullmatch, cells)):
+            names = ", ".join(self.heading[n] for n in columns if n < len(self.heading))
+            raise InputError(
+                f"{self.path}: '{fractions[0]}' in {shortened(names)} is no yes or no; write 1 or "
+                "0 there: from which probability or rating on it is a yes is yours to say"
+            )
 
     def _unnamed_columns(self) -> tuple[int, ...]:
         """Without a heading: () for all behind the image, or the one before it where none is
@@ -394,6 +429,16 @@ class Table:
         if not self.columns:
             return []
         return [name for n, name in enumerate(self.heading or []) if n not in read and name]
+
+    def require_no_denials(self) -> None:
+        """Raise InputError where a column that is not read says no of some rows."""
+        columns = () if self.chosen.tags else self.columns
+        for n, word in enumerate(self.words if self.heading is not None and columns else ()):
+            if n == self.key or n in columns:
+                continue
+            rows = [row for _, row in self.body if len(row) > max(n, *columns)]
+            said = [(tuple(row[c] for c in columns), row[n]) for row in rows]
+            require_no_denial(str(self.path), word, self.heading[n], said, self.chosen)
 
     def fields(self) -> list[tuple[int, str, list[str]]]:
         """(line, image, its tags), of lists in cells their names. Tags stand in the columns of
@@ -467,6 +512,29 @@ def _joined(tags: list[str]) -> list[str]:
     if len(tags) > 1 and OPENS.match(tags[0]) and tags[0][-1] not in "]})":
         return [",".join(tags)]
     return tags
+
+
+def require_no_denial(
+    source: str, word: str, heading: str, rows: Sequence[tuple[Hashable, str]], chosen: Chosen
+) -> None:
+    """Raise InputError where a column says yes of some rows and no of others, as 'present' does, so
+    that those of a no would count: not where it goes with the tags, as their number does, nor where
+    its heading is one of boxes or of parts of a data set.
+
+    word: the heading as headings are compared; rows: (tags, what the column says)
+    """
+    said = {answer(cell) for _, cell in rows if not is_missing(cell)}
+    if not are_yes_or_no(said) or said.isdisjoint(NO | MINUS):
+        return
+    pairs = {(tags, answer(cell)) for tags, cell in rows}
+    with_tags = len(pairs) == len({tags for tags, _ in rows})
+    none = word in KEY_NAMES or NO_DENIALS.fullmatch(word) or with_tags
+    if DENIALS.fullmatch(word) or not none:
+        raise InputError(
+            f"{source}: does '{shortened(heading)}' say no of some labels? It has "
+            f"{', '.join(sorted(said))}, and is not read; take out the rows of a no, and the "
+            f"column{chosen.or_by('--tag_columns')}"
+        )
 
 
 def heading_word(cell: str) -> str:

@@ -102,8 +102,10 @@ def from_text(reading: Reading, ids: Sequence[str], chosen: Chosen) -> list[Entr
         )
     if different:
         found = next(iter(different.values()))
-        if not found.how.startswith(_CLASS_COLUMNS) and (said := _columns(found.table)):
-            note(f"{path}: {said}")
+        if not found.how.startswith(_CLASS_COLUMNS):
+            found.table.require_no_denials()
+            if said := _columns(found.table):
+                note(f"{path}: {said}")
         if found.how.startswith(_BY_NUMBER):
             numbers = _headed_numbers(found.table) or {
                 number for _, _, row in _number_rows(found.table, reading) for number in row

@@ -56,6 +56,10 @@ AB = {"a.jpg": "cat", "b.jpg": "dog"}
         ("id,photo,label\n1,a.jpg,cat\n2,b.jpg,dog\n", "id"),
         ("Unnamed: 0,image,label\n0,a.jpg,cat\n1,b.jpg,dog\n", "Unnamed: 0"),
         ("image,tags,was\na.jpg,cat,7\nb.jpg,dog,\n", "was"),
+        ("image,tags,class_id\na.jpg,cat,0\nb.jpg,dog,1\n", "class_id"),
+        ("image,tags,is_test\na.jpg,cat,0\nb.jpg,dog,1\nb.jpg,dog,0\n", "is_test"),
+        ("image,tags,IsOccluded\na.jpg,cat,0\na.jpg,cat,1\nb.jpg,dog,1\n", "IsOccluded"),
+        ("image,label,present\na.jpg,cat,1\nb.jpg,dog,1\n", "present"),
     ],
 )
 def test_columns_that_hold_no_tags_are_left_out_with_a_line(tmp_path, capsys, table, left_out):
@@ -63,6 +67,10 @@ def test_columns_that_hold_no_tags_are_left_out_with_a_line(tmp_path, capsys, ta
     assert f"left out: {left_out}\n" in capsys.readouterr().out
     labels = load_labels(tmp_path, ["a", "b"], ("cat", "dog"), tmp_path / "tags.csv")
     assert labels.tolist() == [[1, 0], [0, 1]]
+
+
+def test_tags_under_the_name_of_a_class(tmp_path):
+    assert tags(tmp_path, "image,cat\na.jpg,cat\nb.jpg,none\n") == {"a.jpg": "cat", "b.jpg": ""}
 
 
 BOTH = {"a.jpg": "cat dog", "b.jpg": "dog"}
@@ -222,6 +230,16 @@ def test_what_is_taken_for_no_tag_is_said(tmp_path, capsys):
     ("table", "message"),
     [
         ("image,label,class\na.jpg,cat,3\nb.jpg,dog,4\n", "which of the columns label, class has"),
+        (
+            "image,label,present\na.jpg,cat,1\nb.jpg,dog,0\n",
+            "does 'present' say no of some labels?",
+        ),
+        ("image,label,Correct\na.jpg,cat,yes\nb.jpg,dog,no\n", "does 'Correct' say no of some lab"),
+        ("image,label,da\na.jpg,cat,1\nb.jpg,dog,1\nc.jpg,cat,0\n", "'da' say no of some labels?"),
+        ("image,cat,dog\na.jpg,0.9,0.1\nb.jpg,0.2,1\n", "'0.1' in cat, dog is no yes or no; write"),
+        ("image,cat\na.jpg,0.9\nb.jpg,0.2\n", "'0.2' in cat is no yes or no; write 1 or 0 there"),
+        ("image,cat\na.jpg,cat\nb.jpg,no\n", "is 'no' a class? Where a photograph shows none of "),
+        ("image,split\na.jpg,train\nb.jpg,val\n", "are its tags train, val classes? They are cal"),
         ("image,label,category\na.jpg,cat,x\nb.jpg,dog,x\n", "which of the columns label, categ"),
         ("image,labels,cat,dog\na.jpg,cat,1,0\nb.jpg,dog,0,1\n", "which has the tags, column 'lab"),
         ("a.jpg,cat,train\nb.jpg,dog,val\n", "does column 3 hold tags? It has train, val; take"),
@@ -251,14 +269,15 @@ def test_what_has_two_meanings_is_asked(tmp_path, table, message):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"columns": ["what"]}, "has no column 'what' for --tag_columns; it has image, tags"),
-        ({"image": "3"}, "has no column '3' for --image_column; it has image, tags"),
+        ({"columns": ["score"]}, "'0.5' in score is no yes or no; write 1 or 0 there: from which"),
+        ({"columns": ["what"]}, "has no column 'what' for --tag_columns; it has image, tags, sc"),
+        ({"image": "4"}, "has no column '4' for --image_column; it has image, tags, s"),
         ({"columns": ["image"]}, "--tag_columns names column 1, 'image', that of the photographs"),
     ],
 )
 def test_columns_that_are_not_there(tmp_path, flags, message):
     with pytest.raises(InputError) as error:
-        tags(tmp_path, "image,tags\na.jpg,cat\nb.jpg,dog\n", **flags)
+        tags(tmp_path, "image,tags,score\na.jpg,cat,0.5\nb.jpg,dog,1\n", **flags)
     assert message in str(error.value)
 
 
@@ -338,6 +357,10 @@ def test_json(tmp_path, content, flags):
         (records(("id", "foto", "label"), (1, "2.jpg", "cat")), "entry 1: which of id, foto names"),
         (records(("file", "image", "tag"), ("1", "2", "x")), "entry 1: which of file, image names"),
         (records(("image", "label", "class"), ("1", "cat", "x")), "entry 1: which of label, class"),
+        (
+            records(("image", "label", "present"), ("1", "cat", True), ("2", "dog", False)),
+            "does 'present' say no of some labels? It has false, true, and is not read; take out",
+        ),
     ],
 )
 def test_json_with_two_meanings_is_asked(tmp_path, content, message):
