@@ -47,8 +47,8 @@ class Below:
 
 
 def is_of_system(name: str) -> bool:
-    """Whether a folder of this name is hidden, or one that a system makes in those of users."""
-    return name.startswith(".") or name.lower() in OF_SYSTEMS
+    """Whether a folder of this name is one that a system makes in those of users."""
+    return name.lower() in OF_SYSTEMS
 
 
 def files_below(folder: str | Path, without: Sequence[str | Path] = ()) -> Below:

@@ -31,7 +31,7 @@ OF_DATA_SETS = re.compile(
 )
 FORMULA_ERROR = re.compile(r"#.*[!?]")
 NEGATION = re.compile(r"(?:no|not|non|without|kein|keine|ohne|sin|sans)[ _-]+(.*)")
-SCORE = re.compile(r".*[^\W\d].*(:\s*\d*[.,]?\d+\s*%?|\(\s*(\d*[.,]\d+|\d+([.,]\d+)?\s*%)\s*\))")
+SCORE = re.compile(r".*[^\W\d].*([:=]\s*\d*[.,]?\d+\s*%?|\(\s*(\d*[.,]\d+|\d+([.,]\d+)?\s*%)\s*\))")
 SPACE = re.compile(" ")
 JOINS = re.compile(r"\s*[+&，、；]\s*|\s+(?:and|und|et|y)\s+")  # 1st parts, beside spaces
 SOME = 5  # names that an error repeats

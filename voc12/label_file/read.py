@@ -368,8 +368,14 @@ def _from_vectors(
 
 # ============ folders ============
 def class_folders(root: Path) -> list[Path]:
-    """The subfolders a class, sorted; not hidden ones and those that a system makes."""
-    return sorted(path for path in root.iterdir() if path.is_dir() and not is_of_system(path.name))
+    """The subfolders a class, sorted; not hidden ones and those that a system makes, which are
+    said in a line.
+    """
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
+    for path in folders:
+        if is_of_system(path.name):
+            note(f"{root}: folder {path.name} of a system is left out")
+    return [path for path in folders if not is_of_system(path.name)]
 
 
 def _from_folders(root: Path, reading: Reading) -> list[Entry]:

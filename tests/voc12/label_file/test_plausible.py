@@ -78,6 +78,7 @@ def test_one_class_in_other_spellings(tmp_path, tags, names):
             for tag in ("cat+dog", "cat & dog", "cat and dog", "cat，dog", "cat、dog")
         ),
         (("cat:0.91", "dog"), "does 'cat:0.91' have a score behind the class? Take it out"),
+        (("cat=0.9", "dog"), "does 'cat=0.9' have a score behind the class? Take it out"),
         (("cat (90%)", "dog"), "does 'cat (90%)' have a score behind the class? Take it out"),
         (("train", "val"), "are its tags train, val classes? They are called as parts of a data"),
         (("2023-01-02", "2023-01-03"), "classes? They are called as dates; call the column of t"),

@@ -287,9 +287,12 @@ def test_linked_folders_of_classes_are_followed(tmp_path, capsys):
         Image.new("RGB", (2, 2)).save(place)
     (root / "cat").symlink_to(store, target_is_directory=True)
     (root / "dog" / "gone").symlink_to(tmp_path / "nowhere")
+    (root / "@eaDir").mkdir()
     rows = load_labels(tmp_path, ["a", "d"], NAMES, root).tolist()
     assert rows == [[1, 0, 0], [0, 1, 0]]
-    assert f"{root / 'dog'}: 1 links lead nowhere" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"{root / 'dog'}: 1 links lead nowhere" in said
+    assert f"{root}: folder @eaDir of a system is left out\n" in said
 
 
 def test_a_folder_of_annotations_and_one_of_nothing(tmp_path):
