@@ -294,7 +294,7 @@ def evaluate_label_maps(args: argparse.Namespace, asked: Asked) -> Evaluation:
         args.num_workers,
         asked.truth,
         class_counts(asked.root, asked.ids, asked.classes),
-        label_map_reader(asked.class_list, folder, asked.ids, asked.classes),
+        label_map_reader(asked.class_list, folder, asked.ids, asked.classes, (asked.root,)),
     )
 
 
@@ -382,7 +382,7 @@ def main(args: argparse.Namespace) -> None:
         require_masks(ids, gt_dir)
     paths = [gt_dir / f"{name}.png" for name in ids]
     class_list = args.classes or root
-    truth = mask_reader(class_list, paths, classes, args.mask_values)
+    truth = mask_reader(class_list, paths, classes, args.mask_values, others=(root,))
 
     # ============ evaluation, output ============
     asked = Asked(root, ids, classes, class_list, gt_dir, truth)

@@ -93,18 +93,65 @@ def load_class_list(source: str | Path | None) -> tuple[str, ...]:
     return read_class_list(source).names
 
 
-def mask_colours(source: str | Path | None) -> dict[Colour, int]:
-    """RGB -> mask value as the class list of source (see load_class_list) has them; {} where it has
-    no colours.
+def mask_colours(
+    source: str | Path | None, classes: Sequence[str], folders: Sequence[str | Path] = ()
+) -> dict[Colour, int]:
+    """RGB -> mask value of classes, by the names in the first list that has colours: that of source
+    (see load_class_list), or a labelmap.txt of CVAT beside it or in one of folders; {} without.
+
+    classes: foreground names in the order of the values; the colours of others have the value
+    behind theirs, which whoever reads the masks refuses. A line names these.
+    Raises InputError where no name is one of the classes, or there is no value for others.
     """
-    return dict(read_class_list(source).colours)
+    found, path = None, None if source is None else _list_of(Path(source))
+    if path is not None:
+        folders = (path.parent, *folders)
+        found = read_class_list(path)
+    for labelmap in dict.fromkeys(Path(folder) / LABELMAP_FILE for folder in folders):
+        if found is not None and found.colours:
+            break
+        if labelmap.is_file() and labelmap != path:
+            path, found = labelmap, _labelmap(labelmap)
+    return {} if found is None else _by_names(path, found, classes)
+
+
+def _labelmap(path: Path) -> ClassList | None:
+    """What a labelmap.txt beside a class list says of colours; None where it is not CVAT's, or has
+    none.
+    """
+    text = read_text(path, "labelmap", HINT)
+    found = _parse_text(path, text) if _is_cvat(numbered_lines(text)) else None
+    if found is None or not found.colours:
+        return None
+    note(f"{path}: masks in its colours are read by its names")
+    return found
+
+
+def _by_names(path: Path, found: ClassList, classes: Sequence[str]) -> dict[Colour, int]:
+    """The colours of a list, whose values are those of the classes of its names."""
+    numbers = {nfc(name): value for value, name in enumerate(classes, start=1)}
+    others = [name for name in found.names if nfc(name) not in numbers]
+    if others and found.colours:
+        named = shortened(", ".join(others))
+        if len(others) == len(found.names):
+            raise InputError(
+                f"{path}: none of its names, {named}, is one of the classes, "
+                f"{shortened(', '.join(classes))}; call them alike, or move the file away"
+            )
+        if len(classes) + 1 == IGNORE_LABEL:
+            raise InputError(
+                f"{path}: {named} is none of the {len(classes)} classes, and no mask value is left "
+                "for it; take it out"
+            )
+        note(f"{path}: {named} is none of the classes; masks that show it are refused")
+    values = [numbers.get(nfc(name), len(classes) + 1) for name in found.names]
+    table = {0: 0, IGNORE_LABEL: IGNORE_LABEL} | dict(enumerate(values, start=1))
+    return {colour: table[value] for colour, value in found.colours}
 
 
 def read_class_list(source: str | Path | None) -> ClassList:
     """The names and colours of load_class_list's source."""
-    path = None if source is None else Path(source)
-    if path is not None and path.is_dir():
-        path = _list_in(path)
+    path = None if source is None else _list_of(Path(source))
     if path is None:
         return ClassList(CLASSES)
     found = _parse(path)
@@ -165,6 +212,10 @@ def has_class_list(folder: str | Path) -> bool:
     link to nothing too.
     """
     return _list_in(Path(folder)) is not None
+
+
+def _list_of(source: Path) -> Path | None:
+    return _list_in(source) if source.is_dir() else source
 
 
 def _list_in(folder: Path) -> Path | None:
@@ -228,16 +279,22 @@ def _entries(path: Path, text: str) -> tuple[list[_Entry], str]:
     if text.lstrip().startswith(("[", "{")) and not text.lstrip().startswith("[ignore"):
         return _from_json(path, text), "read as JSON"
     lines = numbered_lines(text)
-    content = [(number, line) for number, line in lines if not line.startswith("#")]
-    commented = any(line.startswith("# label:") for _, line in lines)
-    if content and (commented or all(CVAT_LINE.fullmatch(line) for _, line in content)):
-        return _from_cvat(path, content), "read as CVAT's labelmap"
+    if _is_cvat(lines):
+        return _from_cvat(path, lines), "read as CVAT's labelmap"
     return _from_lines(path, lines)
+
+
+def _is_cvat(lines: list[tuple[int, str]]) -> bool:
+    content = [line for _, line in lines if not line.startswith("#")]
+    commented = any(line.startswith("# label:") for _, line in lines)
+    return bool(content) and (commented or all(CVAT_LINE.fullmatch(line) for line in content))
 
 
 def _from_cvat(path: Path, lines: list[tuple[int, str]]) -> list[_Entry]:
     entries = []
     for number, line in lines:
+        if line.startswith("#"):
+            continue
         found = CVAT_LINE.fullmatch(line)
         colour = tuple(int(part) for part in found[2].split(",")) if found and found[2] else None
         if not found or (colour and max(colour) > 255):

@@ -410,13 +410,19 @@ def require_label_maps(ids: Sequence[str], folder: str | Path, hint: str) -> Non
 
 
 def label_map_reader(
-    class_list: str | Path | None, folder: str | Path, ids: Sequence[str], classes: Sequence[str]
+    class_list: str | Path | None,
+    folder: str | Path,
+    ids: Sequence[str],
+    classes: Sequence[str],
+    others: Sequence[str | Path] = (),
 ) -> MaskReader:
     """The reader of the label maps <folder>/<id>.png, of which --mask_values says nothing.
 
-    class_list: a file or a data set that may name their colours; None: there is none
+    class_list, others: a file or a data set that may name their colours, None: there is none; and
+    other folders (see mask_reader)
     """
-    return mask_reader(class_list, [Path(folder) / f"{name}.png" for name in ids], classes, None)
+    paths = [Path(folder) / f"{name}.png" for name in ids]
+    return mask_reader(class_list, paths, classes, None, others=others)
 
 
 def _require_files(

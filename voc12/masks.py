@@ -21,14 +21,19 @@ def mask_reader(
     classes: Sequence[str],
     values: str | None = AUTO,
     colours: Mapping[Colour, int] | None = None,
+    others: Sequence[str | Path] = (),
 ) -> MaskReader:
     """The reader of the masks at paths, of the data set in root; says in a line what is not as in
     VOC's.
 
-    root: where a class list may name the masks' colours; values: as --mask_values has it, None
-    where no such flag is about these masks; colours: RGB -> mask value, instead of the list's
+    root: where a class list may name the masks' colours, else a labelmap.txt in one of others, or
+    in or beside the folder of the masks; values: as --mask_values has it, None where no such flag
+    is about these masks; colours: RGB -> mask value, instead of all these
     """
-    colours = mask_colours(root) if colours is None else colours
+    if colours is None:
+        folders = (Path(path).absolute().parent for path in paths[:1])
+        places = [place for folder in folders for place in (folder, folder.parent)]
+        colours = mask_colours(root, classes, [*others, *places])
     reader, said = choose_mask_reader(paths, classes, colours, values)
     for line in said:
         note(f"{Path(paths[0]).parent}: {line}")

@@ -39,16 +39,14 @@ from tool.file.images import (
     read_mask_meta,
     write_mask,
 )
-from tool.file.mask_reader import AUTO, Colour, MaskReader
+from tool.file.mask_reader import AUTO, MaskReader
 from tool.file.require import require_dir
 from tool.file.text import read_text, shortened
 from tool.mask_values import IGNORE_LABEL
 from tool.metrics import confusion_matrix
-from tool.names import nfc
 from tool.run.machine_flags import add_workers_flag
-from tool.run.notes import note
 from tool.run.pool import pool_map
-from voc12.class_list import LABELMAP_FILE, read_class_list
+from voc12.class_list import mask_colours
 from voc12.constants import CLASS_LIST_FILE, IMAGE_DIR, MASK_DIR
 from voc12.data_flags import add_root_flag
 from voc12.label_file.entries import Entry
@@ -233,7 +231,7 @@ def match_masks(
             f"--masks {root} has no mask of any of the {len(own.ids)} photographs: PNGs of their "
             "names are looked for" + "".join(f"; {line}" for line in below.left_out())
         )
-    colours = real_colours(root, own.classes, class_list)
+    colours = mask_colours(class_list, own.classes, (root, root.absolute().parent))
     real = RealMasks(found, mask_reader(None, list(found.values()), own.classes, values, colours))
     require_mask_values(real, own.classes)
     numbers = ", ".join(f"{value} {name}" for value, name in enumerate(own.classes, start=1))
@@ -243,33 +241,6 @@ def match_masks(
         + "".join(f"; {line}" for line in below.left_out())
     )
     return real
-
-
-def real_colours(
-    folder: Path, classes: Sequence[str], class_list: str | Path | None
-) -> dict[Colour, int]:
-    """RGB -> mask value by the names of the first list that has colours: class_list, or a
-    labelmap.txt in folder or, as CVAT leaves it, beside it; {} without.
-
-    classes: foreground names in the order of the values; the colours of others have the value
-    behind theirs, which require_mask_values refuses. A line names these.
-    """
-    lists = [place / LABELMAP_FILE for place in (folder, folder.absolute().parent)]
-    lists = [path for path in lists if path.is_file()]
-    for path in [class_list, *lists] if class_list else lists:
-        found = read_class_list(path)
-        if not found.colours:
-            continue
-        numbers = {nfc(name): value for value, name in enumerate(classes, start=1)}
-        if others := [name for name in found.names if nfc(name) not in numbers]:
-            note(
-                f"{path}: {shortened(', '.join(others))} is none of the classes; masks that show "
-                "it are refused"
-            )
-        values = [numbers.get(nfc(name), len(classes) + 1) for name in found.names]
-        table = {0: 0, IGNORE_LABEL: IGNORE_LABEL} | dict(enumerate(values, start=1))
-        return {colour: table[value] for colour, value in found.colours}
-    return {}
 
 
 def require_mask_values(real: RealMasks, classes: Sequence[str]) -> None:

@@ -815,7 +815,7 @@ def test_colours_of_a_labelmap_are_the_masks(tmp_path):
     assert _run(root, root / "perfect")["best_miou"] == 100
 
 
-@pytest.mark.parametrize("where", ["data set", "--classes"])
+@pytest.mark.parametrize("where", ["data set", "beside classes.txt", "--classes", "of the root"])
 def test_colours_of_the_class_list_are_the_label_maps_too(tmp_path, where):
     """VOC's in another order, in the palette of one folder and the RGB of another; our own masks
     are read by number.
@@ -824,15 +824,21 @@ def test_colours_of_the_class_list_are_the_label_maps_too(tmp_path, where):
     palette = voc_palette()[[0, 2, 3, 1]]  # of the values
     root = _write_tree(tmp_path / "pets", {"a": mask})
     (root / "classes.txt").write_text("cat\ndog\nowl\n")
-    labelmap = root / "labelmap.txt" if where == "data set" else tmp_path / "labelmap.txt"
+    labelmap = tmp_path / "labelmap.txt" if where == "--classes" else root / "labelmap.txt"
     lines = [
         f"{name}:{','.join(map(str, colour))}::\n"
         for name, colour in zip(("cat", "dog", "owl"), palette[1:].tolist(), strict=True)
     ]
     labelmap.write_text("".join(lines))
-    flags = ["--type", "png"] if where == "data set" else ["--type", "png", "--classes", labelmap]
-    if where == "data set":
-        (root / "classes.txt").unlink()
+    flags = ["--type", "png"]
+    if where == "--classes":
+        flags += ["--classes", labelmap]
+    elif where != "beside classes.txt":
+        (root / "classes.txt").rename(tmp_path / "plain.txt")
+    if where == "beside classes.txt":  # by name, not by its order
+        labelmap.write_text("background:0,0,0::\n" + "".join(reversed(lines)))
+    elif where == "of the root":
+        flags += ["--classes", tmp_path / "plain.txt"]
     for folder, picture in (
         ("SegmentationClassAug", Image.fromarray(np.array([0, 2, 3, 1], np.uint8)[mask])),
         ("rgb", Image.fromarray(palette[mask].astype(np.uint8))),

@@ -112,9 +112,37 @@ def test_plain_names_are_names_and_nothing_is_said(tmp_path, capsys, text, names
 def test_colours_of_a_labelmap(tmp_path):
     text = "# label:color_rgb:parts:actions\ncat:250,50,83::\nbackground:0,0,0::\ndog:1, 2, 3::\n"
     assert read(tmp_path, text, "labelmap.txt") == ("cat", "dog")
-    assert mask_colours(tmp_path) == {(250, 50, 83): 1, (1, 2, 3): 2, (0, 0, 0): 0}
-    read(tmp_path, "cat\ndog\n", "plain.txt")
-    assert mask_colours(tmp_path / "plain.txt") == mask_colours(None) == {}
+    classes = ("cat", "dog")
+    coloured = {(250, 50, 83): 1, (1, 2, 3): 2, (0, 0, 0): 0}
+    assert mask_colours(tmp_path, classes) == coloured
+    (tmp_path / "plain").mkdir()
+    read(tmp_path / "plain", "cat\ndog\n")
+    assert mask_colours(tmp_path / "plain", classes) == mask_colours(None, classes) == {}
+    # a list without colours takes those of a labelmap beside it, or elsewhere, by their names
+    assert mask_colours(tmp_path / "plain", classes, [tmp_path]) == coloured
+    read(tmp_path, "dog\ncat\n")
+    for source in (tmp_path, tmp_path / "classes.txt"):
+        found = mask_colours(source, load_class_list(source))
+        assert found == {(250, 50, 83): 2, (1, 2, 3): 1, (0, 0, 0): 0}
+
+
+def test_a_labelmap_beside_a_class_list_has_its_names(tmp_path, capsys):
+    read(tmp_path, "cat:1,2,3::\nowl:4,5,6::\nvoid:7,8,9::\n", "labelmap.txt")
+    read(tmp_path, "dog\ncat\n")
+    capsys.readouterr()
+    assert mask_colours(tmp_path, ("dog", "cat")) == {(1, 2, 3): 2, (4, 5, 6): 3, (7, 8, 9): 255}
+    assert capsys.readouterr().out == (
+        f"{tmp_path}/labelmap.txt: masks in its colours are read by its names\n"
+        f"{tmp_path}/labelmap.txt: owl is none of the classes; masks that show it are refused\n"
+    )
+    with pytest.raises(InputError, match="none of its names, cat, owl, is one of the classes, Cat"):
+        mask_colours(tmp_path, ("Cat", "Owl"))
+    many = ["cat", *map(str, range(253))]  # the value behind theirs means ignored
+    with pytest.raises(InputError, match="owl is none of the 254 classes, and no mask value is"):
+        mask_colours(tmp_path, many)
+    for other in ("cat\nowl\n", "???\n1 cat 5\n", "cat:::\nowl:::\n"):  # not CVAT's, no colours
+        (tmp_path / "labelmap.txt").write_text(other)
+        assert mask_colours(tmp_path, ("dog", "cat")) == {}
 
 
 @pytest.mark.parametrize(

@@ -116,23 +116,25 @@ class MaskReader:
         if stored.palette is None:
             return self._from_grey(numbers)
         used = _used(numbers, stored.palette)
-        white = used.get(IGNORE_LABEL) == WHITE
-        if _is_usual(used) and not self._in_list(used.values(), white):
+        other_order = self._has_other_order(used)
+        if _is_usual(used) and not other_order:
             return numbers
-        table = self._table(white)
+        table = self._table(white=used.get(IGNORE_LABEL) == WHITE)
         if _says_classes(used, table):
             lookup = np.arange(256, dtype=np.uint8)
             for index, colour in used.items():
                 lookup[index] = table[colour]
             return lookup[numbers]
-        if self.by_index or _is_usual(used):
+        if self.by_index and not other_order:
             return numbers
         strange = next((colour for colour in used.values() if colour not in table), None)
         which = f"such as {strange}" if strange else "two of them alike"
         flag = ", or give --mask_values ignore if its indices are the class numbers"
+        why = "the class list has others of its colours" if other_order else ""
+        why = why or "the masks of the list do not agree on its order"
         raise InputError(
-            f"mask {path} has a palette of its own, {which}, and the masks of the list do not "
-            f"agree on its order; {LABELMAP_HELP}{flag if self.has_flag else ''}"
+            f"mask {path} has a palette of its own, {which}, and {why}; {LABELMAP_HELP}"
+            f"{flag if self.has_flag else ''}"
         )
 
     def _from_grey(self, numbers: np.ndarray) -> np.ndarray:
@@ -189,6 +191,11 @@ class MaskReader:
         ignored = {BORDER, WHITE} if white else {BORDER}
         classes = set(colours) - {BLACK} - (ignored - named.keys())
         return bool(classes) and classes <= named.keys()
+
+    def _has_other_order(self, used: _Palette) -> bool:
+        """Whether the class list gives a colour of a palette to another value than its index."""
+        named = dict(self.colours)
+        return any(named.get(colour, index) != index for index, colour in used.items())
 
     @property
     def reorders(self) -> bool:
@@ -299,14 +306,9 @@ def _kind(path: str | Path, reader: MaskReader) -> tuple[str, _Palette]:
             return ("low-bit" if _grey_depth(path) < 8 else ""), {}
     stored = _read(path)
     used = _used(stored.numbers, stored.palette)
-    white = used.get(IGNORE_LABEL) == WHITE
-    table = reader._table(white)
-    if _is_usual(used) and not (
-        reader._in_list(used.values(), white)
-        and any(table.get(colour, index) != index for index, colour in used.items())
-    ):
+    if _is_usual(used) and not reader._has_other_order(used):
         return "", used
-    by_colour = _says_classes(used, table)
+    by_colour = _says_classes(used, reader._table(white=used.get(IGNORE_LABEL) == WHITE))
     return ("palette by colour" if by_colour else "palette by index"), used
 
 

@@ -155,6 +155,15 @@ def test_a_list_that_reorders_vocs_colours_is_read_by_them(tmp_path, background,
     assert (ordered(paths[0]).tolist(), said) == (indices.tolist(), [])
 
 
+def test_a_palette_of_which_a_list_reorders_a_part_is_refused(tmp_path):
+    """By index two of its classes would be swapped, by colour one is unknown."""
+    palette = [tuple(colour) for colour in voc_palette().tolist()]
+    path = save_palette(tmp_path / "p.png", [[0, 1, 2, 3]], palette)
+    reader, _ = choose_mask_reader([path], CLASSES, {(0, 128, 0): 1, (128, 0, 0): 2})
+    with pytest.raises(InputError, match=r"such as \(128, 128, 0\), and the class list has others"):
+        reader(path)
+
+
 @pytest.mark.parametrize("background", [{}, {(0, 0, 0): 0}], ids=["no background", "background"])
 @pytest.mark.parametrize("ignored", [False, True])
 def test_a_list_that_reorders_grey_levels_is_read_by_them(tmp_path, background, ignored):
