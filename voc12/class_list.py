@@ -6,15 +6,16 @@ a line that says so:
 - a line for the background before the classes: `background`, Labelme's `_background_`,
   torchvision's `__background__`; it is mask value 0 and left out
 - a line for ignored pixels, first or last: Labelme's `__ignore__`
-- numbers before all names, from 1 or with 0 for the background: `1 cat`, `1: cat`, `1,cat`, also
-  under a heading, as Roboflow's `_classes.csv`
-- CVAT's `labelmap.txt`, name:r,g,b:parts:actions, whose colours say what RGB masks show
+- what stands around all names alike, as voc12/class_lines.py has it: numbers before them, from 1 or
+  with 0 for the background, also under a heading, as Roboflow's `_classes.csv`; quotes, commas
+- CVAT's `labelmap.txt`, name:r,g,b:parts:actions, whose colours say what RGB masks show, also those
+  of another list beside it
 - JSON: a list of names, {"1": "cat"} or {"cat": 1}
 
-Where a list can be read in two ways it is refused, and so are headings, comments and YAML, which
-would be classes by their place. What write_class_list writes is read back as it
-was: names that lines would not give back, "1. cat" among them, become a JSON list, and those that
-no list can hold are refused before anything is written.
+Where a list can be read in two ways it is refused, and so are lines that are no names, which would
+be classes by their place. What write_class_list writes is read back as it was: names that lines
+would not give back, "1. cat" among them, become JSON, and those that no list can hold are refused
+before anything is written.
 """
 
 import json
@@ -30,6 +31,7 @@ from tool.file.text import numbered_lines, read_text, shortened, split_delimiter
 from tool.mask_values import BACKGROUND, IGNORE_LABEL
 from tool.names import name_fault, nfc
 from tool.run.notes import note
+from voc12.class_lines import NOT_CLASSES, Entry, entries_of_lines
 from voc12.constants import CLASS_LIST_FILE, CLASSES
 
 # Where a data set may keep its list: our own, CVAT's, Labelme's, Roboflow's.
@@ -37,17 +39,10 @@ LABELMAP_FILE = "labelmap.txt"
 CLASS_LIST_FILES = (CLASS_LIST_FILE, LABELMAP_FILE, "class_names.txt", "_classes.csv")
 HINT = "give a file with one foreground class name per line"
 DECORATION = "_ <>[]()"
+# by its letters alone: what more a list may call the background, as it may call a class
+OTHER_BACKGROUNDS = ("bg", "none", "nothing", "noclass", "hintergrund", "fond", "fondo", "sfondo")
 IGNORED_NAMES = ("ignore", "ignored", "void", "unlabeled", "unlabelled")
-NUMBERED = re.compile(r"(\d{1,6})\s*[.:;,)\t ]\s*(\S.*)")
-HEADING = re.compile(r"(pixel.?value|value|index|id|number|class.?id)\W+(\w.*)", re.IGNORECASE)
-# what stands above the names of a list, or beside them, and is none
-TITLE = re.compile(
-    r"((class|label|category)[_\W]*)?(names?|class(es)?|labels?|categor(y|ies))(\s*[:,;\t].*)?"
-    r"|(pixel.?value|value|index|id|number|class.?id)\s*[,;\t].*",
-    re.IGNORECASE,
-)
-LISTED = re.compile(r"[-*]\s+\S.*")  # a name of a list in YAML
-NUMBERS_BEHIND = re.compile(r"[^,;:\t]*\w[^,;:\t]*[,;:\t][\d\s,;:]*\d", re.ASCII)
+VALUE = re.compile(r"-1|\d{1,6}", re.ASCII)  # of a class, as text of JSON
 # ASCII: int() takes neither U+001C, a space for others, nor all digits as they are meant
 CVAT_LINE = re.compile(r"([^:]+):\s*(\d+\s*,\s*\d+\s*,\s*\d+)?\s*:[^:]*:[^:]*", re.ASCII)
 
@@ -68,18 +63,6 @@ class ClassList:
     colours: tuple[tuple[Colour, int], ...] = ()
     said: str = ""
     counted: bool = False
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """A line of a list: where, for messages; its name; mask value and colour where it gives
-    them.
-    """
-
-    where: str
-    name: str
-    number: int | None = None
-    colour: Colour | None = None
 
 
 def load_class_list(source: str | Path | None) -> tuple[str, ...]:
@@ -162,7 +145,7 @@ def read_class_list(source: str | Path | None) -> ClassList:
 
 def class_list_text(names: Sequence[str], source: str) -> str:
     """What a class list of names holds, so that load_class_list gives them back: a name a line, or
-    JSON where lines would be read otherwise.
+    JSON where lines would be read otherwise, with numbers where its names could mean no class.
 
     source: where the names are from, for messages. Raises InputError for names that no list gives
     back: those that mean the background or ignored pixels, that cannot be part of a file's name,
@@ -176,9 +159,12 @@ def class_list_text(names: Sequence[str], source: str) -> str:
     for name in names:
         _require_class(name, source)
     lines = "".join(f"{name}\n" for name in names)
-    as_json = json.dumps(list(names), ensure_ascii=False) + "\n"
+    as_json, numbered = (
+        json.dumps(content, ensure_ascii=False) + "\n"
+        for content in (list(names), {str(value): name for value, name in enumerate(names, 1)})
+    )
     fault = ""
-    for text in (lines, as_json):
+    for text in (lines, as_json, numbered):
         try:
             if _parse_text(Path(CLASS_LIST_FILE), text).names == tuple(names):
                 return text
@@ -189,7 +175,7 @@ def class_list_text(names: Sequence[str], source: str) -> str:
 
 def is_reserved(name: str) -> bool:
     """Whether a name may mean the background or ignored pixels in a class list."""
-    return is_background(name) or name.strip(DECORATION).lower() in IGNORED_NAMES
+    return _letters(name) == BACKGROUND or name.strip(DECORATION).lower() in IGNORED_NAMES
 
 
 def _require_class(name: str, source: str) -> None:
@@ -222,6 +208,10 @@ def _list_in(folder: Path) -> Path | None:
     return next(
         (folder / name for name in CLASS_LIST_FILES if os.path.lexists(folder / name)), None
     )
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W\d_]", "", name).lower()
 
 
 def is_background(name: str) -> bool:
@@ -274,14 +264,14 @@ def _parse_text(path: Path, text: str) -> ClassList:
     return ClassList(tuple(names), _colours(path, kept, left_out), ", ".join(parts), counted)
 
 
-def _entries(path: Path, text: str) -> tuple[list[_Entry], str]:
+def _entries(path: Path, text: str) -> tuple[list[Entry], str]:
     """The lines of a list and, if it is no plain one, how it was read."""
     if text.lstrip().startswith(("[", "{")) and not text.lstrip().startswith("[ignore"):
         return _from_json(path, text), "read as JSON"
     lines = numbered_lines(text)
     if _is_cvat(lines):
         return _from_cvat(path, lines), "read as CVAT's labelmap"
-    return _from_lines(path, lines)
+    return entries_of_lines(path, lines)
 
 
 def _is_cvat(lines: list[tuple[int, str]]) -> bool:
@@ -290,7 +280,7 @@ def _is_cvat(lines: list[tuple[int, str]]) -> bool:
     return bool(content) and (commented or all(CVAT_LINE.fullmatch(line) for line in content))
 
 
-def _from_cvat(path: Path, lines: list[tuple[int, str]]) -> list[_Entry]:
+def _from_cvat(path: Path, lines: list[tuple[int, str]]) -> list[Entry]:
     entries = []
     for number, line in lines:
         if line.startswith("#"):
@@ -302,11 +292,11 @@ def _from_cvat(path: Path, lines: list[tuple[int, str]]) -> list[_Entry]:
                 f"{path} line {number}: '{shortened(line)}' is not name:r,g,b:parts:actions, as "
                 "CVAT's labelmap has it"
             )
-        entries.append(_Entry(f"{path} line {number}", found[1].strip(), colour=colour))
+        entries.append(Entry(f"{path} line {number}", found[1].strip(), colour=colour))
     return entries
 
 
-def _from_json(path: Path, text: str) -> list[_Entry]:
+def _from_json(path: Path, text: str) -> list[Entry]:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):
@@ -314,16 +304,14 @@ def _from_json(path: Path, text: str) -> list[_Entry]:
             f"{path} is no class list: it begins as JSON and is none; {HINT}"
         ) from None
     if isinstance(content, list) and all(isinstance(name, str) for name in content):
-        return [_Entry(f"{path} entry {i}", name.strip()) for i, name in enumerate(content, 1)]
+        return [Entry(f"{path} entry {i}", name.strip()) for i, name in enumerate(content, 1)]
     if isinstance(content, dict):
-        pairs = [
-            (key, value) if isinstance(value, str) else (value, key)
-            for key, value in content.items()
-        ]
-        if all(re.fullmatch(r"\d{1,6}", str(number), re.ASCII) for number, _ in pairs):
+        pairs = list(content.items())
+        if not all(map(VALUE.fullmatch, content)):
+            pairs = [(value, key) for key, value in pairs]
+        if all(VALUE.fullmatch(str(number)) and isinstance(name, str) for number, name in pairs):
             return [
-                _Entry(f"{path} entry {number}", name.strip(), int(number))
-                for number, name in pairs
+                Entry(f"{path} entry {number}", name.strip(), int(number)) for number, name in pairs
             ]
     raise InputError(
         f"{path} is no class list: JSON of another kind (a list of names, or names with their mask "
@@ -331,66 +319,7 @@ def _from_json(path: Path, text: str) -> list[_Entry]:
     )
 
 
-def _from_lines(path: Path, lines: list[tuple[int, str]]) -> tuple[list[_Entry], str]:
-    plain = [_Entry(f"{path} line {number}", line) for number, line in lines]
-    body = lines[1:] if len(lines) > 1 and HEADING.fullmatch(lines[0][1]) else lines
-    found = [NUMBERED.fullmatch(line) for _, line in body]
-    if not body or not any(found):
-        _require_names(path, lines)
-        return plain, ""
-    separated = [match and not re.match(r"\d+ +\S", match[0]) for match in found]
-    if not all(found):
-        # "7 segment display" is a name; "7: x" or "7,x" among names is a slip
-        if any(separated):
-            number, line = body[next(i for i, match in enumerate(found) if not match)]
-            raise InputError(
-                f"{path} line {number}: '{shortened(line)}' has no number, other lines have; "
-                "number all classes, or none"
-            )
-        _require_names(path, lines)
-        return plain, ""
-    entries = [
-        _Entry(f"{path} line {number}", match[2].strip(" ,;\t"), int(match[1]))
-        for (number, _), match in zip(body, found, strict=True)
-    ]
-    numbers = [entry.number for entry in entries]
-    counted = [number for number in numbers if number != IGNORE_LABEL]
-    ascending = counted in (list(range(len(counted))), list(range(1, len(counted) + 1)))
-    if not any(separated) and len(numbers) > 1 and not ascending:
-        raise InputError(
-            f"{path}: every line begins with a number, {numbers[0]}, {numbers[1]}, ...; where they "
-            "are mask values write them as 1: name, where they belong to the names put _ for the "
-            "space"
-        )
-    return entries, "read by its numbers"
-
-
-def _require_names(path: Path, lines: list[tuple[int, str]]) -> None:
-    """Raise InputError where lines are no names of classes alone: a heading, comments, YAML, names
-    with numbers behind them. A list of one line may have any name without a colon.
-    """
-    number, first = lines[0] if lines else (0, "")
-    what = ""
-    if TITLE.fullmatch(first) and (len(lines) > 1 or first.endswith(":")):
-        what = "looks like a heading; remove it"
-    as_list = all(LISTED.fullmatch(line) for _, line in lines)
-    for at, line in lines if not what else ():
-        if line.startswith("#"):
-            number, first, what = at, line, "looks like a comment; remove it"
-        elif line.startswith(("nc:", "names:")) or as_list:
-            number, first, what = at, line, "looks like YAML; write a name a line alone"
-        if what:
-            break
-    if not what and lines and all(NUMBERS_BEHIND.fullmatch(line) for _, line in lines):
-        what = "has numbers behind the name; write 1: cat where they are mask values, else the name"
-    if what:
-        raise InputError(
-            f"{path} line {number}: '{shortened(first)}' {what}. If it is a class, write the list "
-            'as JSON, ["cat", "dog"]'
-        )
-
-
-def _foreground(path: Path, entries: list[_Entry]) -> tuple[list[_Entry], list[_Entry]]:
+def _foreground(path: Path, entries: list[Entry]) -> tuple[list[Entry], list[Entry]]:
     """(the classes in the order of the mask values, what is left out: background and ignored)."""
     if entries[0].number is not None:
         return _by_number(path, entries)
@@ -417,10 +346,24 @@ def _foreground(path: Path, entries: list[_Entry]) -> tuple[list[_Entry], list[_
                     f"{entry.where}: '{entry.name}' stands between classes; which mask value is "
                     "it? Put it first or last, or leave it out"
                 )
+    for entry in kept if coloured else kept[:1]:
+        _require_no_background(entry, OTHER_BACKGROUNDS)
+    for entry in kept:
+        _require_no_background(entry, (BACKGROUND,))
     return kept, [*ignored, *backgrounds]
 
 
-def _is_ignored(entry: _Entry) -> bool:
+def _require_no_background(entry: Entry, words: Sequence[str]) -> None:
+    """Raise InputError for an unnumbered name that is one of words but for what is no letter."""
+    if _letters(entry.name) in words:
+        raise InputError(
+            f"{entry.where}: is '{shortened(entry.name)}' a class or the background (0)? Write "
+            f"{BACKGROUND} alone for the latter; a class may have a number, 1: name, or another "
+            "name"
+        )
+
+
+def _is_ignored(entry: Entry) -> bool:
     """Whether an unnumbered name means ignored pixels. Raises InputError for a plain name that may
     mean them, or the background, or a class.
     """
@@ -435,8 +378,8 @@ def _is_ignored(entry: _Entry) -> bool:
     return True
 
 
-def _by_number(path: Path, entries: list[_Entry]) -> tuple[list[_Entry], list[_Entry]]:
-    by_number: dict[int, _Entry] = {}
+def _by_number(path: Path, entries: list[Entry]) -> tuple[list[Entry], list[Entry]]:
+    by_number: dict[int, Entry] = {}
     for entry in entries:
         if entry.number in by_number:
             raise InputError(
@@ -445,10 +388,10 @@ def _by_number(path: Path, entries: list[_Entry]) -> tuple[list[_Entry], list[_E
                 "correct one of them"
             )
         by_number[entry.number] = entry
-    left_out = [by_number.pop(number) for number in (0, IGNORE_LABEL) if number in by_number]
-    if left_out and left_out[0].number == 0 and not is_background(left_out[0].name):
+    left_out = [by_number.pop(number) for number in (0, *NOT_CLASSES) if number in by_number]
+    if left_out and left_out[0].number == 0:
         zero = left_out[0]
-        if zero.name.strip(DECORATION).lower() not in IGNORED_NAMES:
+        if not is_reserved(zero.name) and _letters(zero.name) not in OTHER_BACKGROUNDS:
             raise InputError(
                 f"{zero.where}: number 0 is '{shortened(zero.name)}', but mask value 0 is the "
                 "background; number the classes from 1, as the masks do"
@@ -460,7 +403,7 @@ def _by_number(path: Path, entries: list[_Entry]) -> tuple[list[_Entry], list[_E
                 f"{entry.where}: '{shortened(entry.name)}' has number {entry.number}, {place} is "
                 "next; classes have the mask values 1, 2, ... without gaps"
             )
-        if is_background(entry.name):
+        if _letters(entry.name) == BACKGROUND:
             raise InputError(
                 f"{entry.where}: '{entry.name}' has number {entry.number}; the background is mask "
                 "value 0"
@@ -469,7 +412,7 @@ def _by_number(path: Path, entries: list[_Entry]) -> tuple[list[_Entry], list[_E
 
 
 def _colours(
-    path: Path, kept: list[_Entry], left_out: list[_Entry]
+    path: Path, kept: list[Entry], left_out: list[Entry]
 ) -> tuple[tuple[Colour, int], ...]:
     """RGB -> mask value of a list whose classes all have a colour; () else."""
     if not all(entry.colour for entry in kept):

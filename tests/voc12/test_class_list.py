@@ -77,6 +77,26 @@ def test_a_folder_has_a_list_of_another_tool(tmp_path, name):
         ),
         ("cat:250,50,83::\ndog:1,2,3::\nbackground:0,0,0::\n", "labelmap, left out background"),
         ("background:::\ncat:::\ndog:::\n", "labelmap, left out background"),
+        ('{"cat": "1", "dog": "2"}', "read as JSON"),
+        ('{"ignore": "-1", "background": "0", "cat": "1", "dog": "2"}', "background and ignore"),
+        # what all names have around them
+        ('"background"\n"cat"\n"dog"\n', "read without quotes, left out background"),
+        ("background,\ncat,\ndog,\n", "read without commas, left out background"),
+        ("'cat',\n'dog'\n", "read without commas and quotes"),
+        ("background:\ncat:\ndog:\n", "read without colons, left out background"),
+        (
+            '0: "background",\n1: "cat",\n2: "dog"\n',
+            "numbers without commas and quotes, left out ba",
+        ),
+        # other spellings of numbers
+        ("-1 __ignore__\n0 _background_\n1 cat\n2 dog\n", "left out _background_ and __ignore__"),
+        ("0=background\n1=cat\n2=dog\n", "read by its numbers, left out background"),
+        ("0|background\n1|cat\n2|dog\n", "read by its numbers, left out background"),
+        ("(0) background\n(1) cat\n(2) dog\n", "read by its numbers, left out background"),
+        ("1 - cat\n2 - dog\n", "read by its numbers"),
+        ("1 -> cat\n2 -> dog\n", "read by its numbers"),
+        ("1.0 cat\n2.0 dog\n", "read by its numbers"),
+        ("0: bg\n1: cat\n2: dog\n", "read by its numbers, left out bg"),
     ],
 )
 def test_lists_of_other_tools_give_the_real_classes_and_a_line(tmp_path, capsys, text, said):
@@ -84,7 +104,8 @@ def test_lists_of_other_tools_give_the_real_classes_and_a_line(tmp_path, capsys,
     out = capsys.readouterr().out
     assert out.startswith(f"{tmp_path / 'classes.txt'}: ")
     assert out.count("\n") == 1
-    assert out.endswith(f"{said}; classes 1..2: cat, dog\n")
+    assert said in out
+    assert out.endswith("; classes 1..2: cat, dog\n")
     assert load_class_list(tmp_path) == ("cat", "dog")
     assert capsys.readouterr().out == ""  # said once
 
@@ -102,11 +123,27 @@ def test_lists_of_other_tools_give_the_real_classes_and_a_line(tmp_path, capsys,
         ("number plate\ncat\n", ("number plate", "cat")),
         ("type 1\ntype 2\n", ("type 1", "type 2")),
         ("tick, alive\nfly,1\n", ("tick, alive", "fly,1")),
+        ("1.5 l bottle\n2.0 l bottle\n", ("1.5 l bottle", "2.0 l bottle")),
+        ("2-door\n4-door\n", ("2-door", "4-door")),
+        ("1-way\n2-way\n", ("1-way", "2-way")),
+        ("boeing 737\nairbus 320\n", ("boeing 737", "airbus 320")),
+        ("1_euro\n2_euro\n", ("1_euro", "2_euro")),
+        ("0\n1\n2\n", ("0", "1", "2")),
+        ("cat (wild)\nA&B\nSt. John's\n", ("cat (wild)", "A&B", "St. John's")),
+        ("none of the above\nbackground clutter\n", ("none of the above", "background clutter")),
+        ("cat\nnone\n", ("cat", "none")),
+        ("object\nratio 1:2\n", ("object", "ratio 1:2")),
     ],
 )
 def test_plain_names_are_names_and_nothing_is_said(tmp_path, capsys, text, names):
     assert read(tmp_path, text) == names
     assert capsys.readouterr().out == ""
+
+
+def test_numbered_names_may_have_numbers_commas_and_words_for_nothing(tmp_path):
+    assert read(tmp_path, "1 type 1\n2 type 2\n") == ("type 1", "type 2")
+    assert read(tmp_path, "1: tick, alive\n2: fly, dead\n") == ("tick, alive", "fly, dead")
+    assert read(tmp_path, "1: none\n2: void\n") == ("none", "void")
 
 
 def test_colours_of_a_labelmap(tmp_path):
@@ -186,6 +223,71 @@ def test_a_labelmap_beside_a_class_list_has_its_names(tmp_path, capsys):
             " line 1: 'cat,250,50,83' has numbers behind the name; write 1: cat where they are "
             'mask values, else the name. If it is a class, write the list as JSON, ["cat", "dog"]',
         ),
+        *(
+            (f"{first}\ncat\ndog\n", f" line 1: is '{first}' a class or the background (0)? Write")
+            for first in ("bg", "__BG__", "none", "nothing", "no class", "Hintergrund")
+        ),
+        *(
+            (f"cat\n{name}\n", f" line 2: is '{name}' a class or the background (0)? Write")
+            for name in (
+                "back ground",
+                "back-ground",
+                "'background'",
+                "background,",
+                "background (0)",
+            )
+        ),
+        ("none:0,0,0::\ncat:9,9,9::\n", " line 1: is 'none' a class or the background (0)? Wri"),
+        ("1: 'background'\n2: cat\n", " line 1: ''background'' has number 1; the background is"),
+        *(
+            (
+                "\n".join(
+                    form.format(i, name) for i, name in enumerate(("background", "cat", "dog"))
+                ),
+                f" line 1: '{form.format(0, 'background')}' has {what} the name; write 1: cat",
+            )
+            for form, what in (
+                ("{1} {0}", "numbers behind"),
+                ("{1} ({0})", "numbers behind"),
+                ("{1}={0}", "numbers behind"),
+                ("{1}{0}", "numbers behind"),
+                ("class {0}: {1}", "a number before"),
+                ("{0}-{1}", "a number before"),
+                ('"{0}","{1}"', "a number before"),
+            )
+        ),
+        *(
+            (text, f" line 1: '{text.splitlines()[0]}' has further columns; leave the number and")
+            for text in (
+                "1 cat 128 0 0\n2 dog 0 128 0\n",
+                "1,cat,#ff0000\n2,dog,#00ff00\n",
+                "1,cat,animal\n2,dog,animal\n",
+                "1 cat #ff0000\n2 dog #00ff00\n",
+                '1 255 0 0 1 1 1 "cat"\n2 0 255 0 1 1 1 "dog"\n',
+                "1: cat, 2: dog\n",
+            )
+        ),
+        ("cat 128 0 0\ndog 0 128 0\n", " line 1: 'cat 128 0 0' has numbers behind the name; wri"),
+        *(
+            (text, f" line 1: '{text.splitlines()[0]}' looks like code, or a part of it; write a")
+            for text in (
+                "(\n'cat',\n'dog',\n)\n",
+                "item {\n id: 1\n name: 'cat'\n}\n",
+                "CLASSES = ['cat']\n",
+                "---\n- cat\n- dog\n",
+            )
+        ),
+        *(
+            (f"{line}\n", f" line 1: '{line}' is one class, as it is one line; write a name a line")
+            for line in ("cat,dog,cow", "background;cat;dog", "cat | dog", "N = ('cat', 'dog')")
+        ),
+        *(
+            (f"{first}\ncat\ndog\n", f" line 1: '{first}' looks like a heading; remove it. If it")
+            for first in ("My classes:", "20 classes:", "2 labels", "objects")
+        ),
+        ("cat\nvehicles:\ncar\n", " line 2: 'vehicles:' ends in a colon, as a heading does; re"),
+        ("cat\ndog\nTotal: 2\n", " line 3: 'Total: 2' looks like a total, a number beside a word"),
+        ("1 cat\n2 dog\ntotal 2\n", " line 3: 'total 2' looks like a total, a number beside a w"),
         ("\n", " is an empty class list"),
         ("_background_\n", " lists no foreground class"),
         ("".join(f"c{i}\n" for i in range(255)), " lists 255 classes; masks have room for 254"),
@@ -259,6 +361,20 @@ def test_a_colour_of_strange_spaces_is_no_colour(tmp_path):
 TRICKY = st.sampled_from(
     ["1. cat", "2. dog", "10. sheep", "1", "1 cat", "2,dog", "0: x", "255 y", "#a", "[a", "{b"]
     + ["# label:c", "a:1,2,3::", "b:::", "index name", "id 1", "[ignore", "7 segment", "\u200d1. a"]
+    + [
+        "none",
+        "bg",
+        "'background'",
+        "b 1",
+        "c 2",
+        "a:",
+        "a: 1",
+        "(a",
+        "---",
+        "1-a",
+        "2-b",
+        "x 1 2 3",
+    ]
     + ['"q"', "a\u0308", "ä", "_cat_", "null", "true", "sep=;", ",a,", "cat;dog", "a  b"]
     + ["background", "__background__", "<void>", "unlabeled", "__ignore__", "", " a", "a/b"]
 )
@@ -286,6 +402,7 @@ def test_ordinary_names_are_written_a_line_each():
     assert class_list_text(["2. dog", "1. cat"], "x") == '["2. dog", "1. cat"]\n'
     assert class_list_text(["label", "cat"], "x") == '["label", "cat"]\n'
     assert class_list_text(["#1 fan", "cat"], "x") == '["#1 fan", "cat"]\n'
+    assert class_list_text(["none", "cat"], "x") == '{"1": "none", "2": "cat"}\n'
 
 
 @pytest.mark.parametrize(
