@@ -40,7 +40,7 @@ import numpy as np
 
 from tool.errors import InputError, naming_file, run_script
 from tool.file.atomic import atomic_write, write_json
-from tool.file.coco_json import CocoImage, CocoJson, parse_annotation, read_coco
+from tool.file.coco_json import CocoImage, CocoJson, is_crowd, parse_annotation, read_coco
 from tool.file.images import APPLY_EXIF, photograph_header, write_mask
 from tool.file.require import require_dir
 from tool.file.segmentation import area, box_rle, decode, segmentation_rle
@@ -293,41 +293,59 @@ class Painter:
     exif: str
     masks: bool
 
-    def __call__(self, items: Sequence["Item"]) -> None:
-        """Link and draw images, the mask last: it says that the image is finished."""
+    def __call__(self, items: Sequence["Item"]) -> int:
+        """Link and draw images, the mask last: it says that the image is finished. How many
+        segmentations draw no pixel.
+        """
+        empty = 0
         for item in items:
             size = photograph_size(item.path, item.image, self.exif)
             if self.masks:
-                mask = self.paint(item, size)
+                mask, without = self.paint(item, size)
+                empty += without
             link(item.path, self.part / IMAGE_DIR / f"{item.id}{item.path.suffix.lower()}")
             if self.masks:
                 write_mask(self.part / MASK_DIR / f"{item.id}.png", mask, sync=False)
+        return empty
 
-    def paint(self, item: "Item", size: tuple[int, int]) -> np.ndarray:
-        """The mask (H, W) uint8: from the largest object to the smallest, of equal ones the first
-        in the file on top.
+    def paint(self, item: "Item", size: tuple[int, int]) -> tuple[np.ndarray, int]:
+        """(the mask (H, W) uint8, how many segmentations draw no pixel): from the largest object to
+        the smallest, of equal ones the first in the file on top.
         """
-        layers = []
-        for category, number, text in item.annotations:
-            where = f"{self.instances}: annotation {number + 1} of '{item.image.file_name}'"
-            with naming_file(where):
-                annotation = parse_annotation(text)
-                drawn = annotation.get("segmentation")
-                value = self.value[category]
-                if not drawn or drawn == [[]]:
-                    rle, value = box_rle(annotation.get("bbox"), size), IGNORE_LABEL
-                else:
-                    rle = segmentation_rle(drawn, size, self.clip)
-                    if self.crowd == CROWD_IGNORE and annotation.get("iscrowd"):
-                        value = IGNORE_LABEL
-            if rle is not None:
-                # boxes lie below all that is drawn
-                layers.append((bool(drawn), -area(rle), number, value, rle))
-        layers.sort(key=lambda layer: (layer[0], layer[1], -layer[2]))
+        layers = [self.layer(item, size, *annotation) for annotation in item.annotations]
+        # boxes lie below all that is drawn
+        layers.sort(key=lambda layer: (layer.drawn, -layer.area, -layer.number))
         columns = np.zeros(size[::-1], dtype=np.uint8)  # (W, H): run-lengths go down the columns
-        for *_, value, rle in layers:
-            np.copyto(columns, value, where=decode(rle).T)
-        return np.ascontiguousarray(columns.T)
+        for layer in layers:
+            if layer.area:
+                np.copyto(columns, layer.value, where=decode(layer.rle).T)
+        return np.ascontiguousarray(columns.T), sum(one.drawn and not one.area for one in layers)
+
+    def layer(
+        self, item: "Item", size: tuple[int, int], category: int, number: int, text: str
+    ) -> "Layer":
+        """What an annotation draws."""
+        with naming_file(f"{self.instances}: annotation {number + 1} of '{item.image.file_name}'"):
+            annotation = parse_annotation(text)
+            drawn = annotation.get("segmentation")
+            if not drawn or drawn == [[]]:
+                rle = box_rle(annotation.get("bbox"), size)
+                return Layer(False, area(rle), number, IGNORE_LABEL, rle)
+            rle = segmentation_rle(drawn, size, self.clip)
+            ignored = self.crowd == CROWD_IGNORE and is_crowd(annotation)
+            value = IGNORE_LABEL if ignored else self.value[category]
+            return Layer(True, area(rle) if rle else 0, number, value, rle)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """An annotation's pixels: whether it has a segmentation, how many, its number, their value."""
+
+    drawn: bool
+    area: int
+    number: int
+    value: int
+    rle: dict | None
 
 
 @dataclass(frozen=True)
@@ -486,8 +504,10 @@ def paint(
     paths: list[Path],
     done: set[str],
     workers: int,
-) -> None:
-    """Link the photographs and draw the masks of the images that are not done, under a bar."""
+) -> int:
+    """Link the photographs and draw the masks of the images that are not done, under a bar. How
+    many of their segmentations draw no pixel.
+    """
     todo = [place for place, image_id in enumerate(ids) if image_id not in done]
     if len(todo) < len(ids):
         print(f"{len(ids) - len(todo)} of {len(ids)} images are finished already")
@@ -497,12 +517,14 @@ def paint(
         annotations = coco.annotations(bounds[place], bounds[place + 1])
         return Item(ids[place], coco.images[place], paths[place], annotations)
 
+    empty: list[int] = []
     bar = progress(total=len(todo), desc="masks" if painter.masks else "links", unit="img")
-    with bar, background_calls(workers if len(todo) > CHUNK else 0) as call:
+    with bar, background_calls(workers if len(todo) > CHUNK else 0, empty.append) as call:
         for first in range(0, len(todo), CHUNK):
             places = todo[first : first + CHUNK]
             call(painter, [item(place) for place in places])
             bar.update(len(places))
+    return sum(empty)
 
 
 def note_boxes(coco: CocoJson, masks: bool) -> None:
@@ -510,6 +532,21 @@ def note_boxes(coco: CocoJson, masks: bool) -> None:
     if boxes := int((~coco.drawn).sum()):
         how = "their pixels are 255 where nothing else is" if masks else "no masks are made"
         print(f"{boxes} of {len(coco.drawn)} annotations have no segmentation, only a box: {how}")
+
+
+def note_empty(coco: CocoJson, empty: int, part: Path) -> None:
+    """Say how many segmentations draw no pixel. Raises InputError where none draws any, and leaves
+    nothing of the work, which another run would take for finished.
+    """
+    drawn = int(coco.drawn.sum())
+    if empty and empty == drawn:
+        shutil.rmtree(part)
+        raise InputError(
+            f"{coco.path}: none of its {drawn} segmentations draws a pixel; a polygon has three "
+            "points or more, x, y by turns; where they are boxes, give them as bbox alone"
+        )
+    if empty:
+        print(f"{empty} of {drawn} segmentations draw no pixel: points, lines, or outside")
 
 
 def main(args: argparse.Namespace) -> None:
@@ -558,7 +595,8 @@ def main(args: argparse.Namespace) -> None:
     note_boxes(coco, masks)
     how = (args.crowd, args.clip, args.exif)
     painter = Painter(coco.path, part, classes.value, *how, masks)
-    paint(painter, coco, ids, paths, finished(part, masks), args.num_workers)
+    empty = paint(painter, coco, ids, paths, finished(part, masks), args.num_workers)
+    note_empty(coco, empty, part)
 
     # ============ lists and labels ============
     table |= dict(zip(ids, labels, strict=True))

@@ -137,6 +137,52 @@ def test_crowds(tmp_path, crowd, value):
     np.testing.assert_array_equal(export.labels(["a"]), [[1, 1]])
 
 
+@pytest.mark.parametrize(
+    ("said", "value"),
+    [(0, 1), (1, 255), (False, 1), (True, 255), (None, 1), (1.0, 255)]
+    + [("0", 1), ("1", 255), ("false", 1), ("True", 255), ("2", 0), (2, 0), ("", 0), ([], 0)],
+)
+def test_what_says_that_an_annotation_is_of_a_crowd(tmp_path, said, value):
+    export = Export(tmp_path)
+    export.content["annotations"] = [annotation(5, 4, square(0, 0, 20, 20), iscrowd=said)]
+    if not value:
+        with pytest.raises(
+            InputError, match=r"annotation 1 of 'a\.jpg': its 'iscrowd' is .*; give"
+        ):
+            export.run("--crowd", "ignore")
+        return
+    export.run("--crowd", "ignore")
+    assert set(np.unique(export.mask("a"))) == {0, value}
+
+
+def test_polygons_in_shares_of_the_sides_are_refused(tmp_path):
+    export = Export(tmp_path)
+    shares = [[0.1, 0.1, 0.5, 0.1, 1.002, 0.6]]
+    export.content["annotations"] = [annotation(5, 4, shares), annotation(6, 4, None, bbox=[0] * 4)]
+    with pytest.raises(InputError, match="all coordinates of its polygons are between 0 and 1, sh"):
+        export.run()
+    export.content["annotations"].append(annotation(5, 4, square(0, 0, 20, 20)))
+    export.run()  # one of a pixel beside others
+    assert (export.mask("a")[:20, :20] == 1).all()
+
+
+@pytest.mark.parametrize("empty", [[[3, 3, 9, 9]], [3, 3, 9, 9], [[3, 3, 9, 9, 3, 3]]])
+def test_segmentations_without_a_pixel_are_counted_and_refused_where_all_are(
+    tmp_path, capsys, empty
+):
+    export = Export(tmp_path)
+    export.content["annotations"] = [annotation(5, 4, empty), annotation(6, 4, empty)]
+    for _ in range(2):  # the first leaves nothing that would be taken for finished
+        with pytest.raises(
+            InputError, match="none of its 2 segmentations draws a pixel; a polygon"
+        ):
+            export.run()
+    export.content["annotations"].append(annotation(5, 4, square(0, 0, 20, 20)))
+    export.run()
+    assert (export.mask("a")[:20, :20] == 1).all()
+    assert "2 of 3 segmentations draw no pixel" in capsys.readouterr().out
+
+
 def test_box_without_segmentation_is_ignored_below_what_is_drawn(tmp_path, capsys):
     export = Export(tmp_path)
     box = {"bbox": [10, 10, 5, 30]}

@@ -21,6 +21,11 @@ from tool.file.digests import file_digest
 from tool.file.require import require_file
 from tool.names import JOINERS
 
+UNIT = 1.01  # up to which coordinates are shares of a side, a little overshot
+BOX, OTHER, PIXELS, SHARES = range(
+    4
+)  # what is drawn: nothing, run-lengths, polygons in pixels, ...
+CROWDS = {"0": False, "false": False, "1": True, "true": True}
 HINT = "an instances JSON of COCO has images, annotations and categories"
 SPACE = " \t\n\r"
 # Categories of Unicode that no name has: control and format characters, halves of others, ends of
@@ -80,8 +85,9 @@ class CocoJson:
 
 def read_coco(path: str | Path) -> CocoJson:
     """The instances JSON at path. Raises InputError, naming the file and the item, for what is no
-    JSON, NaN and infinity, missing keys, ids given twice, and annotations of unknown images or
-    categories. Segmentations are not looked at: parse_annotation and tool/file/segmentation.py do.
+    JSON, NaN and infinity, missing keys, ids given twice, annotations of unknown images or
+    categories, and polygons that are all in shares of the sides. What else is wrong with
+    segmentations parse_annotation and tool/file/segmentation.py see.
     """
     path = require_file(path, "instances JSON", "check --instances")
     text = _read_text(path)
@@ -138,6 +144,11 @@ def read_coco(path: str | Path) -> CocoJson:
             f"{path}: annotation {number + 1} is of {('image', 'category')[column]} {name}, which "
             "the file does not have; is it whole?"
         )
+    if (arrays[:, 2] == SHARES).any() and not (arrays[:, 2] == PIXELS).any():
+        raise InputError(
+            f"{path}: all coordinates of its polygons are between 0 and 1, shares of the sides; "
+            "COCO's are pixels: multiply x by the width and y by the height of the image"
+        )
     order = np.argsort(arrays[:, 0], kind="stable")
     arrays = arrays[order]
     return CocoJson(
@@ -148,7 +159,7 @@ def read_coco(path: str | Path) -> CocoJson:
         categories,
         arrays[:, 0],
         arrays[:, 1],
-        arrays[:, 2].astype(bool),
+        arrays[:, 2] != BOX,
         order,
         arrays[:, 3:],
         text,
@@ -158,6 +169,17 @@ def read_coco(path: str | Path) -> CocoJson:
 def parse_annotation(text: str) -> dict[str, Any]:
     """The object of an annotation's text. Raises InputError as read_coco does."""
     return _Scanner(text, "annotation").value()
+
+
+def is_crowd(annotation: dict[str, Any]) -> bool:
+    """Whether an annotation is of a crowd. Raises InputError where it does not say 0 or 1."""
+    value = annotation.get("iscrowd")
+    if value is None:
+        return False
+    word = str(int(value) if value in (0, 1) else value).strip().lower()
+    if word not in CROWDS:
+        raise InputError(f"its 'iscrowd' is {_short(value)}; give 0 or 1")
+    return CROWDS[word]
 
 
 # ============ the text ============
@@ -328,14 +350,31 @@ def _category(item: dict, number: int, path: Path) -> CocoCategory:
     )
 
 
-def _references(item: dict, number: int, path: Path) -> tuple[str, str, bool]:
+def _references(item: dict, number: int, path: Path) -> tuple[str, str, int]:
     where = f"{path}: annotation {number + 1}"
-    drawn = item.get("segmentation")
     return (
         _id(item, "image_id", where),
         _id(item, "category_id", where),
-        bool(drawn) and drawn != [[]],
+        _drawn(item.get("segmentation")),
     )
+
+
+def _drawn(segmentation: Any) -> int:
+    """BOX for no segmentation, SHARES for polygons within 0..1, PIXELS for those beyond, OTHER for
+    run-lengths, points, lines and what may be either: corners of the first pixel.
+    """
+    if not segmentation or segmentation == [[]]:
+        return BOX
+    if not isinstance(segmentation, list):
+        return OTHER
+    polygons = segmentation if isinstance(segmentation[0], list) else [segmentation]
+    polygons = [one for one in polygons if isinstance(one, list) and len(one) >= 6]
+    if not polygons:
+        return OTHER
+    values = [value for one in polygons for value in one]
+    if not all(isinstance(value, int | float) and abs(value) <= UNIT for value in values):
+        return PIXELS
+    return OTHER if all(value in (0, 1) for value in values) else SHARES
 
 
 def _places(items: list, what: str, path: Path) -> dict[str, int]:

@@ -95,24 +95,27 @@ def pool_map(
 
 
 @contextlib.contextmanager
-def background_calls(num_workers: int) -> Iterator[Callable[..., None]]:
+def background_calls(
+    num_workers: int, take: Callable[[Any], None] = lambda result: None
+) -> Iterator[Callable[..., None]]:
     """Give a function call(function, *arguments) that has num_workers processes (0: this one, at
     once) do it, and wait for all at the end.
 
     function: importable by its name. It blocks while two calls a process are waiting; the first
     error of a call is raised by a later one or at the end.
+    take: gets what each call returns, in their order
     """
     if num_workers == 0:
-        yield lambda function, *arguments: function(*arguments)
+        yield lambda function, *arguments: take(function(*arguments))
         return
     with WorkerPool(num_workers) as pool:
         pending: deque[Future] = deque()
 
         def call(function: Callable, *arguments: Any) -> None:
             while len(pending) >= 2 * num_workers:
-                pending.popleft().result()
+                take(pending.popleft().result())
             pending.append(pool.submit(function, *arguments))
 
         yield call
         while pending:
-            pending.popleft().result()
+            take(pending.popleft().result())

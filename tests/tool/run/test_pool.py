@@ -62,6 +62,15 @@ def test_background_calls_are_done_at_the_end(num_workers, tmp_path):
     ]
 
 
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_what_background_calls_return_is_taken_in_their_order(num_workers):
+    taken = []
+    with background_calls(num_workers, taken.append) as call:
+        for number in range(7):
+            call(_power, number, 2)
+    assert taken == [0, 1, 4, 9, 16, 25, 36]
+
+
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_error_of_a_background_call_reaches_the_caller(num_workers, tmp_path):
     def write() -> None:
