@@ -17,7 +17,7 @@ from tool.file.require import require_dir, require_file
 from tool.file.text import numbered_lines, read_text, shortened
 from tool.names import name_fault, require_names
 from voc12.constants import DATA_HELP, IMAGE_DIR, LIST_DIR, MASK_DIR
-from voc12.masks import ground_truth_dir
+from voc12.masks import ground_truth_dir, other_suffix
 
 Item = TypeVar("Item")
 CLASS_MARKS = ("1", "-1", "0")  # behind the ids of VOC's lists of one class
@@ -191,8 +191,9 @@ def image_path(voc12_root: str | Path, image_id: str) -> Path:
 
 def mask_path(voc12_root: str | Path, image_id: str) -> Path:
     """The ground-truth mask file of an id. Raises InputError naming the id when there is none."""
-    path = ground_truth_dir(voc12_root) / f"{image_id}.png"
-    return require_file(path, f"mask of id {image_id}", DATA_HELP)
+    folder = ground_truth_dir(voc12_root)
+    hint = DATA_HELP + other_suffix(folder, [image_id])
+    return require_file(folder / f"{image_id}.png", f"mask of id {image_id}", hint)
 
 
 def _parse_id(line: str, where: str) -> str:

@@ -285,6 +285,9 @@ def test_a_suffix_in_small_letters_and_capitals_is_found(tmp_path):
 
 def test_mask_path_names_the_id(root):
     assert mask_path(root, "a") == root / "SegmentationClassAug" / "a.png"
+    (root / "SegmentationClassAug" / "y.PNG").touch()
+    with pytest.raises(InputError, match=r"mask of id y not found: .* and y\.PNG is there"):
+        mask_path(root, "y")
     with pytest.raises(InputError, match="mask of id z not found: "):
         mask_path(root, "z")
 

@@ -5,8 +5,8 @@ A MaskReader is chosen once for the masks of a list (choose_mask_reader), for wh
 not certain by one mask. What it reads:
 
 - 8-bit grey and palette PNGs of class numbers, as VOC's
-- one class, and only 0 and 255 (white) in all masks of the list: white is the class; not in our own
-  files, where 255 is ignored
+- one class, and only 0 and 255 (white) in all masks of other tools in the list: white is the class;
+  in our own files 255 is ignored
 - palette PNGs whose indices are not VOC's order but whose colours are VOC's, or those of the class
   list (CVAT's labelmap.txt): by colour
 - palette PNGs in other colours, where an index has the same colour in all masks and black is
@@ -73,7 +73,7 @@ class MaskReader:
 
     num_labels: K, with background
     colours:    RGB -> mask value, of the class list; () without
-    values:     "ignore": 255 is ignored; "binary": it is class 1
+    values:     "ignore": 255 is ignored; "binary": it is class 1, but in our own files
     by_index:   indices of a palette in other colours are class numbers
     as_stored:  indices are class numbers whatever the colours say
     has_flag:   --mask_values is about these masks, so that advice may name it
@@ -90,7 +90,7 @@ class MaskReader:
         """The mask at path, (H, W) uint8. Raises InputError naming the file."""
         stored = _read(path)
         mask = self._numbers(stored, path)
-        if self.values != BINARY:
+        if self.values != BINARY or stored.own:
             if stored.depth < 8 and not self.as_stored and (mask == IGNORE_LABEL).any():
                 flag = "give --mask_values binary (one class) or ignore, or "
                 raise InputError(
@@ -239,11 +239,16 @@ def choose_mask_reader(
     by_index = bool(palettes) and _same_everywhere(palettes)
     chosen = MaskReader(reader.num_labels, colours, by_index=by_index, has_flag=has_flag)
     said = _said(kinds, len(paths), by_index)
-    if values == BINARY or (len(classes) == 1 and _is_black_and_white(paths, chosen)):
+    others = [path for path in paths if not _is_own(path)] if len(classes) == 1 else []
+    if values == BINARY or _is_black_and_white(others, chosen):
         chosen = replace(chosen, values=BINARY)
+        own = len(paths) - len(others)
+        mine = f", and ignored in {own} masks of this repository" if own else ""
         if values != BINARY:
-            flag = "; give --mask_values ignore if it is ignored"
-            said.append(f"0 and 255 alone: 255 is read as {classes[0]}{flag if has_flag else ''}")
+            flag = "; give --mask_values ignore if it is ignored" if has_flag else ""
+            said.append(f"0 and 255 alone: 255 is read as {classes[0]}{mine}{flag}")
+        elif own:
+            said.append(f"255 is {classes[0]}{mine}")
     return chosen, said
 
 
@@ -259,19 +264,26 @@ def _said(kinds: Counter[str], total: int, by_index: bool) -> list[str]:
     return [f"{kinds[kind]} of {total} masks are {how[kind]}" for kind in said]
 
 
+def _is_own(path: str | Path) -> bool:
+    """Whether a mask is written by this repository; False where it cannot be read."""
+    try:
+        with opened_mask(path) as image:
+            return image.mode == "P" and META_KEY in image.info
+    except InputError:  # the reader says it of each mask
+        return False
+
+
 def _is_black_and_white(paths: Sequence[str | Path], reader: MaskReader) -> bool:
-    """Whether the masks have no values but 0 and 255, and 255 somewhere, in none that is our own,
-    where it is ignored; ends at the first other value.
+    """Whether the masks have no values but 0 and 255, and 255 somewhere; ends at the first other
+    value.
     """
     white = False
     for path in paths:
         try:
-            stored = _read(path)
-            values = np.unique(reader._numbers(stored, path))
+            values = np.unique(reader._numbers(_read(path), path))
         except InputError:  # the reader says it of each mask
             continue
-        others = (0,) if stored.own else (0, IGNORE_LABEL)
-        if not np.isin(values, others).all():
+        if not np.isin(values, (0, IGNORE_LABEL)).all():
             return False
         white |= bool((values == IGNORE_LABEL).any())
     return white

@@ -256,6 +256,18 @@ def test_one_mask_with_the_value_1_makes_255_ignored_in_all(tmp_path):
     assert said == []
 
 
+@pytest.mark.parametrize("values", ["auto", "binary", "ignore"])
+def test_our_masks_have_no_say_in_what_255_is_in_others(tmp_path, values):
+    paths = [tmp_path / "ours.png", save(tmp_path / "b.png", np.array([[0, 255]], np.uint8))]
+    write_mask(paths[0], np.array([[0, 1, 255]], np.uint8), {"stage": "irn_mask"})
+    reader, said = choose_mask_reader(paths, ["crack"], values=values)
+    other = 255 if values == "ignore" else 1
+    assert [mask.tolist() for mask in masks(reader, paths)] == [[[0, 1, 255]], [[0, other]]]
+    assert ("ignored in 1 masks of this repository" in "".join(said)) == (values != "ignore")
+    alone, said = choose_mask_reader(paths[:1], ["crack"])
+    assert (alone(paths[0]).tolist(), said) == ([[0, 1, 255]], [])
+
+
 def test_several_classes_leave_255_ignored(tmp_path):
     path = save(tmp_path / "a.png", np.array([[0, 255]], np.uint8))
     reader, said = choose_mask_reader([path], CLASSES)
