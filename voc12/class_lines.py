@@ -47,6 +47,7 @@ COLUMNS = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 
+LONGEST = 1000  # characters of a line, numbers and columns included; patterns take their square
 Line = tuple[int, str]  # its number and text
 
 
@@ -65,6 +66,12 @@ def entries_of_lines(path: Path, lines: Sequence[Line]) -> tuple[list[Entry], st
 
     Raises InputError for lines that are no names, or not all numbered.
     """
+    for number, line in lines:
+        if len(line) > LONGEST:
+            raise InputError(
+                f"{path} line {number}: '{shortened(line)}' has {len(line)} characters, more than "
+                "a name; write a name a line"
+            )
     lines, taken = _undressed(lines)
     body = lines[1:] if len(lines) > 1 and HEADING.fullmatch(lines[0][1]) else lines
     found = [NUMBERED.fullmatch(line) for _, line in body]

@@ -288,6 +288,7 @@ def test_a_labelmap_beside_a_class_list_has_its_names(tmp_path, capsys):
         ("cat\nvehicles:\ncar\n", " line 2: 'vehicles:' ends in a colon, as a heading does; re"),
         ("cat\ndog\nTotal: 2\n", " line 3: 'Total: 2' looks like a total, a number beside a word"),
         ("1 cat\n2 dog\ntotal 2\n", " line 3: 'total 2' looks like a total, a number beside a w"),
+        (" , ; " * 300_000, " line 1: ', ;  , ;"),  # at once
         ("\n", " is an empty class list"),
         ("_background_\n", " lists no foreground class"),
         ("".join(f"c{i}\n" for i in range(255)), " lists 255 classes; masks have room for 254"),
