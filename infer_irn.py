@@ -2,8 +2,8 @@
 
 Reads the trained weights (or the released res50_irn.pth), an image list in VOC layout and CAM
 files; writes <out_mask>/<id>.png in the VOC palette. Finished masks made from the same CAM files by
-the same weights and settings are kept. The background score of refined CAMs is chosen without
-masks, from all maps after the walk.
+the same weights and settings are kept. The background score is chosen without masks, from all
+maps after the walk, but for those of a plain CAM.
 
     python infer_irn.py --weights results/irn/irn.pth --infer_list train \\
         --cam_dir results/cpn/cam_train --out_mask results/irn/mask_train
@@ -34,7 +34,6 @@ from tool.expand.crf import threshold_mask
 from tool.expand.seed import (
     IRN_MASK_STAGE,
     MASK_UNITS,
-    REFINED_STAGE,
     WALK_STAGE,
     find_seeds,
     mask_is_finished,
@@ -45,7 +44,7 @@ from tool.file.digests import digest, file_digest, weights_meta
 from tool.file.images import EXIF_KEY, read_picture_meta, write_image, write_mask
 from tool.run.device import KEEP_SMALL, choose_device, is_large
 from tool.run.flags import AUTO
-from tool.run.notes import note_finished
+from tool.run.notes import note, note_finished
 from tool.run.pool import pool_map
 from tool.run.progress import progress
 from tool.run.shards import share_note, world_size
@@ -60,7 +59,7 @@ from voc12.inference_list import (
     load_inference_list,
 )
 from voc12.lists import image_path
-from voc12.threshold_choice import choose_threshold
+from voc12.threshold_choice import choose_threshold, suits_released
 
 # of a mask's meta: what the boundary map depends on beside weights and photograph
 NETWORK_SETTINGS = ("crop_size", "precision", EXIF_KEY)
@@ -189,21 +188,20 @@ class MaskOfWalk:
         return False
 
 
-def background_score(
-    args: argparse.Namespace, images: InferenceList, cams: CamFolder
-) -> float | str:
-    """--bg_threshold or, where it is not given, what suits the seeds: auto if they are refined.
+def background_score(args: argparse.Namespace, images: InferenceList) -> float | str:
+    """--bg_threshold or, where it is not given, what suits the seeds: the released score or auto;
+    says which and why.
 
     Raises InputError for auto in several processes, none of which has the maps of all images.
     """
     score = args.bg_threshold
     if score is None:
-        (first,) = find_seeds(args.cam_dir, images.every[:1])
-        refined = cams.load(first).meta.get("stage") == REFINED_STAGE
-        score = AUTO if refined else RELEASED_BG_THRESHOLD
+        released, why = suits_released(args.cam_dir, images.every)
+        score = RELEASED_BG_THRESHOLD if released else AUTO
+        note(f"background score: --bg_threshold {score}, since {why}")
     if score == AUTO and world_size() > 1:
         raise InputError(
-            "--bg_threshold auto, the default for refined CAMs, is chosen from the maps of all "
+            "--bg_threshold auto, the default but for a plain CAM, is chosen from the maps of all "
             f"images, and each of {world_size()} processes has a part of them: give a number and "
             "--out_cam, then run make_masks.py --t auto --seed_dir"
         )
@@ -225,7 +223,7 @@ def main(args: argparse.Namespace) -> None:
         args.cam_dir, args.cam_format, images.root, images.every, classes, args.exif
     )
     require_same_photographs(args.cam_dir, images.root, images.every)
-    score = background_score(args, images, cams)
+    score = background_score(args, images)
     is_chosen = score == AUTO  # when all maps are there
     out_cam = args.out_cam or (f"{args.out_mask}_walked" if is_chosen else None)
     meta = mask_meta(args, config, classes, score)

@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from flags.irn_training import parse_args
+from flags.irn_training import RELEASED_THRESHOLDS, parse_args
 from network.expansion_weights import build_irn
 from network.irn import IRN, STRIDE, mean_displacement
 from network.weights import save_network
@@ -34,6 +34,7 @@ from tool.run.device import autocast
 from tool.run.distributed import mean_over_ranks
 from tool.run.flags import AUTO
 from tool.run.loader import Loader
+from tool.run.notes import note
 from tool.run.progress import progress
 from tool.run.session import (
     Trained,
@@ -51,7 +52,7 @@ from voc12.cam_folder import CamFolder
 from voc12.dataset import epoch_loader
 from voc12.expansion_data import IrnTrainSet, TopLeftCrops
 from voc12.expansion_labels import ConfidentLabels, label_settings, make_labels, open_seeds
-from voc12.threshold_choice import choose_sure_thresholds
+from voc12.threshold_choice import choose_sure_thresholds, suits_released
 from voc12.training_list import TrainingList, load_training_list, loader_settings
 
 DISPLACEMENT_FACTOR = 10
@@ -116,6 +117,20 @@ def set_mean_shift(
         net.mean_shift.running_mean.copy_(mean_displacement(net, batches))
 
 
+def with_thresholds(args: argparse.Namespace, data: TrainingList) -> argparse.Namespace:
+    """args with --fg_threshold and --bg_threshold, those not given as they suit the seeds: as
+    released, or auto; says which and why. So a session's settings tell which it was.
+    """
+    missing = [name for name in RELEASED_THRESHOLDS if getattr(args, name) is None]
+    if not missing:
+        return args
+    released, why = suits_released(args.cam_dir, data.ids)
+    taken = {name: RELEASED_THRESHOLDS[name] if released else AUTO for name in missing}
+    flags = " ".join(f"--{name} {value}" for name, value in taken.items())
+    note(f"confident labels: {flags}, since {why}")
+    return argparse.Namespace(**vars(args) | taken)
+
+
 def confident_thresholds(
     args: argparse.Namespace, data: TrainingList, cams: CamFolder
 ) -> tuple[float, float]:
@@ -158,6 +173,7 @@ def main(args: argparse.Namespace) -> None:
     # ============ data ============
     data = load_training_list(args)
     cams = open_seeds(args, data)  # before anything is written
+    args = with_thresholds(args, data)
 
     # ============ network, optimiser ============
     net = build_irn(args.backbone, args.weights, args.weights_key)

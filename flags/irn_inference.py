@@ -72,7 +72,8 @@ def parse_args(argv: list[str] | None = None, description: str | None = None) ->
         help="background score, where 1 is the image's highest after the walk, or auto: chosen "
         f"without masks, as large a share of the pixels as of the seeds' at theirs (default "
         f"{RELEASED_BG_THRESHOLD}, as released, for a plain CAM's peaked maps; auto for refined "
-        "CAMs, which need a higher one)",
+        "CAMs, which need a higher one, and for files of other codes, which do not say what they "
+        "are)",
     )
 
     output = parser.add_argument_group("output")

@@ -1,4 +1,4 @@
-"""Flags of train_irn.py, defaults as released."""
+"""Flags of train_irn.py, defaults as released but for the labels' thresholds of refined CAMs."""
 
 import argparse
 
@@ -25,6 +25,7 @@ CAM_DIR = "results/cpn/cam_train_aug"
 # The released optimiser hands its weight decay to SGD's momentum slot, as CPN's does
 # (tool.choices.RELEASED_MOMENTUM).
 RELEASED_MOMENTUM = 1e-4
+RELEASED_THRESHOLDS = {"fg_threshold": 0.30, "bg_threshold": 0.05}  # for a plain CAM's peaked maps
 
 
 def parse_args(argv: list[str] | None = None, description: str | None = None) -> argparse.Namespace:
@@ -45,16 +46,16 @@ def parse_args(argv: list[str] | None = None, description: str | None = None) ->
     labels.add_argument(
         "--fg_threshold",
         type=auto_or_number,
-        default=0.30,
         help="unit CAM score over which a class is sure; auto: around the threshold that "
-        "evaluation_cam.py --t auto chooses for these seeds (default %(default)s, released, for a "
-        "plain CAM's peaked maps)",
+        "evaluation_cam.py --t auto chooses for these seeds (default "
+        f"{RELEASED_THRESHOLDS['fg_threshold']:.2f}, as released, for a plain CAM's peaked maps; "
+        "auto for refined CAMs, and for files of other codes, which do not say what they are)",
     )
     labels.add_argument(
         "--bg_threshold",
         type=auto_or_number,
-        default=0.05,
-        help="unit CAM score under which background is sure, or auto (default %(default)s)",
+        help="unit CAM score under which background is sure, or auto (default likewise, "
+        f"{RELEASED_THRESHOLDS['bg_threshold']:.2f} as released)",
     )
     add_crf_flags(labels, default="irn")
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from tool.auto_threshold import CONSENSUS, MIDDLE, THRESHOLDS, Evidence, image_evidence
 from tool.errors import InputError, NothingLearntError
-from tool.expand.seed import CRF_STAGE, WALK_STAGE, find_seeds
-from tool.file.cam_file import CamFile, load_cam
+from tool.expand.seed import CRF_STAGE, PLAIN_STAGE, REFINED_STAGE, WALK_STAGE, find_seeds
+from tool.file.cam_file import CamFile, has_cam, load_cam, load_cam_header
 from tool.file.images import APPLY_EXIF, read_image
 from tool.run.notes import note
 from tool.run.pool import pool_map
@@ -74,6 +74,26 @@ def choose_sure_thresholds(
     evidence = list_evidence(voc12_root, ids, cam_dir, num_workers, load, exif)
     threshold = _parting(evidence, ids, cam_dir, load)
     return threshold, *evidence.sure_thresholds(threshold)
+
+
+def suits_released(cam_dir: str | Path, ids: Sequence[str]) -> tuple[bool, str]:
+    """(whether the released thresholds are for the seeds of ids in cam_dir, why, to be read after
+    "since"): those of a plain CAM, whose maps are peaked. Refined maps want thresholds of their
+    own, chosen without masks, and so do files that do not say of which stage they are, as those of
+    other codes: most of these are refined too.
+
+    Files that are no seeds, as those after a CRF, are left to what refuses them. At most MAX_IMAGES
+    files are looked at. Raises InputError where none is there.
+    """
+    there = [name for name in evenly(ids, MAX_IMAGES) if has_cam(cam_dir, name)]
+    headers = map(load_cam_header, find_seeds(cam_dir, there or ids))
+    stages = {header[1].get("stage") if header else None for header in headers}
+    if strange := stages - {PLAIN_STAGE, REFINED_STAGE, None}:
+        return True, f"the files are of stage {', '.join(sorted(map(str, strange)))}"
+    if stages == {PLAIN_STAGE}:
+        return True, "the seeds are a plain CAM's"
+    whose = "do not say whether they are" if None in stages else "are"
+    return False, f"the seeds {whose} refined; the released number is for a plain CAM's"
 
 
 def _parting(

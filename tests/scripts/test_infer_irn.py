@@ -27,7 +27,7 @@ from tests.reference import load_arrays
 from tests.seeds import seed_of, write_seeds
 from tool.errors import InputError
 from tool.expand.walk import edge_walk, unit_scores, unit_scores_to_label
-from tool.file.cam_file import load_cam
+from tool.file.cam_file import load_cam, save_cam
 from tool.file.digests import file_digest
 from tool.file.images import read_image, read_mask, read_mask_meta, write_image
 from tool.mask_values import voc_palette
@@ -324,12 +324,39 @@ def test_the_score_of_refined_seeds_is_chosen(pets_root, weights, cam_dir, tmp_p
         assert same.mean() > 0.999  # packed maps have steps of 1e-4
 
 
-def test_the_released_score_is_that_of_plain_seeds(pets_root, weights, tmp_path):
-    folder = write_seeds(pets_root, tmp_path / "cam", "released")
-    _infer(pets_root, weights, folder, tmp_path / "mask", score=None)
+def test_the_released_score_is_that_of_plain_seeds(pets_root, weights, tmp_path, capsys):
+    for name in load_ids(pets_root, "train"):
+        seed = seed_of(pets_root, name)
+        seed.meta["stage"] = "cam"
+        save_cam(tmp_path / "cam", seed)
+    _infer(pets_root, weights, tmp_path / "cam", tmp_path / "mask", score=None)
+    said = "background score: --bg_threshold 0.25, since the seeds are a plain CAM's\n"
+    assert said in capsys.readouterr().out
     scores = {read_mask_meta(path)["bg_threshold"] for path in (tmp_path / "mask").iterdir()}
     assert scores == {RELEASED_BG_THRESHOLD}
     assert not (tmp_path / "mask_walked").exists()
+
+
+@pytest.mark.parametrize("format", ["released", "irn"])
+def test_the_score_of_seeds_that_name_no_stage_is_chosen(
+    pets_root, weights, cam_dir, tmp_path, capsys, format
+):
+    """Other codes' files may be refined: the score is that of the same maps in our format."""
+    folder = write_seeds(pets_root, tmp_path / "cam", format)
+    own = _infer(pets_root, weights, cam_dir, tmp_path / "own", score=None)
+    capsys.readouterr()
+    _infer(pets_root, weights, folder, tmp_path / "mask", score=None)
+    why = "the seeds do not say whether they are refined; the released number is for a plain CAM's"
+    said = capsys.readouterr().out
+    assert f"background score: --bg_threshold auto, since {why}\n" in said
+    scores = {read_mask_meta(path)["bg_threshold"] for path in (tmp_path / "mask").iterdir()}
+    assert scores == {read_mask_meta(path)["bg_threshold"] for path in own.iterdir()}
+    (score,) = scores
+    assert score > RELEASED_BG_THRESHOLD
+    assert f"background score chosen without masks: {score:.2f}" in said
+    for path in own.iterdir():
+        same = read_mask(path) == read_mask(tmp_path / "mask" / path.name)
+        assert same.mean() > 0.999  # packed maps have steps of 1e-4
 
 
 def test_a_chosen_score_needs_one_process(pets_root, weights, cam_dir, tmp_path, monkeypatch):

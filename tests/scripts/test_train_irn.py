@@ -7,6 +7,7 @@ import torch
 import torchvision
 
 import train_irn
+from flags.irn_training import RELEASED_THRESHOLDS
 from network.expansion_weights import build_irn, load_irn
 from tests.expansions import assert_other_seeds_are_refused, expansion_flags
 from tests.seeds import seed_of, write_seeds
@@ -17,7 +18,7 @@ from tests.sessions import (
     run_stopped,
 )
 from tool.errors import InputError
-from tool.file.cam_file import save_cam
+from tool.file.cam_file import CamFile, save_cam
 from tool.file.checkpoint import load_torch
 from tool.file.images import read_mask_meta
 from tool.run.trainer import seed_everything
@@ -25,7 +26,7 @@ from train_irn import main, parameter_groups, parse_args
 from voc12.expansion_data import TopLeftCrops
 from voc12.expansion_labels import open_seeds
 from voc12.lists import load_ids
-from voc12.threshold_choice import choose_threshold
+from voc12.threshold_choice import choose_sure_thresholds, choose_threshold
 from voc12.training_list import load_training_list
 
 
@@ -57,9 +58,10 @@ def test_released_settings_are_the_defaults():
         (0.5, 1.5),
     )
     assert (args.lr, args.wt_dec, args.momentum, args.radius) == (0.1, 1e-4, 1e-4, 10)
+    assert RELEASED_THRESHOLDS == {"fg_threshold": 0.30, "bg_threshold": 0.05}
     assert (args.fg_threshold, args.bg_threshold, args.crf, args.backbone, args.weights) == (
-        0.30,
-        0.05,
+        None,
+        None,
         "irn",
         "resnet50",
         "imagenet",
@@ -297,4 +299,53 @@ def test_confident_thresholds_of_auto_follow_the_seeds(pets_root, cam_dir, comma
         train_irn.confident_thresholds(
             parse_args([*command, "--fg_threshold", "auto", "--bg_threshold", "0.999"]), data, cams
         )
-    assert train_irn.confident_thresholds(parse_args(command), data, cams) == (0.30, 0.05)
+
+
+def _restaged(root, folder, stage):
+    """Seeds that say they are of this stage; None: as the released code's, which say nothing."""
+    if stage is None:
+        return write_seeds(root, folder, "released")
+    for name in load_ids(root, "train"):
+        seed = seed_of(root, name)
+        save_cam(folder, CamFile(seed.id, seed.keys, seed.cam, seed.size, {"stage": stage}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("stage", "why"),
+    [
+        ("cam", "the seeds are a plain CAM's"),
+        ("cam_refined", "the seeds are refined; the released number is for a plain CAM's"),
+        (None, "the seeds do not say whether they are refined; the released number is for a plain"),
+    ],
+)
+def test_thresholds_that_nobody_gave_suit_the_seeds(
+    pets_root, command, tmp_path, capsys, stage, why
+):
+    """The numbers of the labels, what the session says, and that it goes on; flags win."""
+    folder = _restaged(pets_root, tmp_path / "cam", stage)
+    flags = [*command, "--cam_dir", str(folder), "--label_dir", str(tmp_path / "labels")]
+    flags += ["--results", str(tmp_path)]
+    run_stopped(main, parse_args(flags), 1)
+    taken = RELEASED_THRESHOLDS if stage == "cam" else dict.fromkeys(RELEASED_THRESHOLDS, "auto")
+    said = " ".join(f"--{name} {value}" for name, value in taken.items())
+    assert f"confident labels: {said}, since {why}" in capsys.readouterr().out
+    settings = log_lines(tmp_path / "irn")[0]["settings"]
+    assert {name: settings[name] for name in taken} == taken
+    run_stopped(main, parse_args(flags), 2)  # goes on, as it does with the same by hand
+    run_stopped(main, parse_args([*flags, *said.split()]), 3)
+    assert [line["kind"] for line in log_lines(tmp_path / "irn")].count("resume") == 2
+    sure = choose_sure_thresholds(pets_root, load_ids(pets_root, "train"), folder)[1:]
+    expected = (0.30, 0.05) if stage == "cam" else tuple(round(score, 3) for score in sure)
+    metas = [read_mask_meta(path) for path in (tmp_path / "labels").iterdir()]
+    assert {(meta["fg_threshold"], meta["bg_threshold"]) for meta in metas} == {expected}
+    with pytest.raises(InputError, match="was started with --bg_threshold"):
+        main(parse_args([*flags, "--bg_threshold", "0.01"]))
+
+
+def test_thresholds_by_hand_win_whatever_the_seeds(command, pets_root):
+    args = parse_args([*command, "--fg_threshold", "0.3"])  # of refined seeds
+    taken = train_irn.with_thresholds(args, load_training_list(args))
+    assert (taken.fg_threshold, taken.bg_threshold) == (0.3, "auto")
+    args = parse_args([*command, "--fg_threshold", "0.3", "--bg_threshold", "0.05"])
+    assert train_irn.with_thresholds(args, load_training_list(args)) == args
