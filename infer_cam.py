@@ -211,9 +211,9 @@ def infer_list(
             f"{root / CLASS_LIST_FILE} says {', '.join(own[:3])} ..., {args.weights} "
             f"{', '.join(classes[:3])} ..."
         )
-    labels = load_labels(root, ids, classes, args.labels)
+    labels = load_labels(root, ids, classes, args.labels, args.mask_values)
     if args.save_png:
-        every_label = load_labels(root, images.every, classes, args.labels)
+        every_label = load_labels(root, images.every, classes, args.labels, args.mask_values)
         require_own_overlays(images.every, every_label, classes)
     paths = require_every(image_path, root, ids, f"images of {args.infer_list}")
     out_cam = Path(args.out_cam or OUT_CAM)
@@ -462,6 +462,13 @@ def add_refiner(
     return RefinedBy(net, refiner), {name: fact for name, fact in facts.items() if fact}
 
 
+def unrefined(net: CPNHead, config: dict) -> str:
+    """Why a network has no refined maps of its own, to follow "trained with"; "" where it has."""
+    if config["method"] == "cam":
+        return "--method cam, its refinement is untrained"
+    return "--refinement none, it has only plain maps" if net.refinement == "none" else ""
+
+
 def main(args: argparse.Namespace) -> None:
     """Write the CAM files of a list, or the overlays of single photographs."""
     require_photograph_flags(args)
@@ -479,13 +486,14 @@ def main(args: argparse.Namespace) -> None:
     net.to(device, memory_format=torch.channels_last)
     give_back_free_memory()
     other = bool(args.affinity or args.refiner)  # what refines is not as trained
-    refined = args.cam == "refined" or (args.cam == "auto" and (other or config["method"] != "cam"))
+    lacking = unrefined(net, config)
+    refined = args.cam == "refined" or (args.cam == "auto" and (other or not lacking))
     require_affinity_flags(args, refined)
-    if refined and config["method"] == "cam" and not (args.refinement or other):
+    if refined and lacking and not (args.refinement or other):
         raise InputError(
-            f"--cam refined: {args.weights} was trained with --method cam, its refinement is "
-            "untrained; use --cam plain, name the untrained modules to use, e.g. --refinement pcm, "
-            "or another network to refine by, --refiner NAME"
+            f"--cam refined: {args.weights} was trained with {lacking}; use --cam plain, name the "
+            "untrained modules to use, e.g. --refinement pcm, or another network to refine by, "
+            "--refiner NAME"
         )
     if not refined and (args.refinement or args.prcm):
         raise InputError(

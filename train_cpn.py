@@ -96,7 +96,7 @@ def build_network(args: argparse.Namespace, num_classes: int) -> tuple[CPNHead, 
 
 def load_image_labels(args: argparse.Namespace, data: TrainingList) -> np.ndarray:
     """The image labels of the list, (images, C) multi-hot; says where they come from."""
-    labels = load_labels(data.root, data.ids, data.classes, args.labels)
+    labels = load_labels(data.root, data.ids, data.classes, args.labels, args.mask_values)
     note_labels(data.ids, labels, data.classes)
     if is_main():
         print(
@@ -209,7 +209,7 @@ def make_validation(
             data.classes,
             device,
             args.num_workers,
-            plain=args.method == "cam",
+            plain=args.method == "cam" or net.refinement == "none",
             mask_values=args.mask_values,
             exif=args.exif,
         )

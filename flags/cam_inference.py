@@ -14,7 +14,12 @@ from tool.run.machine_flags import (
 )
 from tool.run.photograph_flags import add_photograph_flags
 from tool.run.training_flags import add_weights_key_flag
-from voc12.data_flags import add_labels_flag, add_list_flag, add_root_flag
+from voc12.data_flags import (
+    add_labels_flag,
+    add_list_flag,
+    add_mask_values_flag,
+    add_root_flag,
+)
 
 WEIGHTS = "results/cpn/cpn.pth"
 OUT_CAM = "results/cpn/cam"
@@ -31,6 +36,7 @@ def parse_args(argv: list[str] | None = None, description: str | None = None) ->
     add_root_flag(data)
     add_list_flag(data, "--infer_list", default="train")
     add_labels_flag(data)
+    add_mask_values_flag(data)
     add_workers_flag(data, "loader processes")
 
     model = parser.add_argument_group("model")
@@ -48,7 +54,7 @@ def parse_args(argv: list[str] | None = None, description: str | None = None) ->
         "--cam",
         choices=("auto", *STAGES),
         default="auto",
-        help="which map; auto is plain for --method cam, else refined",
+        help="which map; auto is plain for --method cam and --refinement none, else refined",
     )
     model.add_argument(
         "--refinement",

@@ -33,13 +33,18 @@ OF_OBJECTS = ("object", "box", "bndbox", "polygon")  # what VOC annotations have
 
 
 def load_labels(
-    voc12_root: str | Path, ids: Sequence[str], classes: Sequence[str], source: str | Path = "auto"
+    voc12_root: str | Path,
+    ids: Sequence[str],
+    classes: Sequence[str],
+    source: str | Path = "auto",
+    mask_values: str | None = None,
 ) -> np.ndarray:
     """The image labels of ids: (len(ids), len(classes)) float32, 1 where the image shows the class.
 
     source: "npy", <voc12_root>/cls_labels.npy; "xml", Annotations/<id>.xml, all objects, difficult
       ones too; "mask", the values of the masks without 255; "auto", the first of these three that
       exists; or the path of a file or folder in one of the forms of voc12/label_file/read.py.
+    mask_values: how masks are read, as --mask_values has it; None where no such flag is about them
     A row may be all zeros: the image shows no class.
     Raises InputError for ids without a label, vectors of another length, values other than 0 and 1,
     and unknown classes.
@@ -53,7 +58,7 @@ def load_labels(
     if str(source) == "xml":
         return _labels_from_xml(root / ANNOTATION_DIR, ids, classes)
     if str(source) == "mask":
-        return _labels_from_masks(root, ids, classes)
+        return _labels_from_masks(root, ids, classes, mask_values)
     path = split_base(source)[0]
     if path.is_dir() and any(path.glob("*.xml")):
         return _labels_from_xml(path, ids, classes)
@@ -241,14 +246,16 @@ def _text(item: ElementTree.Element, tag: str) -> str:
     return next(((child.text or "").strip() for child in item if _tag(child) == tag), "")
 
 
-def _labels_from_masks(root: Path, ids: Sequence[str], classes: Sequence[str]) -> np.ndarray:
+def _labels_from_masks(
+    root: Path, ids: Sequence[str], classes: Sequence[str], mask_values: str | None
+) -> np.ndarray:
     count = len(classes)
     labels = np.zeros((len(ids), count), dtype=np.float32)
     folder = ground_truth_dir(root)
     missing = masks_missing(folder, ids)
     _require_all(missing, ids, folder, other_suffix(folder, missing))
     paths = [folder / f"{name}.png" for name in ids]
-    read = mask_reader(root, paths, classes, None)
+    read = mask_reader(root, paths, classes, mask_values)
     for row, path in zip(labels, paths, strict=True):
         present = np.bincount(read(path).ravel(), minlength=IGNORE_LABEL + 1)[:IGNORE_LABEL] > 0
         if present[count + 1 :].any():

@@ -129,7 +129,7 @@ class CamValidation(_Validation):
             with_masks=ground_truth_dir(root).is_dir(),
             classes=classes,
             mask_values=mask_values,
-            labels=lambda ids: load_labels(root, ids, classes, labels),
+            labels=lambda ids: load_labels(root, ids, classes, labels, mask_values),
             exif=exif,
         )
         self.classes = classes

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+import train_cpn
 from infer_cam import is_alone, main, parse_args
 from network.build import build_cpn
 from network.cam_inference import image_cam, predict_classes
@@ -30,10 +31,12 @@ from tool.file.checkpoint import save_torch
 from tool.file.digests import file_digest
 from tool.file.images import read_image, read_mask, write_image
 from tool.losses import global_average
+from tool.mask_values import voc_palette
 from tool.run.device import LARGE
 from tool.transforms import normalise, resize, to_tensor
-from voc12.constants import DATA_HELP, IMAGE_DIR, LABEL_FILE
+from voc12.constants import DATA_HELP, IMAGE_DIR, LABEL_FILE, MASK_DIR
 from voc12.labels import load_labels, save_labels
+from voc12.training_list import load_training_list
 
 CONFIG = {
     "backbone": "resnet10t",
@@ -47,8 +50,12 @@ IDS = ("2007_000005", "2007_000006")  # the validation list
 
 @pytest.fixture(scope="module")
 def weights(small_net, tmp_path_factory):
-    """Files of the same network, said to be trained with CPN and as the plain baseline."""
+    """Files of the same network, said to be trained with CPN, as the plain baseline, and with CPN
+    without refinement.
+    """
     folder = tmp_path_factory.mktemp("small")
+    bare = CONFIG | {"method": "cpn", "refinement": "none"}
+    save_network(folder / "bare.pth", small_net, bare, PETS, {})
     for method in ("cpn", "cam"):
         save_network(folder / f"{method}.pth", small_net, CONFIG | {"method": method}, PETS, {})
     return folder
@@ -90,6 +97,29 @@ def made(pets_root, weights, tmp_path_factory):
     out = tmp_path_factory.mktemp("made")
     _infer(pets_root, weights / "cpn.pth", out)
     return out
+
+
+# ============ labels ============
+def test_mask_values_say_what_masks_show_as_labels(pets_root, weights, tmp_path):
+    """Of masks whose palette has cat's and dog's colours exchanged, and no other labels."""
+    root = shutil.copytree(pets_root, tmp_path / "data")
+    (root / LABEL_FILE).unlink()
+    palette = voc_palette().copy()
+    palette[[1, 2]] = palette[[2, 1]]
+    for path in (root / MASK_DIR).iterdir():
+        with Image.open(path) as image:
+            image.putpalette(palette.ravel().tolist())
+            image.save(path)
+    labels = load_labels(pets_root, IDS, PETS)
+    for values, expected in (("ignore", labels), ("auto", labels[:, [1, 0, 2]])):
+        made = _infer(root, weights / "cpn.pth", tmp_path / values, "--mask_values", values)
+        for name, label in zip(IDS, expected, strict=True):
+            assert made[name].keys.tolist() == np.flatnonzero(label).tolist()
+    assert (labels[:, 0] != labels[:, 1]).any()
+    args = ["--voc12_root", root, "--train_list", "val", "--batch_size", 1, "--num_workers", 0]
+    args = train_cpn.parse_args([str(word) for word in [*args, "--mask_values", "ignore"]])
+    found = train_cpn.load_image_labels(args, load_training_list(args))
+    np.testing.assert_array_equal(found, labels)
 
 
 # ============ flags ============
@@ -196,8 +226,8 @@ def test_single_pass_is_the_normalised_map_of_the_network(small_net):
     np.testing.assert_allclose(ours[0], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["cpn", "cam"])
-def test_stage_follows_the_method_unless_it_is_named(pets_root, weights, tmp_path, method):
+@pytest.mark.parametrize("method", ["cpn", "cam", "bare"])
+def test_stage_follows_the_network_unless_it_is_named(pets_root, weights, tmp_path, method):
     plain = _infer(pets_root, weights / f"{method}.pth", tmp_path / "plain", "--cam", "plain")
     assert {cam.meta["stage"] for cam in plain.values()} == {"cam"}
     auto = _infer(pets_root, weights / f"{method}.pth", tmp_path / "auto")
@@ -205,7 +235,7 @@ def test_stage_follows_the_method_unless_it_is_named(pets_root, weights, tmp_pat
         "cam_refined" if method == "cpn" else "cam"
     }
     same = all(np.array_equal(auto[name].cam, plain[name].cam) for name in IDS)
-    assert same == (method == "cam")
+    assert same == (method != "cpn")
 
 
 def test_other_modules_may_refine_than_in_training(pets_root, weights, tmp_path, small_net, made):
@@ -551,11 +581,18 @@ def test_missing_data_and_weights_are_named(pets_root, weights, tmp_path):
     )
 
 
-def test_untrained_refinement_is_refused(pets_root, weights, tmp_path):
-    assert _error(pets_root, weights / "cam.pth", tmp_path, "--cam", "refined") == (
-        f"--cam refined: {weights / 'cam.pth'} was trained with --method cam, its refinement is "
-        "untrained; use --cam plain, name the untrained modules to use, e.g. --refinement pcm, or "
-        "another network to refine by, --refiner NAME"
+@pytest.mark.parametrize(
+    ("method", "why"),
+    [
+        ("cam", "--method cam, its refinement is untrained"),
+        ("bare", "--refinement none, it has only plain maps"),
+    ],
+)
+def test_untrained_refinement_is_refused(pets_root, weights, tmp_path, method, why):
+    path = weights / f"{method}.pth"
+    assert _error(pets_root, path, tmp_path, "--cam", "refined") == (
+        f"--cam refined: {path} was trained with {why}; use --cam plain, name the untrained "
+        "modules to use, e.g. --refinement pcm, or another network to refine by, --refiner NAME"
     )
 
 

@@ -3,12 +3,14 @@ wrong.
 """
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tool.errors import InputError
+from tool.mask_values import voc_palette
 from voc12.constants import CLASSES
 from voc12.labels import class_counts, class_table, load_labels, note_labels, save_labels
 
@@ -300,6 +302,25 @@ def test_masks_in_other_forms_give_their_classes(tmp_path):
     assert load_labels(tmp_path, ["a"], NAMES).tolist() == [[0, 1, 0]]
     Image.fromarray(np.array([[0, 255]], np.uint8)).save(tmp_path / "SegmentationClass" / "a.png")
     assert load_labels(tmp_path, ["a"], ["crack"], "mask").tolist() == [[1]]
+
+
+def test_mask_values_say_how_labels_are_read_from_masks(tmp_path):
+    """Masks in VOC's colours in another order: dog's is at 1, cat's at 2; as stored, 1 is cat."""
+    (tmp_path / "SegmentationClassAug").mkdir()
+    palette = voc_palette().copy()
+    palette[[1, 2]] = palette[[2, 1]]
+    mask = Image.fromarray(np.array([[0, 1]], dtype=np.uint8), mode="P")
+    mask.putpalette(palette.ravel().tolist())
+    mask.save(tmp_path / "SegmentationClassAug" / "a.png")
+    read = partial(load_labels, tmp_path, ["a"], NAMES)
+    for source in ("mask", "auto"):
+        assert read(source).tolist() == read(source, "auto").tolist() == [[0, 1, 0]]
+        assert read(source, "ignore").tolist() == [[1, 0, 0]]
+    with pytest.raises(InputError, match="--mask_values binary is for one class"):
+        read("mask", "binary")
+    one = partial(load_labels, tmp_path, ["w"], ["crack"], "mask")  # white is ignored, or the class
+    write_mask(tmp_path, "w", [[0, 255]], mode="L")
+    assert [one(values).tolist() for values in ("ignore", "binary")] == [[[0]], [[1]]]
 
 
 def test_the_table_of_classes_names_what_is_hardly_ever_alone():
