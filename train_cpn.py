@@ -18,7 +18,7 @@ if __name__ == "__main__":
     answer_flags("flags.cpn_training", __doc__)  # before the imports, which take seconds
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from network import build_cpn
 from network.build import freeze_blocks
 from network.cam_steps import STEPS, compile_training, weigh_losses
 from network.cpn import CPNHead
+from network.head_weights import match_head
 from network.weights import (
     load_backbone_weights,
     save_network,
@@ -66,11 +67,13 @@ from voc12.validation import CamValidation, unless_missing
 from voc12.verdict import judge
 
 
-def build_network(args: argparse.Namespace, num_classes: int) -> tuple[CPNHead, dict]:
-    """The network with its ImageNet weights, and its configuration for the checkpoint."""
+def build_network(args: argparse.Namespace, classes: Sequence[str]) -> tuple[CPNHead, dict]:
+    """The network with the weights that it starts from, and its configuration for the
+    checkpoint.
+    """
     config = {
         "backbone": args.backbone,
-        "num_classes": num_classes,
+        "num_classes": len(classes),
         "output_stride": args.output_stride,
         "refinement": args.refinement or ("pcm" if args.method == "seam" else "pcm+prcm"),
         "prcm": args.prcm,
@@ -86,11 +89,14 @@ def build_network(args: argparse.Namespace, num_classes: int) -> tuple[CPNHead, 
             )
         net.checkpointing = True
     if weights not in ("imagenet", "none"):
+        fresh = net.fc8.weight.detach().clone()
         unused = load_backbone_weights(net, weights, args.weights_key)
         note(
             f"weights {weights}: {len(unused)} tensors not used"
             + (f" ({', '.join(unused[:4])})" if unused else "")
         )
+        if said := match_head(net, fresh, weights, classes):
+            note(said)
     return net, config | {"method": args.method}
 
 
@@ -240,7 +246,7 @@ def main(args: argparse.Namespace) -> None:
     labels = load_image_labels(args, data)
 
     # ============ network, optimiser ============
-    net, config = build_network(args, len(data.classes))
+    net, config = build_network(args, data.classes)
     net.to(device, memory_format=torch.channels_last)
     if args.compile:
         compile_training(net)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from network.expansion_weights import load_backbone
+from network.head_weights import named_classes
 from network.resnet38 import ResNet38
 from network.seg import HEADS, SegNet, TagHead, build_seg
 from network.weights import (
@@ -40,7 +41,7 @@ def load_tag_head(
     whether it is. key: which state dict of several, as the backbone's.
     """
     value = read_weights(path, "backbone weights", "check --weights, or set --weights imagenet")
-    if not is_config(value.get("config")) or class_names(value, path) != tuple(classes):
+    if named_classes(value, path) != tuple(classes):
         return False
     if not isinstance(value.get("state_dict"), dict):
         return False
