@@ -25,12 +25,14 @@ from tool.transforms import View, normalise
 # A crop cuts regions at its border, so it holds more of them than its share of the area; asking for
 # this share of the segments gives as many as SLIC on the crop itself (benchmarks/patches.py).
 BORDER_SHARE = 0.9
+# of region numbers; once uint16 alone, in which those of many regions wrapped, to 0 among others
+DTYPES = (np.uint16, np.uint32)
 
 
 @dataclass(frozen=True)
 class RegionCache:
     """The superpixels of photographs, in <folder>/<settings>/<digest of the pixels>.npz: regions
-    (H, W) uint16 from 1.
+    (H, W) from 1, uint16, or uint32 where they are more than 65535.
 
     Files are written whole or not at all, so that any number of loaders may share a folder; one
     that cannot be read is made again.
@@ -59,7 +61,7 @@ class RegionCache:
         )
 
     def photograph(self, image: np.ndarray) -> np.ndarray:
-        """The regions (H, W) uint16, labels from 1, of a photograph (H, W, 3) uint8; read, or made
+        """The regions (H, W), labels from 1, of a photograph (H, W, 3) uint8; read, or made
         and kept.
 
         Raises InputError when the folder cannot be written.
@@ -71,7 +73,7 @@ class RegionCache:
         try:
             with np.load(path, allow_pickle=False) as stored:
                 regions = np.asarray(stored["regions"])  # a member that is no array comes as bytes
-            if regions.shape == image.shape[:2] and regions.dtype == np.uint16:
+            if regions.shape == image.shape[:2] and regions.dtype in DTYPES and regions.all():
                 return regions
         # not there yet, or damaged: bytes that reach zipfile, zlib and numpy raise whatever they
         # will
@@ -99,7 +101,7 @@ class RegionCache:
             self.compactness,
             self.slic_input,
         )
-        return regions.astype(np.uint16)
+        return regions.astype(DTYPES[int(regions.max()) > np.iinfo(DTYPES[0]).max])
 
     def crop(self, image: np.ndarray, view: View) -> np.ndarray:
         """The regions (size, size) of a crop of a photograph, labels 1..S without gaps; squares

@@ -109,6 +109,20 @@ def test_a_file_of_another_size_is_made_again(tmp_path):
     assert cache.photograph(image).shape == (60, 90)
 
 
+def test_more_regions_than_16_bits_hold_keep_their_numbers(tmp_path, monkeypatch):
+    """A region a pixel; a file of before, whose numbers had wrapped, is made again."""
+    numbers = np.arange(1, 260 * 260 + 1).reshape(260, 260)
+    monkeypatch.setattr("tool.file.region_cache.superpixels", lambda *_: numbers)
+    cache, image = _cache(tmp_path, crop_size=260), _photograph(260, 260)
+    np.testing.assert_array_equal(cache.photograph(image), numbers)
+    (path,) = tmp_path.rglob("*.npz")
+    np.savez_compressed(path, regions=numbers.astype(np.uint16))
+    np.testing.assert_array_equal(cache.photograph(image), numbers)
+    np.testing.assert_array_equal(np.load(path)["regions"], numbers)
+    whole = View(260, 260, False, ((slice(0, 260),) * 2,) * 2, 260)
+    np.testing.assert_array_equal(cache.crop(image, whole), numbers)
+
+
 def _write(job: tuple) -> int:
     cache, seed = job
     return int(cache.photograph(_photograph(seed=seed)).max())
