@@ -43,8 +43,10 @@ def require_every(
     return paths
 
 
-# In a key, what is between the epochs of an image's visits in one epoch: every visit draws other
-# random numbers.
+# In a key, what is between the epochs of an image's visits in one epoch. Visits draw random numbers
+# of their own, but for those of image 0: its visit v, from 0, draws what the first of image v does,
+# as numpy takes (seed, epoch + v * VISIT, 0) and (seed, epoch, v) for the same words. Another key
+# would change trainings with --sampling class.
 VISIT = 2**32
 
 
