@@ -899,6 +899,21 @@ def test_validation_finds_the_best_threshold_of_unit_cams(pets_root, tmp_path, s
 
 
 @pytest.mark.parametrize(
+    ("flags", "kinds"),
+    [
+        (("--method", "cpn"), ("cam", "cam_refined")),
+        (("--method", "cpn", "--refinement", "none"), ("cam",)),
+        (("--method", "cam"), ("cam",)),
+    ],
+)
+def test_refined_maps_are_validated_where_there_are_any(pets_root, tmp_path, flags, kinds):
+    args = _args(pets_root, tmp_path, *SMALL[:-2], "--val_list", "val", *flags)
+    net, _ = train_cpn.build_network(args, PETS)
+    data = load_training_list(args)
+    assert train_cpn.make_validation(args, net, data, torch.device("cpu")).kinds == kinds
+
+
+@pytest.mark.parametrize(
     ("folder", "what"),
     [("SegmentationClassAug", "mask of id {}"), ("JPEGImages", "no image for id {}")],
 )
