@@ -40,19 +40,23 @@ def unless_missing(
     build: Callable[[str], "CamValidation | SegValidation"], val_list: str
 ) -> "CamValidation | SegValidation | None":
     """build(val_list); None for NO_VALIDATION, and, with a line, where the default list or what it
-    needs is missing.
+    needs is missing, of several processes to one of them.
 
     Raises InputError where it is missing and the user named the list.
     """
     if val_list == NO_VALIDATION:
         return None
-    try:
+    if not isinstance(val_list, Unasked):
         return build(val_list)
+    validation, missing = None, ""
+    try:
+        validation = build(val_list)
     except InputError as error:
-        if not isinstance(val_list, Unasked):
-            raise
-        note(f"no validation, which --val_list would name: {error}")
+        missing = str(error)
+    for one in filter(None, gather(missing)):
+        note(f"no validation, which --val_list would name: {one}")
         return None
+    return validation
 
 
 class _Validation:
@@ -83,7 +87,8 @@ class _Validation:
             require_mask_orientation(root, every, masks[0].parent, exif)
         ids = shard(every)
         paths = [image_path(root, name) for name in ids]
-        own_labels = None if labels is None else labels(ids)
+        # of all, so that they are read and refused alike in all processes
+        own_labels = None if labels is None else np.array(shard(labels(every)))
         self.loader = Loader(
             InferenceSet(ids, paths, own_labels, [scale], net.mean, net.std, exif),
             batch_size=None,

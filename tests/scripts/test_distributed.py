@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -33,7 +34,9 @@ from tool.run.distributed import data_parallel, mean_over_ranks
 from tool.run.shards import rank as this_rank
 from tool.run.shards import world_size
 from tool.run.trainer import CHECKPOINT, TrainingRun, seed_everything
-from voc12.constants import IMAGE_DIR, MASK_DIR
+from voc12 import validation
+from voc12.constants import IMAGE_DIR, LABEL_FILE, MASK_DIR
+from voc12.lists import load_ids
 from voc12.training_list import load_training_list
 
 
@@ -263,7 +266,7 @@ def test_loss_that_is_not_finite_on_one_rank_ends_both_with_its_images(tmp_path)
     assert load_torch(tmp_path / CHECKPOINT)["step"] == STEPS
 
 
-def test_segmentation_training_is_shared(pets_root, tmp_path):
+def test_segmentation_training_is_shared(pets_root, tmp_path, monkeypatch):
     """Two ranks of train_seg.py: rank 0 alone writes, the validation counts the images of both, the
     loss the pixels of both.
     """
@@ -291,6 +294,16 @@ def test_segmentation_training_is_shared(pets_root, tmp_path):
     ]
     flags += ["--max_iterations", 1, "--device", "cpu", "--log_every", 1, "--results", tmp_path]
     args = train_seg.parse_args([str(flag) for flag in flags])
+    build = train_seg.build_seg
+
+    def without_dropout(**config) -> nn.Module:  # of which ranks draw other masks
+        net = build(**config)
+        for module in net.modules():
+            if isinstance(module, nn.Dropout | nn.Dropout2d):
+                module.p = 0.0
+        return net
+
+    monkeypatch.setattr(train_seg, "build_seg", without_dropout)
     assert run_ranks(lambda rank: train_seg.main(args)) == [None, None]
     start, train, validation, end = _lines(tmp_path / "seg")
     assert [line["kind"] for line in (start, train, validation, end)] == [
@@ -306,8 +319,35 @@ def test_segmentation_training_is_shared(pets_root, tmp_path):
     assert validation["val_miou"] == pytest.approx(measures["val_miou"])
     args.session_name = "alone"
     train_seg.main(args)
-    # Each rank's head normalises its own part of the batch, and drops other channels.
-    assert train["loss"] == pytest.approx(_lines(tmp_path / "alone")[1]["loss"], rel=0.2)
+    # the head's batch norm takes its statistics over both ranks
+    assert train["loss"] == pytest.approx(_lines(tmp_path / "alone")[1]["loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("lacking", [0, 1])  # in the share of this rank
+def test_ranks_agree_on_whether_there_is_a_validation(tmp_path, small_net, lacking):
+    lists = {"train": 4, "val": 4}
+    root = write_voc_tree(tmp_path / "pets", lists, class_count=3, classes=PETS)
+    labels = np.load(root / LABEL_FILE, allow_pickle=True).item()
+    name = load_ids(root, "val")[lacking]
+    del labels[name]
+    np.save(root / LABEL_FILE, labels)
+    flags = ["--voc12_root", str(root), "--train_list", "train", "--num_workers", "0"]
+    said = []
+
+    def validates(rank: int, *more: str) -> tuple[bool, list[str]]:
+        args = train_cpn.parse_args([*flags, *more])
+        data = load_training_list(args)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(validation, "note", said.append)
+            made = train_cpn.make_validation(args, small_net, data, torch.device("cpu"))
+        return made is not None, said
+
+    (one, lines), (two, _) = run_ranks(validates)
+    assert (one, two) == (False, False)
+    assert len(lines) == 1
+    assert name in lines[0]
+    results = run_ranks(lambda rank: validates(rank, "--val_list", "val"))
+    assert all(result.startswith("InputError: ") for result in results)
 
 
 TORCHRUN = (
