@@ -6,17 +6,25 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tool.file.atomic import append_json_line
 from tool.run.shards import is_main
 
+if TYPE_CHECKING:
+    import torch
 
-def provenance() -> dict[str, Any]:
-    """What a number depends on beside its settings: commit, versions, machine, command."""
+
+def provenance(device: "torch.device | None" = None) -> dict[str, Any]:
+    """What a number depends on beside its settings: commit, versions, machine, command.
+
+    device: what computes, which the machine is called after; without, the GPU if there is one
+    """
     import torch  # slow to import, and nothing to scripts that ask for the commit alone
+
+    on_gpu = torch.cuda.is_available() if device is None else device.type == "cuda"
 
     return {
         "commit": git_commit(),
@@ -28,8 +36,8 @@ def provenance() -> dict[str, Any]:
             "timm": version("timm"),
             "numpy": np.__version__,
         },
-        "machine": torch.cuda.get_device_name()
-        if torch.cuda.is_available()
+        "machine": torch.cuda.get_device_name(device)
+        if on_gpu
         else platform.processor() or platform.machine(),
     }
 

@@ -22,6 +22,14 @@ def test_provenance_has_commit_command_and_versions():
     json.dumps(value)
 
 
+def test_the_machine_is_what_computes(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: f"GPU {device}")
+    assert provenance()["machine"] == "GPU None"
+    assert provenance(torch.device("cuda:1"))["machine"] == "GPU cuda:1"
+    assert not provenance(torch.device("cpu"))["machine"].startswith("GPU")
+
+
 def test_lines_are_appended_across_sessions(tmp_path):
     for step in (1, 2):
         log = RunLog(tmp_path / "run")
