@@ -42,6 +42,7 @@ from tool.run.session import (
     data_digest,
     end_session,
     file_contents,
+    weights_contents,
     weights_path,
 )
 from tool.schedule import build_optimizer
@@ -122,6 +123,9 @@ def main(args: argparse.Namespace) -> None:
         data=data_digest(data.ids, data.classes),
         sources={
             "voc12_root": data.contents(),
+            "weights": weights_contents(
+                starting_weights(args.backbone, args.weights, args.weights_key)
+            ),
             "cam_dir": file_contents(find_seeds(args.cam_dir, data.ids), cam_content),
         },
     )

@@ -54,6 +54,7 @@ from tool.run.session import (
     data_digest,
     end_session,
     log_validation,
+    weights_contents,
     weights_path,
 )
 from tool.run.shards import is_main
@@ -271,7 +272,12 @@ def main(args: argparse.Namespace) -> None:
         epochs=rounds,
         steps_per_epoch=iterations,
         data=data_digest(data.ids, data.classes, labels),
-        sources={"voc12_root": data.contents()},
+        sources={
+            "voc12_root": data.contents(),
+            "weights": weights_contents(
+                starting_weights(args.backbone, args.weights, args.weights_key)
+            ),
+        },
         # what a preset sets is compared, what the method does not read is not
         free=(
             "preset",
@@ -299,9 +305,8 @@ def main(args: argparse.Namespace) -> None:
     run.train(make_loader(args, train_set, labels, device, iterations), losses_of, on_epoch)
 
     # ============ verdict, output ============
-    verdict = say_verdict(args, run, data, labels) if is_main() else {}
-
     def save(path: Path, training: dict) -> None:
+        verdict = say_verdict(args, run, data, labels)
         save_network(path, net, config, data.classes, training | {"verdict": verdict})
 
     end_session(run, weights_path(args), save)

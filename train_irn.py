@@ -43,6 +43,7 @@ from tool.run.session import (
     data_digest,
     end_session,
     file_contents,
+    weights_contents,
     weights_path,
 )
 from tool.run.shards import is_main
@@ -192,6 +193,7 @@ def main(args: argparse.Namespace) -> None:
         data=data_digest(data.ids, data.classes),
         sources={
             "voc12_root": data.contents(),
+            "weights": weights_contents(args.weights),
             "cam_dir": file_contents(find_seeds(args.cam_dir, data.ids), cam_content),
         },
     )
@@ -212,12 +214,11 @@ def main(args: argparse.Namespace) -> None:
     )
 
     # ============ output ============
-    if is_main():
-        crops = TopLeftCrops(data.root, data.ids, net.mean, net.std, args.crop_size, args.exif)
-        set_mean_shift(net, crops, device, args)
     config = {"method": "irn", "backbone": args.backbone, "crop_size": args.crop_size}
 
     def save(path: Path, training: dict) -> None:
+        crops = TopLeftCrops(data.root, data.ids, net.mean, net.std, args.crop_size, args.exif)
+        set_mean_shift(net, crops, device, args)
         save_network(path, net, config, data.classes, training)
 
     end_session(run, weights_path(args), save)

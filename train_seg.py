@@ -46,9 +46,11 @@ from tool.run.session import (
     file_contents,
     log_validation,
     training_facts,
+    weights_contents,
     weights_path,
 )
 from tool.run.shards import batch_share, is_main
+from tool.run.trainer import BEST
 from tool.run.training_flags import WEIGHT_FORMATS
 from tool.schedule import parameter_groups, poly_optimizer
 from tool.transforms import JITTER, PairTransform
@@ -244,6 +246,7 @@ def main(args: argparse.Namespace) -> None:
 
     # ============ session ============
     folders = {"mask_dir": masks} | ({} if others is None else {"agree_dir": others[0]})
+    start = starting_weights(args.backbone, args.weights, args.weights_key)
     sources = {flag: file_contents(paths, mask_content) for flag, paths in folders.items()}
     run = begin_session(
         args,
@@ -252,7 +255,7 @@ def main(args: argparse.Namespace) -> None:
         epochs=args.max_iterations // iterations,
         steps_per_epoch=iterations,
         data=data_digest(data.ids, data.classes),
-        sources={"voc12_root": data.contents()} | sources,
+        sources={"voc12_root": data.contents(), "weights": weights_contents(start)} | sources,
     )
 
     # ============ loop ============
@@ -260,7 +263,7 @@ def main(args: argparse.Namespace) -> None:
         facts = training_facts(run) | {"mask_stages": stages, "long_side": long_side}
         save_network(path, net, config, data.classes, facts | training)
 
-    best = BestWeights(weights_path(args, "_best"), run.step, save)
+    best = BestWeights(weights_path(args, BEST), run.step, save)
 
     def on_round(_round: int) -> dict:
         if validation is None:

@@ -392,7 +392,7 @@ def _resume(path: Path) -> None:
     try:
         run.resume("auto")
     finally:
-        run._leave_folder()
+        run.leave_folder()
 
 
 @functools.cache

@@ -39,6 +39,31 @@ def assert_same_weights(one: Path, two: Path) -> None:
         assert torch.equal(value, states[1][name]), name
 
 
+def assert_finished_weights_stay(main: Main, args: argparse.Namespace, weights: Path) -> None:
+    """The same command once more, of another version and with other workers, leaves the bytes of a
+    finished session's weights; weights of other bytes it writes again.
+    """
+    before, again = weights.read_bytes(), argparse.Namespace(**vars(args) | {"num_workers": 1})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "git_commit", lambda: "another")
+        main(again)
+        assert weights.read_bytes() == before
+        assert log_lines(weights.parent)[-1]["kind"] == "end"
+        whole = load_torch(weights)
+        name = next(iter(whole["state_dict"]))
+        other = whole["state_dict"] | {name: whole["state_dict"][name] + 1}
+        for content in ({**whole, "state_dict": other}, {"state_dict": 3}, {}):
+            torch.save(content, weights)
+            main(again)
+            assert load_torch(weights)["training"]["commit"] == "another"
+        weights.write_bytes(before[:1000])
+        main(again)
+    assert all(
+        torch.equal(value, whole["state_dict"][name])
+        for name, value in load_torch(weights)["state_dict"].items()
+    )
+
+
 def assert_half_precision_is_near(one: Path, two: Path) -> None:
     """The first loss of session two, in half precision, is that of one to two digits."""
     losses = [log_lines(folder, "train")[0]["loss"] for folder in (one, two)]

@@ -10,6 +10,7 @@ from network.expansion_weights import load_affinity_net
 from tests.expansions import assert_other_seeds_are_refused, expansion_flags
 from tests.seeds import write_seeds
 from tests.sessions import (
+    assert_finished_weights_stay,
     assert_half_precision_is_near,
     assert_same_weights,
     log_lines,
@@ -90,6 +91,7 @@ def test_stopped_run_goes_on_bit_for_bit(session, command, tmp_path):
         run_stopped(main, args, stop)
     main(args)
     assert_same_weights(session / "aff.pth", tmp_path / "aff" / "aff.pth")
+    assert_finished_weights_stay(main, args, tmp_path / "aff" / "aff.pth")
 
 
 def test_scores_go_to_the_session(command, tmp_path):

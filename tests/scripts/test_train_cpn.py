@@ -27,7 +27,12 @@ from network.build import build_cpn
 from network.cam_steps import compile_training, train_cpn_step, train_seam_step, weigh_losses
 from network.weights import WEIGHTS_HELP, load_network
 from tests.conftest import PETS
-from tests.sessions import assert_same_weights, log_lines, run_stopped
+from tests.sessions import (
+    assert_finished_weights_stay,
+    assert_same_weights,
+    log_lines,
+    run_stopped,
+)
 from tests.synthetic import write_voc_tree
 from tool.choices import RELEASED_MOMENTUM, RESNET38_WEIGHTS
 from tool.errors import InputError
@@ -620,6 +625,42 @@ def test_other_settings_do_not_continue_a_session(pets_root, tmp_path):
     )
     main(_args(pets_root, tmp_path, *SMALL, "--method", "cam", "--lr", "0.02", "--resume", "never"))
     assert log_lines(tmp_path / "run")[-1]["kind"] == "end"
+
+
+def test_finished_weights_stay_as_they_are(pets_root, tmp_path, capsys):
+    args = _args(pets_root, tmp_path, *SMALL, "--method", "cam")
+    main(args)
+    assert_finished_weights_stay(main, args, tmp_path / "run" / "run.pth")
+    said = capsys.readouterr().out
+    assert f"weights: {tmp_path / 'run' / 'run.pth'}, finished before\n" in said
+    assert said.count("verdict: ") == 5  # whose weights were written
+
+
+def test_a_session_does_not_go_on_from_other_weights(pets_root, tmp_path):
+    start = tmp_path / "start" / "start.pth"
+    flags = (*SMALL, "--method", "cam")
+    main(_args(pets_root, tmp_path, *flags, name="start"))
+    args = _args(pets_root, tmp_path, *flags, "--weights", start)
+    run_stopped(main, args, 1)
+    main(_args(pets_root, tmp_path, *flags, "--seed", 1, "--resume", "never", name="start"))
+    with pytest.raises(InputError) as error:
+        main(args)
+    assert str(error.value) == (
+        f"--weights {start} is another file than session {tmp_path / 'run'} was started with; use "
+        "another --session_name, or --resume never to start over"
+    )
+
+
+def test_a_session_does_not_write_over_what_it_starts_from(pets_root, tmp_path):
+    flags, start = (*SMALL, "--method", "cam"), tmp_path / "run" / "run.pth"
+    main(_args(pets_root, tmp_path, *flags))
+    with pytest.raises(InputError) as error:
+        main(_args(pets_root, tmp_path, *flags, "--weights", start, "--resume", "never"))
+    assert str(error.value) == (
+        f"--weights {start} are what session {tmp_path / 'run'} writes; give this training another "
+        "--session_name"
+    )
+    assert start.is_file()
 
 
 def _of_an_older_version(session, **changes):

@@ -12,6 +12,7 @@ from network.expansion_weights import build_irn, load_irn
 from tests.expansions import assert_other_seeds_are_refused, expansion_flags
 from tests.seeds import seed_of, write_seeds
 from tests.sessions import (
+    assert_finished_weights_stay,
     assert_half_precision_is_near,
     assert_same_weights,
     log_lines,
@@ -149,6 +150,7 @@ def test_stopped_run_goes_on_bit_for_bit(session, command, tmp_path):
         run_stopped(main, args, stop)
     main(args)
     assert_same_weights(session / "irn.pth", tmp_path / "irn" / "irn.pth")
+    assert_finished_weights_stay(main, args, tmp_path / "irn" / "irn.pth")
 
 
 def test_labels_go_to_the_session_and_are_used_again(command, cam_dir, tmp_path):

@@ -15,7 +15,12 @@ from infer_seg import parse_args as infer_args
 from network.seg_weights import load_seg
 from tests.conftest import PETS
 from tests.seeds import write_seeds
-from tests.sessions import assert_same_weights, log_lines, run_stopped
+from tests.sessions import (
+    assert_finished_weights_stay,
+    assert_same_weights,
+    log_lines,
+    run_stopped,
+)
 from tool.errors import InputError
 from tool.file.checkpoint import load_torch
 from tool.file.images import read_mask, write_mask
@@ -188,6 +193,7 @@ def test_stopped_run_goes_on_bit_for_bit(session, command, tmp_path):
     main(args)
     for name in ("seg.pth", "seg_best.pth"):
         assert_same_weights(session / name, tmp_path / "seg" / name)
+    assert_finished_weights_stay(main, args, tmp_path / "seg" / "seg.pth")
 
 
 def test_half_precision_trains_without_validation(command, tmp_path):

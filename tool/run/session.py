@@ -8,18 +8,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from tool.file.digests import digest
+from tool.errors import InputError
+from tool.file.digests import digest, file_digest
+from tool.file.state_dict import read_weights
 from tool.run.device import choose_device
 from tool.run.distributed import gather, join
 from tool.run.flags import session_settings
 from tool.run.progress import progress
 from tool.run.run_log import RunLog, git_commit
 from tool.run.shards import is_main, shard
-from tool.run.trainer import TrainingRun, seed_everything
+from tool.run.trainer import WEIGHTS, TrainingRun, seed_everything
 from tool.run.training_flags import FREE_SETTINGS
 
 
@@ -73,6 +75,13 @@ def file_contents(paths: Sequence[Path], content: Callable[[Path], str]) -> dict
     return {name: found for share in shares for name, found in share.items()}
 
 
+def weights_contents(weights: str) -> dict[str, str]:
+    """{weights: its digest} of the file that a training starts from; {} for "imagenet" and
+    "none".
+    """
+    return {} if weights in ("imagenet", "none") else {str(weights): file_digest(weights)}
+
+
 @dataclass(frozen=True)
 class Trained:
     """What a training changes, and on which device."""
@@ -99,9 +108,11 @@ def begin_session(
     defaults: the script's flags where none is given, no preset either: what a session had whose
     version lacked a flag; data: data_digest of what is trained on; free: settings beside
     FREE_SETTINGS in which a session may go on otherwise; sources: flag -> file_contents of its
-    folder. Raises InputError for a session with other settings, or that learns from other files.
+    folder, "weights" -> weights_contents. Raises InputError for a session with other settings, or
+    that learns from other files, or would write over the weights that it starts from.
     """
     folder = session_folder(args)
+    _require_own_weights(args)
     run = TrainingRun(
         **vars(trained),
         folder=folder,
@@ -123,6 +134,17 @@ def begin_session(
     return run
 
 
+def _require_own_weights(args: argparse.Namespace) -> None:
+    if not args.weights:
+        return
+    start = Path(args.weights).resolve()
+    if start in {(session_folder(args) / f"{args.session_name}{end}").resolve() for end in WEIGHTS}:
+        raise InputError(
+            f"--weights {args.weights} are what session {session_folder(args)} writes; give this "
+            "training another --session_name"
+        )
+
+
 def training_facts(run: TrainingRun) -> dict[str, Any]:
     """What weights say of their training: settings, iterations, commit."""
     return {"settings": run.settings, "iterations": run.step, "commit": git_commit()}
@@ -142,10 +164,36 @@ def log_validation(
 def end_session(
     run: TrainingRun, path: Path, save: Callable[[Path, dict], None], note: str = ""
 ) -> None:
-    """Have rank 0 write the final weights by save(path, training_facts), log it and say so."""
+    """Have rank 0 write the final weights by save(path, training_facts), log it, say so and leave
+    the session's folder.
+
+    Weights of a session that had finished before stay as they are, so that what was made with them
+    stays theirs: what they say of commit and machine would be other bytes.
+    """
     if not is_main():
         return
-    save(path, training_facts(run))
-    run.log.line("end", step=run.step, weights=str(path))
-    run.log.close()
-    print(f"weights: {path}{note}")
+    try:
+        if _is_written(run, path):
+            note = f", finished before{note}"
+        else:
+            save(path, training_facts(run))
+        run.log.line("end", step=run.step, weights=str(path))
+        run.log.close()
+        print(f"weights: {path}{note}")
+    finally:
+        run.leave_folder()
+
+
+def _is_written(run: TrainingRun, path: Path) -> bool:
+    """Whether nothing was left to be trained, and path has, whole, what the checkpoint has."""
+    if run.begun_at < run.max_step or not path.is_file():
+        return False
+    try:
+        state = read_weights(path).get("state_dict")
+    except InputError:  # damaged
+        return False
+    own = {name: value.detach().cpu() for name, value in run.net.named_parameters()}
+    return isinstance(state, dict) and all(
+        isinstance(state.get(name), Tensor) and torch.equal(state[name], value)
+        for name, value in own.items()
+    )

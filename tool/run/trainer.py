@@ -31,10 +31,13 @@ from tool.run.distributed import data_parallel, gather, leave, mean_over_ranks
 from tool.run.progress import progress
 from tool.run.run_log import RunLog, provenance
 from tool.run.shards import is_main, rank, world_size
-from tool.run.training_flags import FREE_SETTINGS
+from tool.run.training_flags import FREE_SETTINGS, WEIGHT_FORMATS
 
 CHECKPOINT = "checkpoint.pth"
 LOCK = ".training"
+BEST = "_best"
+# what the names of a session's weights have after its own
+WEIGHTS = [f"{best}.{one}" for best in ("", BEST) for one in WEIGHT_FORMATS]
 RANK_SEED_STEP = 100_003  # between the dropout seeds of two ranks
 
 
@@ -66,6 +69,7 @@ class TrainingRun:
     sources:  flag of a folder -> file name -> digest of what is learnt from it, photographs, masks
               or seeds (tool.run.session.file_contents), which may not differ either
     step:     iterations done
+    begun_at: those of an earlier process
     epoch:    epochs done, validation included
     clip_norm: largest norm of the whole gradient, 0 for any
     """
@@ -84,6 +88,7 @@ class TrainingRun:
     data: str = ""
     sources: dict[str, dict[str, str]] = field(default_factory=dict)
     step: int = 0
+    begun_at: int = 0
     epoch: int = 0
     precision: str = "fp32"
     accumulate: int = 1
@@ -141,9 +146,10 @@ class TrainingRun:
             )
 
     def _random_state(self) -> dict[str, Any]:
-        """Of this process: {rng: the CPU's generator, cuda_rng: [that of its device]}."""
+        """Of this process: {rng: the CPU's generator, cuda_rng, mps_rng: [that of its device]}."""
         cuda = [torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else []
-        return {"rng": torch.get_rng_state(), "cuda_rng": cuda}
+        mps = [torch.mps.get_rng_state()] if self.device.type == "mps" else []
+        return {"rng": torch.get_rng_state(), "cuda_rng": cuda, "mps_rng": mps}
 
     def _set_random_state(self, state: dict[str, Any]) -> None:
         ranks = [state, *state.get("other_ranks", [])]
@@ -156,21 +162,25 @@ class TrainingRun:
             torch.set_rng_state(ranks[rank()]["rng"])
             if self.device.type == "cuda" and ranks[rank()]["cuda_rng"]:
                 torch.cuda.set_rng_state(ranks[rank()]["cuda_rng"][0], self.device)
+            if self.device.type == "mps" and ranks[rank()].get("mps_rng"):  # of old none
+                torch.mps.set_rng_state(ranks[rank()]["mps_rng"][0])
 
     def resume(self, mode: str) -> None:
         """Continue from the folder's checkpoint, if mode is "auto" and there is one; log a "start"
-        or "resume" line.
+        or "resume" line. If mode is "never", what the folder has of an earlier training is removed:
+        its checkpoint and its weights.
 
-        The folder is this run's alone from here to the end of train(). Raises InputError when
-        another process has it, when the checkpoint was made with other settings or from other
-        files, and when some of the ranks see none.
+        The folder is this run's alone from here to leave_folder(), or to an error in train().
+        Raises InputError when another process has it, when the checkpoint was made with other
+        settings or from other files, and when some of the ranks see none.
         """
         self._take_folder()
         try:
             self._resume(mode)
         except BaseException:
-            self._leave_folder()
+            self.leave_folder()
             raise
+        self.begun_at = self.step
 
     def _take_folder(self) -> None:
         if is_main():
@@ -183,13 +193,18 @@ class TrainingRun:
                 "training another --session_name"
             )
 
-    def _leave_folder(self) -> None:
+    def leave_folder(self) -> None:
+        """Let other processes train this session."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
     def _resume(self, mode: str) -> None:
         path = self.folder / CHECKPOINT
+        if mode == "never" and is_main():  # else a stopped run would be gone on with from there
+            for ending in WEIGHTS:
+                (self.folder / f"{self.folder.name}{ending}").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         resumed = mode == "auto" and path.is_file()
         if len(set(gather(resumed))) > 1:
             raise InputError(
@@ -220,7 +235,7 @@ class TrainingRun:
             step=self.step,
             settings=self.settings,
             processes=world_size(),
-            **provenance(),
+            **provenance(self.device),
         )
 
     def _load(self, state: dict[str, Any], path: Path) -> None:
@@ -259,6 +274,12 @@ class TrainingRun:
             before = saved.get(flag) if isinstance(saved, dict) else None
             if not isinstance(before, dict):
                 continue
+            if flag == "weights" and now != before:
+                raise InputError(
+                    f"--weights {next(iter(now), self.settings.get(flag))} is another file than "
+                    f"session {self.folder} was started with; use another --session_name, or "
+                    "--resume never to start over"
+                )
             if changed := [name for name, made in now.items() if before.get(name) != made]:
                 raise InputError(
                     f"{len(changed)} of {len(now)} files in --{flag} {self.settings.get(flag)} are "
@@ -288,7 +309,7 @@ class TrainingRun:
         losses_of: Callable[[dict], dict[str, Tensor]],
         on_epoch: Callable[[int], dict[str, Any]],
     ) -> None:
-        """Run the remaining iterations.
+        """Run the remaining iterations; afterwards the folder is this run's still, for its weights.
 
         loader:    (epoch, iterations to skip) -> batches, dicts of named fields; of several ranks,
                    each one's part of the batch
@@ -300,28 +321,33 @@ class TrainingRun:
         step = data_parallel(self.net, losses_of)
         self._last_save, self._last_iteration = time.monotonic(), time.perf_counter()
         bar = progress(total=self.max_step, initial=self.step, unit="it")
-        with contextlib.ExitStack() as stack:
-            stack.callback(self._leave_folder)
-            stack.enter_context(self._signals())
-            stack.enter_context(bar)
-            while self.epoch < self.epochs:
-                self.net.train()
-                # A run that was stopped before its epoch's validation has no iteration left to do
-                # here.
-                with _convolutions_searched():
-                    for batch in loader(self.epoch, self.step - self.epoch * self.steps_per_epoch):
-                        stop, save = self._iterate(batch, step, bar)
-                        if stop or self.step == self.stop_after:
-                            self.save()
-                            self._leave(stop)
-                        if save:
-                            self.save()
-                self.net.eval()
-                self.save()  # a validation that fails costs no epoch
-                self.log.line("epoch", epoch=self.epoch, step=self.step, **on_epoch(self.epoch))
-                self.epoch += 1
-                self.save()
+        try:
+            with self._signals(), bar:
+                while self.epoch < self.epochs:
+                    self._train_epoch(loader, step, bar)
+                    self.log.line("epoch", epoch=self.epoch, step=self.step, **on_epoch(self.epoch))
+                    self.epoch += 1
+                    self.save()
+        except BaseException:
+            self.leave_folder()
+            raise
         leave()
+
+    def _train_epoch(self, loader: Callable, step: nn.Module, bar: tqdm) -> None:
+        """The epoch's remaining iterations: none of a run that was stopped before its
+        validation.
+        """
+        self.net.train()
+        with _convolutions_searched():
+            for batch in loader(self.epoch, self.step - self.epoch * self.steps_per_epoch):
+                stop, save = self._iterate(batch, step, bar)
+                if stop or self.step == self.stop_after:
+                    self.save()
+                    self._leave(stop)
+                if save:
+                    self.save()
+        self.net.eval()
+        self.save()  # a validation that fails costs no epoch
 
     def _iterate(self, batch: dict, step: nn.Module, bar: tqdm) -> tuple[bool, bool]:
         """One step of the optimiser; (whether a rank was asked to stop, whether it is time to

@@ -239,6 +239,37 @@ def test_never_starts_over(tmp_path):
     ] == ["start", "start"]
 
 
+def test_never_removes_what_a_run_that_stops_early_would_be_mistaken_for(tmp_path):
+    folder = tmp_path / "cpn"
+    _train(_run(folder))
+    own = ["cpn.pth", "cpn.safetensors", "cpn_best.pth", "cpn_best.safetensors"]
+    others = ["other.pth", "cpn.txt"]
+    for name in own + others:
+        (folder / name).touch()
+    _run(folder).resume("never")  # and is killed here
+    assert [name for name in [*own, *others, CHECKPOINT] if (folder / name).exists()] == others
+    again = _run(folder)
+    again.resume("auto")
+    assert again.step == 0
+
+
+@pytest.mark.parametrize("fails", ["step", "epoch", "resume"])
+def test_a_run_that_fails_leaves_its_folder(tmp_path, fails):
+    def fail(*_):
+        raise InputError("no")
+
+    run = _run(tmp_path)
+    if fails == "resume":
+        (tmp_path / CHECKPOINT).write_bytes(b"PK")
+    with pytest.raises(InputError):
+        _train(
+            run,
+            losses_of=fail if fails == "step" else None,
+            on_epoch=fail if fails == "epoch" else lambda _epoch: {},
+        )
+    assert run._lock is None
+
+
 def test_finished_run_has_nothing_left_to_do(tmp_path):
     first = _train(_run(tmp_path))
     again = _run(tmp_path)
@@ -298,6 +329,40 @@ def test_other_files_to_learn_from_are_refused(tmp_path):
     del state["sources"]
     save_torch(tmp_path / CHECKPOINT, state)
     _run(tmp_path, settings=settings, sources={"mask_dir": now}).resume("auto")
+
+
+def test_other_weights_to_start_from_are_refused(tmp_path):
+    settings = {"seed": 0, "lr": 0.1, "num_workers": 0, "weights": "a.pth"}
+    was, now = {"weights": {"a.pth": "1"}}, {"weights": {"a.pth": "2"}}
+    with pytest.raises(SystemExit):
+        _train(_run(tmp_path, stop_after=2, settings=settings, sources=was))
+    with pytest.raises(InputError) as error:
+        _run(tmp_path, settings=settings, sources=now).resume("auto")
+    assert str(error.value) == (
+        f"--weights a.pth is another file than session {tmp_path} was started with; use another "
+        "--session_name, or --resume never to start over"
+    )
+    _run(tmp_path, settings=settings, sources=was).resume("auto")
+    state = load_torch(tmp_path / CHECKPOINT) | {"sources": {}}  # of before weights were kept
+    save_torch(tmp_path / CHECKPOINT, state)
+    run = _run(tmp_path, settings=settings, sources=now)
+    run.resume("auto")
+    assert run.step == 2
+
+
+def test_dropout_of_apples_gpus_goes_on_where_it_was(tmp_path, monkeypatch):
+    drawn = [torch.zeros(3, dtype=torch.uint8), torch.ones(3, dtype=torch.uint8)]
+    state, mps = {}, torch.device("mps")
+    monkeypatch.setattr(torch.mps, "get_rng_state", lambda: drawn[1])
+    monkeypatch.setattr(torch.mps, "set_rng_state", lambda value: state.update(now=value))
+    run = _run(tmp_path)
+    assert run._random_state()["mps_rng"] == []
+    run.device = mps
+    saved = run._random_state()
+    run._set_random_state(saved)
+    assert torch.equal(state["now"], drawn[1])
+    del saved["mps_rng"]  # of a checkpoint of before it was kept
+    run._set_random_state(saved)
 
 
 def test_a_failed_validation_costs_no_epoch(tmp_path):
@@ -475,6 +540,8 @@ def test_two_processes_do_not_train_one_session(tmp_path):
     assert message in refused.stderr
     assert len(read_json_lines(tmp_path / "log.jsonl")) == 1  # the second has left no line in it
     run.train(_loader, _losses(run), lambda _epoch: {})
+    assert message in other(check=False).stderr  # its weights are still to be written
+    run.leave_folder()
     again = other(check=True)
     assert f"continuing {tmp_path} at iteration {EPOCHS * STEPS}" in again.stderr + again.stdout
 
