@@ -100,9 +100,17 @@ def choose_settings(labelled: int, gpus: int, given: dict[str, Any]) -> Settings
         "rounds": 0,
         "scales": (0.5, 0.75, 1.0),
         "seg_scales": SEG_TEST_SCALES,
-        "nproc": max(1, gpus),
     }
-    return Settings(**own | {name: value for name, value in given.items() if value is not None})
+    own |= {name: value for name, value in given.items() if value is not None}
+    return Settings(
+        **{"nproc": most_processes(gpus, own["batch_size"], own["seg_batch_size"])} | own
+    )
+
+
+def most_processes(gpus: int, batch: int, seg_batch: int) -> int:
+    """As many of the GPUs as share both batches evenly, DeepLab's in parts of two or more."""
+    shares = [n for n in range(1, gpus + 1) if not batch % n and not seg_batch % n]
+    return max((n for n in shares if seg_batch // n >= 2), default=1)
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,27 @@ def test_settings_follow_from_the_photographs_and_the_machine():
     assert (given.iterations, given.backbone, given.crop_size) == (5, "resnet50", 160)
 
 
+@pytest.mark.parametrize(
+    ("labelled", "gpus", "given", "nproc"),
+    [
+        (100, 3, {}, 2),
+        (100, 5, {}, 4),
+        (100, 6, {}, 4),
+        (100, 7, {}, 4),
+        (100, 8, {}, 8),
+        (100, 16, {}, 8),  # DeepLab's batch norm needs two images
+        (10, 4, {}, 2),
+        (12, 8, {}, 6),
+        (1, 8, {}, 1),
+        (100, 3, {"batch_size": 6, "seg_batch_size": 12}, 3),
+        (100, 3, {"nproc": 5}, 5),
+    ],
+)
+def test_as_many_gpus_train_as_share_the_batches(labelled, gpus, given, nproc):
+    settings = choose_settings(labelled, gpus, given)
+    assert settings.nproc == nproc
+
+
 def test_a_plain_cam_is_refined_and_cpn_as_it_was_trained():
     plain, own = (plan(method=method).parts[:2] for method in ("cam", "cpn"))
     assert "--grid_sizes" not in plain[0].words
