@@ -95,9 +95,16 @@ def _c_function(name: str) -> Callable[..., int] | None:
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
-    """Autocast to bf16 on device, or nothing for "fp32". Correlation, normalisation and losses stay
-    in float32 by themselves.
+    """Autocast to bf16 on device, or nothing for "fp32" and "tf32". Correlation, normalisation and
+    losses stay in float32 by themselves.
+
+    From here on, as a backward pass comes after, CUDA's convolutions in float32 round to TF32 for
+    "tf32" alone, on GPUs that can; torch's own default is that all do.
     """
-    if precision == "fp32":
+    # by these, which all releases of torch have: of cudnn.conv.fp32_precision, set alone,
+    # torch.backends.cudnn.flags makes an error
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = False
+    if precision != "bf16":
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)

@@ -11,7 +11,7 @@ from tool.run.flags import (
     worker_count,
 )
 
-PRECISIONS = ("fp32", "bf16")  # tool.run.device.autocast
+PRECISIONS = ("fp32", "tf32", "bf16")  # tool.run.device.autocast
 
 
 def add_workers_flag(
@@ -30,11 +30,18 @@ def add_workers_flag(
 
 def add_device_flags(group: argparse._ArgumentGroup, of: str = "of convolutions") -> None:
     """--precision and --device."""
-
-    group.add_argument(
-        "--precision", choices=PRECISIONS, default="fp32", help=f"{of} (default %(default)s)"
-    )
+    add_precision_flag(group, of)
     add_device_flag(group)
+
+
+def add_precision_flag(group: argparse._ArgumentGroup, of: str) -> None:
+    """--precision."""
+    group.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="fp32",
+        help=f"{of}; tf32: fp32 that newer NVIDIA GPUs round to be faster (default %(default)s)",
+    )
 
 
 def add_device_flag(group: argparse._ActionsContainer) -> None:

@@ -14,7 +14,7 @@ from tool.run.flags import (
     seed_number,
     unit_number,
 )
-from tool.run.machine_flags import PRECISIONS, add_switch
+from tool.run.machine_flags import add_precision_flag, add_switch
 
 RESULTS = "results"
 WEIGHT_FORMATS = ("pth", "safetensors")
@@ -147,12 +147,7 @@ def add_machine_flags(optimisation: argparse._ArgumentGroup) -> None:
         help="pieces a batch is computed in, to save memory; the same result in train_cpn.py alone "
         "(default %(default)s)",
     )
-    optimisation.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        default="fp32",
-        help="of convolutions; losses stay fp32 (default %(default)s)",
-    )
+    add_precision_flag(optimisation, "of convolutions; losses stay fp32")
     optimisation.add_argument(
         "--seed", type=seed_number, default=0, help="of everything random (default %(default)s)"
     )

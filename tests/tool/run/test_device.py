@@ -101,3 +101,15 @@ def test_precision_is_that_of_the_convolutions():
     with autocast(device, "bf16"):
         assert torch.nn.functional.conv2d(x, weight).dtype == torch.bfloat16
     assert isinstance(autocast(device, "fp32"), contextlib.nullcontext)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_float32_is_rounded_to_tf32_on_request_alone(monkeypatch, precision):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    with autocast(torch.device("cpu"), precision):
+        assert torch.is_autocast_enabled("cpu") == (precision == "bf16")
+    rounded = torch.backends.cudnn.conv.fp32_precision == "tf32"
+    assert rounded == torch.backends.cudnn.allow_tf32 == (precision == "tf32")
+    assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+    with torch.backends.cudnn.flags(enabled=True):  # reads what was set, and may not refuse
+        pass
