@@ -248,8 +248,9 @@ def write_table(
     ]
     if in_force.get("refinement_factor") == 0:
         notes.append(
-            "refinement_factor 0: PCM and PRCM stay as they start, and loss_cpcr, which reaches "
-            "nothing else where they refine, trains nothing."
+            "refinement_factor 0: PCM and PRCM stay as they start, and loss_cpcr, whose gradients "
+            "reach their layers alone, trains nothing; they count in the norm by which --clip_norm "
+            "clips."
         )
     notes += [f"Unfinished: {done} of {wanted} evaluations are there."] if done < wanted else []
     notes += [f"Failed: {message.partition(';')[0]}." for message in failed]

@@ -31,7 +31,13 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from flags.cpn_training import READ_BY, auto_iterations, parse_args
+from flags.cpn_training import (
+    auto_iterations,
+    flags_for_nothing,
+    parse_args,
+    unread_flags,
+    warmup_iterations,
+)
 from network import build_cpn
 from network.build import freeze_blocks
 from network.cam_steps import STEPS, compile_training, weigh_losses
@@ -116,7 +122,17 @@ def load_image_labels(args: argparse.Namespace, data: TrainingList) -> np.ndarra
 def make_optimizer(
     args: argparse.Namespace, net: CPNHead, max_step: int
 ) -> tuple[Optimizer, LRScheduler]:
-    """SGD and its polynomial schedule over max_step iterations."""
+    """The optimiser and its polynomial schedule over max_step iterations; says where a warm-up does
+    not fit them.
+    """
+    warmup = warmup_iterations(args, max_step)
+    if warmup < args.warmup:
+        note(f"the warm-up of --preset {args.preset} is {warmup} of the {max_step} iterations")
+    elif warmup >= max_step:
+        note(
+            f"--warmup {warmup} is as long as the training, {max_step} iterations, which has less "
+            "than --lr throughout"
+        )
     return build_optimizer(
         net,
         args.lr,
@@ -126,7 +142,7 @@ def make_optimizer(
         new_factor=args.new_layer_factor,
         refinement_factor=args.refinement_factor,
         optimizer=args.optimizer,
-        warmup=args.warmup,
+        warmup=warmup,
     )
 
 
@@ -241,6 +257,8 @@ def main(args: argparse.Namespace) -> None:
     if args.method == "seam":
         require_second_view(args)
     device = begin_machine(args)
+    for line in flags_for_nothing(args):
+        note(line)
 
     # ============ data ============
     data = load_training_list(args)
@@ -278,11 +296,8 @@ def main(args: argparse.Namespace) -> None:
                 starting_weights(args.backbone, args.weights, args.weights_key)
             ),
         },
-        # what a preset sets is compared, what the method does not read is not
-        free=(
-            "preset",
-            *(name for other in READ_BY if other != args.method for name in READ_BY[other]),
-        ),
+        # what a preset sets is compared, what is not read is not
+        free=("preset", *unread_flags(args)),
     )
 
     # ============ loop ============

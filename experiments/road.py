@@ -16,6 +16,10 @@ from voc12.constants import MASK_DIR
 
 WITHIN_LABELS = ("--within_labels", "auto")  # of infer_seg.py
 
+# After these sessions of the tables are named although not all read them: as long as the tables'
+# own flags have them, no finished session is to be trained anew for its name.
+NAMED_ALWAYS = ("momentum", "grid_sizes")
+
 
 def changed_settings(parse: Callable, flags: Sequence[str]) -> dict[str, Any]:
     """Those of a trainer's settings that flags change from its defaults, and that may change its
@@ -29,13 +33,17 @@ def changed_settings(parse: Callable, flags: Sequence[str]) -> dict[str, Any]:
 
 
 def deciding_settings(parse: Callable, flags: Sequence[str]) -> dict[str, Any]:
-    """changed_settings without those that the method of train_cpn.py does not read; a length that
+    """changed_settings without those that train_cpn.py does not read with the others; a length that
     follows from the list is told by its rule.
     """
-    settings, method = changed_settings(parse, flags), getattr(parse(list(flags)), "method", None)
-    for other, names in cpn_training.READ_BY.items():
-        if method is not None and method != other:
-            settings = {name: value for name, value in settings.items() if name not in names}
+    settings, args = changed_settings(parse, flags), parse(list(flags))
+    if hasattr(args, "method"):
+        unread = {
+            name
+            for name, chooser in cpn_training.unread_flags(args).items()
+            if chooser == "method" or name not in NAMED_ALWAYS
+        }
+        settings = {name: value for name, value in settings.items() if name not in unread}
     if settings.get("max_iterations") == AUTO:
         settings["max_iterations"] = cpn_training.AUTO_RULE
     return settings

@@ -98,6 +98,22 @@ READ_BY = {
     "seam": ("seam_scale",),
 }
 
+# Flags that go with one choice of another alone: what chooses, and who reads what.
+READ_WITH = {
+    "patch": {
+        "superpixel": ("superpixels", "slic_input", "superpixel_mode", "draw"),
+        "grid": ("grid_sizes",),
+    },
+    "optimizer": {"sgd": ("momentum",)},
+    "method": READ_BY,  # last: it decides whether there are patches
+}
+
+# Losses that reach the refining modules alone (tool/losses.py).
+REFINED_LOSSES = ("loss_cpcr", "loss_ecr")
+
+# A preset's warm-up is at most this part of a training: its own is for 150 iterations or more.
+WARMUP_PART = 5
+
 EPOCHES = 8
 # --max_iterations auto
 EPOCHES_OF_AUTO = 3
@@ -112,6 +128,45 @@ def auto_iterations(images: int, classes: int, batch_size: int) -> int:
     """
     seen = max(EPOCHES_OF_AUTO * images, VISITS_OF_AUTO * classes)
     return max(LEAST_OF_AUTO, seen // batch_size)
+
+
+def unread_flags(args: argparse.Namespace) -> dict[str, str]:
+    """Flags that change nothing of a training with these -> the flag that has it so."""
+    return {
+        name: chooser
+        for chooser, readers in READ_WITH.items()
+        for choice, names in readers.items()
+        if getattr(args, chooser) != choice
+        for name in names
+    }
+
+
+def flags_for_nothing(args: argparse.Namespace) -> list[str]:
+    """What the user should know of flags that are not at the preset's value, and change nothing."""
+    usual = parse_args(["--preset", args.preset])
+    lines = [
+        f"--{name} changes nothing with --{chooser} {getattr(args, chooser)}"
+        for name, chooser in unread_flags(args).items()
+        if getattr(args, name) != getattr(usual, name)
+    ]
+    if args.refinement_factor == 0 and args.method != "cam":
+        lines += [
+            f"--loss_weights {name}={weight:g} changes nothing with --refinement_factor 0 but the "
+            "gradient's norm, by which --clip_norm clips: the loss reaches PCM's and PRCM's layers "
+            "alone, which stay as they start"
+            for name, weight in args.loss_weights
+            if name in REFINED_LOSSES
+        ]
+    return lines
+
+
+def warmup_iterations(args: argparse.Namespace, max_step: int) -> int:
+    """--warmup of a training of so many iterations; of a preset, no more than its WARMUP_PART-th
+    part.
+    """
+    if args.warmup != PRESETS[args.preset].get("warmup"):
+        return args.warmup
+    return min(args.warmup, max_step // WARMUP_PART)
 
 
 def parse_args(argv: list[str] | None = None, description: str | None = None) -> argparse.Namespace:
@@ -279,7 +334,8 @@ def parse_args(argv: list[str] | None = None, description: str | None = None) ->
         "--warmup",
         type=non_negative_int,
         default=0,
-        help="iterations over which the learning rate rises from 0 (default %(default)s)",
+        help="iterations over which the learning rate rises from 0 (default %(default)s; of "
+        f"--preset small 30, at most 1/{WARMUP_PART} of all)",
     )
     optimisation.add_argument(
         "--clip_norm",

@@ -506,10 +506,7 @@ def test_flags_for_all_trainings_may_not_change_what_rows_say(machine, tmp_path)
     reproduce.main(reproduce.parse_args([*words, "--train_flags=--refinement_factor 0"]))
     # other flags for all rows make another table
     (path,) = (tmp_path / "t").glob("losses_sample_????????.md")
-    assert (
-        "loss_cpcr, which reaches nothing else where they refine, trains nothing"
-        in path.read_text()
-    )
+    assert "loss_cpcr, whose gradients reach their layers alone, trains nothing" in path.read_text()
 
 
 def test_a_stop_while_the_data_are_made_is_gone_on_from(machine, sample, tmp_path):
@@ -557,6 +554,8 @@ def test_a_flag_that_a_method_does_not_read_makes_no_other_session():
     for flags, readers in (
         (("--seam_scale", "0.5"), ["seam"]),
         (("--grid_sizes", "20"), ["cpn"]),
+        (("--superpixels", "20"), []),  # of another --patch
+        (("--draw", "exact"), []),
         (("--lr", "0.5"), ["cam", "seam", "cpn"]),
     ):
         other = sessions(*flags)
@@ -564,8 +563,9 @@ def test_a_flag_that_a_method_does_not_read_makes_no_other_session():
 
 
 def test_every_flag_of_one_method_is_a_flag():
-    names = {name for names in cpn_training.READ_BY.values() for name in names}
-    assert names <= set(vars(cpn_training.parse_args([])))
+    readers = [names for one in cpn_training.READ_WITH.values() for names in one.values()]
+    names = {name for names in readers for name in names}
+    assert names | set(cpn_training.READ_WITH) <= set(vars(cpn_training.parse_args([])))
 
 
 def test_backbones_stand_against_their_plain_cam_and_the_first():

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 import evaluation_cam
 import infer_cam
 import train_cpn
-from flags.cpn_training import auto_iterations
+from flags.cpn_training import auto_iterations, flags_for_nothing, warmup_iterations
 from network.build import build_cpn
 from network.cam_steps import compile_training, train_cpn_step, train_seam_step, weigh_losses
 from network.weights import WEIGHTS_HELP, load_network
@@ -42,6 +42,7 @@ from tool.file.images import read_image, read_mask, write_image, write_mask
 from tool.losses import cpn_losses, seam_losses, seam_scale
 from tool.mask_values import BACKGROUND
 from tool.patches import cp_pair
+from tool.run.notes import forget_notes
 from tool.run.trainer import seed_everything
 from train_cpn import main, parse_args
 from voc12.constants import CLASSES, DATA_HELP, IMAGE_DIR, LABEL_FILE
@@ -165,6 +166,106 @@ def test_the_small_preset_trains_goes_on_and_says_how_it_went(
     run_stopped(main, parts, 3)
     main(parts)
     assert_same_weights(tmp_path / "whole" / "whole.pth", tmp_path / "parts" / "parts.pth")
+
+
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [
+        ("", []),
+        ("--preset small", []),
+        ("--preset small --method cam", []),
+        ("--momentum 0.9 --superpixels 50 --draw exact", []),
+        ("--optimizer adamw", []),
+        ("--preset best --optimizer adamw", []),
+        ("--preset small --momentum 0.9", ["--momentum changes nothing with --optimizer adamw"]),
+        (
+            "--preset small --superpixels 50 --draw exact --slic_input raw",
+            [
+                f"--{name} changes nothing with --patch grid"
+                for name in ("superpixels", "slic_input", "draw")
+            ],
+        ),
+        ("--grid_sizes 20", ["--grid_sizes changes nothing with --patch superpixel"]),
+        ("--method cam --grid_sizes 20", ["--grid_sizes changes nothing with --method cam"]),
+        ("--seam_scale 0.5", ["--seam_scale changes nothing with --method cpn"]),
+        ("--loss_weights loss_cpcr=0 loss_tcp=0", []),
+        ("--preset small --loss_weights loss_tcp=0", []),
+        *(
+            (
+                f"--preset small --method {method} --loss_weights {name}=0.5",
+                [
+                    f"--loss_weights {name}=0.5 changes nothing with --refinement_factor 0 but the "
+                    "gradient's norm, by which --clip_norm clips: the loss reaches PCM's and "
+                    "PRCM's layers alone, which stay as they start"
+                ],
+            )
+            for method, name in (("cpn", "loss_cpcr"), ("seam", "loss_ecr"))
+        ),
+    ],
+)
+def test_flags_that_change_nothing_are_named(words, lines):
+    assert flags_for_nothing(parse_args(words.split())) == lines
+
+
+@pytest.mark.parametrize(("method", "name"), [("cpn", "loss_cpcr"), ("seam", "loss_ecr")])
+def test_a_loss_of_the_refined_maps_reaches_the_refining_layers_alone(small_net, method, name):
+    net = copy.deepcopy(small_net).train()
+    batch = {
+        "image": torch.randn(2, 3, 64, 64),
+        "label": torch.eye(3)[:2],
+        "mask": torch.rand(2, 64, 64) < 0.5,
+        "visible": torch.full((2,), 0.5),
+    }
+    train_cpn.STEPS[method](net, batch)[name].backward()
+    refining = {id(p) for module in net.refinement_modules() for p in module.parameters()}
+    reached = [p for p in net.parameters() if p.grad is not None and p.grad.any()]
+    assert reached
+    assert all(id(parameter) in refining for parameter in reached)
+
+
+@pytest.mark.parametrize(
+    ("words", "max_step", "warmup"),
+    [
+        ("--preset small", 600, 30),
+        ("--preset small", 150, 30),
+        ("--preset small", 100, 20),
+        ("--preset small", 20, 4),
+        ("--preset small", 3, 0),
+        ("--preset small --warmup 12", 20, 12),
+        ("--warmup 30", 20, 30),
+        ("", 20, 0),
+    ],
+)
+def test_a_presets_warm_up_fits_a_short_training(words, max_step, warmup):
+    assert warmup_iterations(parse_args(words.split()), max_step) == warmup
+
+
+@pytest.mark.parametrize(
+    ("flags", "note", "highest"),
+    [
+        ((), "the warm-up of --preset small is 4 of the 20 iterations", 0.818),
+        (
+            ("--warmup", 25),
+            "--warmup 25 is as long as the training, 20 iterations, which has less than --lr "
+            "throughout",
+            0.227,
+        ),
+    ],
+)
+def test_a_warm_up_that_does_not_fit_is_said(pets_root, tmp_path, capsys, flags, note, highest):
+    forget_notes()
+    args = _small_preset(pets_root, tmp_path, *flags)
+    layer = torch.nn.Linear(2, 2)
+    layer.pretrained_modules, layer.new_modules = (lambda: [layer]), (lambda: [])
+    args.refinement_factor = None
+    optimizer, schedule = train_cpn.make_optimizer(args, layer, 20)
+    rates = []
+    for _ in range(20):
+        rates.append(optimizer.param_groups[0]["lr"] / args.lr)
+        optimizer.step()
+        schedule.step()
+    assert note in capsys.readouterr().out
+    assert max(rates) == pytest.approx(highest, abs=0.001)
 
 
 def test_seams_second_view_has_the_size_that_is_asked_for(pets_root, tmp_path, monkeypatch):
