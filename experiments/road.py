@@ -16,10 +16,6 @@ from voc12.constants import MASK_DIR
 
 WITHIN_LABELS = ("--within_labels", "auto")  # of infer_seg.py
 
-# After these sessions of the tables are named although not all read them: as long as the tables'
-# own flags have them, no finished session is to be trained anew for its name.
-NAMED_ALWAYS = ("momentum", "grid_sizes")
-
 
 def changed_settings(parse: Callable, flags: Sequence[str]) -> dict[str, Any]:
     """Those of a trainer's settings that flags change from its defaults, and that may change its
@@ -38,11 +34,7 @@ def deciding_settings(parse: Callable, flags: Sequence[str]) -> dict[str, Any]:
     """
     settings, args = changed_settings(parse, flags), parse(list(flags))
     if hasattr(args, "method"):
-        unread = {
-            name
-            for name, chooser in cpn_training.unread_flags(args).items()
-            if chooser == "method" or name not in NAMED_ALWAYS
-        }
+        unread = cpn_training.unread_flags(args)
         settings = {name: value for name, value in settings.items() if name not in unread}
     if settings.get("max_iterations") == AUTO:
         settings["max_iterations"] = cpn_training.AUTO_RULE

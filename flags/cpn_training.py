@@ -142,12 +142,14 @@ def unread_flags(args: argparse.Namespace) -> dict[str, str]:
 
 
 def flags_for_nothing(args: argparse.Namespace) -> list[str]:
-    """What the user should know of flags that are not at the preset's value, and change nothing."""
+    """What the user should know of flags that are not at the preset's value, and change nothing.
+    Those of other methods are not said: methods are compared with the same flags.
+    """
     usual = parse_args(["--preset", args.preset])
     lines = [
         f"--{name} changes nothing with --{chooser} {getattr(args, chooser)}"
         for name, chooser in unread_flags(args).items()
-        if getattr(args, name) != getattr(usual, name)
+        if chooser != "method" and getattr(args, name) != getattr(usual, name)
     ]
     if args.refinement_factor == 0 and args.method != "cam":
         lines += [

@@ -11,8 +11,8 @@ NETWORK = "--backbone efficientnet_lite0"
 # As --preset small but for the rates, spelled out, so that a table's --preset best is no other
 # setting. What goes on from a plain CAM does so at smaller rates.
 TRAINING = (
-    "--crop_size 144 --resize_long 160 240 --batch_size 8 --optimizer adamw --momentum 0.9 "
-    "--wt_dec 0.01 --warmup 30 --clip_norm 1 --refinement_factor 0 --val_list none"
+    "--crop_size 144 --resize_long 160 240 --batch_size 8 --optimizer adamw --wt_dec 0.01 "
+    "--warmup 30 --clip_norm 1 --refinement_factor 0 --val_list none"
 )
 START_RATE, RATE = "--lr 0.0003", "--lr 0.0001 --new_layer_factor 30"
 PATCHES = "--patch grid --grid_sizes 36 72"
