@@ -264,7 +264,7 @@ def test_a_subfolder_a_class(tmp_path):
         (("train", "val"), "parts of a data set"),
         (("Test", "Train"), "parts of a data set"),
         (("2023", "2024"), "years"),
-        (("2023-01", "2023-01-02"), "dates"),
+        (("2023-01-12", "2023-03"), "dates"),
         (("100CANON", "101CANON"), "folders of a camera"),
     ],
 )
