@@ -41,8 +41,9 @@ from tool.file.images import (
 from tool.file.mask_reader import MaskReader
 from tool.file.outlines import outline
 from tool.file.require import require_dir, require_no_folder
-from tool.file.segmentation import box, encode, parts
+from tool.file.segmentation import box, encode, parts, without_specks
 from tool.mask_values import BACKGROUND, IGNORE_LABEL, voc_palette
+from tool.run.flags import unit_number
 from tool.run.machine_flags import add_overwrite_flag, add_workers_flag
 from tool.run.pool import pool_map
 from tool.show.legend import legend, read_colours
@@ -92,6 +93,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         choices=(RLE, POLYGON),
         help="for coco and labelme: exact masks (run-lengths; Labelme's mask shapes), or polygons "
         f"on the pixels' corners, holes joined by a line (default {RLE})",
+    )
+    output.add_argument(
+        "--min_area",
+        type=unit_number,
+        metavar="SHARE",
+        help="for coco and labelme: connected parts under this share of the photograph are left "
+        "out (default 0: none)",
     )
     output.add_argument(
         "--colours",
@@ -215,43 +223,46 @@ class Checker:
 
 @dataclass(frozen=True)
 class Exporter:
-    """Exports one mask of folder; read: reads it; classes: foreground names; palette: (256, 3)
-    colours.
+    """Exports one mask of folder; min_area: share of the photograph under which a part is left out;
+    read: reads it; classes: foreground names; palette: (256, 3) colours.
     """
 
     to: str
     each: str
     shape: str
+    min_area: float
     read: MaskReader
     classes: tuple[str, ...]
     palette: np.ndarray
     folder: Path
     out: Path
 
-    def __call__(self, item: tuple[Path, Path | None]) -> tuple[list[dict[str, Any]], Any]:
-        """(annotations for COCO, size (H, W)) of (mask, photograph), which Checker has looked at;
-        the other formats' files are written.
+    def __call__(self, item: tuple[Path, Path | None]) -> tuple[list[dict[str, Any]], Any, int]:
+        """(annotations for COCO, size (H, W), number of parts left out) of (mask, photograph),
+        which Checker has looked at; the other formats' files are written.
         """
         path, photograph = item
         mask = self.read(path)
         values = [int(value) for value in np.unique(mask) if 0 < value != IGNORE_LABEL]
         if self.to == PNG:
             write_image(self.out / path.relative_to(self.folder), self.palette[mask])
-            return [], mask.shape
-        objects = [
-            (value, part)
-            for value in values
-            for part in ([mask == value] if self.each == CLASS else parts(mask == value))
-        ]
+            return [], mask.shape, 0
+        objects, small = [], 0
+        for value in values:
+            kept, left_out = without_specks(mask == value, self.min_area * mask.size)
+            small += left_out
+            if kept.any():
+                found = [kept] if self.each == CLASS else parts(kept)
+                objects += [(value, part) for part in found]
         if self.to == COCO:
-            return [self.annotation(*item) for item in objects], mask.shape
+            return [self.annotation(*item) for item in objects], mask.shape, small
         shapes = [
             shape for group, item in enumerate(objects) for shape in self.shapes(*item, group)
         ]
         target = self.out / path.relative_to(self.folder).with_suffix(".json")
         name = os.path.relpath(photograph, target.parent)
         write_json(target, labelme.label_file(shapes, name, mask.shape))
-        return [], mask.shape
+        return [], mask.shape, small
 
     def annotation(self, value: int, mask: np.ndarray) -> dict[str, Any]:
         """COCO's annotation of an object, mask (H, W) bool, without its ids."""
@@ -296,11 +307,11 @@ def require_size(photograph: Path, path: Path, size: tuple[int, int]) -> None:
 
 # ============ what is written at the end ============
 def write_coco(
-    out: Path, classes: tuple[str, ...], names: list[str], found: list[tuple[list, Any]]
+    out: Path, classes: tuple[str, ...], names: list[str], found: list[tuple[list, Any, int]]
 ) -> int:
     """Write the JSON, and return the number of annotations."""
     images, annotations = [], []
-    for number, (name, (objects, size)) in enumerate(zip(names, found, strict=True), start=1):
+    for number, (name, (objects, size, _)) in enumerate(zip(names, found, strict=True), start=1):
         images.append({"id": number, "file_name": name, "height": size[0], "width": size[1]})
         for item in objects:
             annotations.append({"id": len(annotations) + 1, "image_id": number} | item)
@@ -330,7 +341,11 @@ def write_legend(out: Path, names: tuple[str, ...], palette: np.ndarray) -> None
 def main(args: argparse.Namespace) -> None:
     """Export all masks of the folder."""
     # ============ flags that go together ============
-    unread = {COCO: ("colours",), LABELME: ("colours",), PNG: ("images", "each", "shape")}
+    unread = {
+        COCO: ("colours",),
+        LABELME: ("colours",),
+        PNG: ("images", "each", "shape", "min_area"),
+    }
     for flag in unread[args.to]:
         if getattr(args, flag) is not None:
             raise InputError(f"--{flag} is not for --to {args.to}; leave it out")
@@ -369,7 +384,7 @@ def main(args: argparse.Namespace) -> None:
     ignored = sum(pool_map(Checker(read, classes), items, args.num_workers, "masks"))
 
     # ============ export ============
-    how = (args.each or PART, args.shape or RLE)
+    how = (args.each or PART, args.shape or RLE, args.min_area or 0.0)
     export = Exporter(args.to, *how, read, classes, palette, folder, out)
     results = pool_map(export, items, args.num_workers, args.to)
     made = f"{len(masks)} files"
@@ -378,6 +393,8 @@ def main(args: argparse.Namespace) -> None:
         made = f"{len(masks)} images, {write_coco(out, classes, names, results)} annotations"
     if args.to == PNG:
         write_legend(out, shown, palette)
+    if small := sum(result[2] for result in results):
+        print(f"{small} parts under {args.min_area:g} of their photographs are left out")
     if ignored:
         colour = ", ".join(map(str, palette[IGNORE_LABEL].tolist()))
         kept = f"of the colour {colour}" if args.to == PNG else "left out"

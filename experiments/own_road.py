@@ -41,6 +41,7 @@ from voc12.own_photographs import Own, relative_path
 from voc12.threshold_choice import choose_threshold
 
 MOST_SHOWN = 200  # photographs on the page, 0.1 MB each
+SPECK = 0.0005  # share of a photograph under which a part of a mask is no annotation
 SHORT = 8  # characters of a digest in a name
 PLACE_DIGITS = 16  # of a digest that names the mark of a place
 CLASSIFIER, MODEL = "classifier.pth", "model.pth"  # copies of the weights in --out
@@ -331,7 +332,7 @@ class Plan:
         leaves = [out / "model.onnx"]
         self._add("export_seg.py", flags, "the model for other programs", 45, leaves, machine=())
         flags = [out / "masks", "--to", "coco", "--images", self.images]
-        flags += ["--out", out / "annotations.json", "--overwrite"]
+        flags += ["--min_area", SPECK, "--out", out / "annotations.json", "--overwrite"]
         about, leaves = "masks for annotation tools", [out / "annotations.json"]
         self._add("export_masks.py", flags, about, cost, leaves, machine=workers)
         flags = ["--data_root", self.data, "--list", "tagged", "--refined_dir", self.made("agreed")]

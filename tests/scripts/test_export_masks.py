@@ -60,6 +60,21 @@ def test_coco_and_back(tmp_path, masks, each, shape):
 
 
 @pytest.mark.parametrize("shape", ["rle", "polygon"])
+@pytest.mark.parametrize(("each", "areas"), [("part", [4, 6, 4]), ("class", [10, 4])])
+def test_specks_are_left_out(tmp_path, capsys, shape, each, areas):
+    mask = np.zeros((10, 20), dtype=np.uint8)
+    mask[0, 0] = mask[9, 19] = mask[4, 4] = 1  # three specks of one class, one of another
+    mask[0:2, 5:7], mask[5:7, 5:8], mask[0:2, 12:14], mask[9, 0:3] = 1, 1, 2, 2
+    write_mask(tmp_path / "masks" / "a.png", mask, {"classes": ["cat", "dog"]})
+    write_image(tmp_path / "photos" / "a.png", np.zeros((10, 20, 3), dtype=np.uint8))
+    flags = ["--each", each, "--shape", shape, "--min_area", "0.02"]  # four pixels
+    run(tmp_path, "--to", "coco", "--out", tmp_path / "masks.json", *flags)
+    assert "4 parts under 0.02 of their photographs are left out" in capsys.readouterr().out
+    found = json.loads((tmp_path / "masks.json").read_text())["annotations"]
+    assert [item["area"] for item in found] == areas
+
+
+@pytest.mark.parametrize("shape", ["rle", "polygon"])
 @pytest.mark.parametrize("each", ["part", "class"])
 def test_pycocotools_reads_the_same(tmp_path, masks, each, shape):
     flags = ["--each", each, "--shape", shape]

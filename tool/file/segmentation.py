@@ -205,6 +205,17 @@ def parts(mask: np.ndarray) -> list[np.ndarray]:
     return [labels == part for part in range(1, count)]
 
 
+def without_specks(mask: np.ndarray, least: float) -> tuple[np.ndarray, int]:
+    """(the mask (H, W) bool without its parts, as of parts, of fewer than least pixels, how many
+    these are).
+    """
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
+    kept = stats[:, cv2.CC_STAT_AREA] >= least
+    small = int((~kept[1:]).sum())
+    kept[0] = False  # what is not of the mask
+    return kept[labels], small
+
+
 def box(mask: np.ndarray) -> list[int]:
     """The box [x, y, width, height] around the pixels of mask (H, W) bool."""
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
