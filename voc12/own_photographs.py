@@ -38,6 +38,7 @@ from tool.file.digests import digest, first_copies
 from tool.file.images import APPLY_EXIF, photograph_header, read_image, write_image
 from tool.file.photographs import Photograph, find_photographs
 from tool.file.require import require_dir
+from tool.file.text import shortened
 from tool.names import nfc
 from tool.run.flags import pixels
 from tool.run.machine_flags import add_workers_flag
@@ -178,6 +179,10 @@ def read_own(args: argparse.Namespace) -> Own:
         raise InputError("--image_column and --tag_columns are of --tags, which is not given")
     else:
         classes, labels, labelled = tags_of_folders(root, photographs, given)
+        named = shortened(", ".join(classes))
+        print(
+            f"no --tags: what a photograph shows is the folder of {root} that it lies in: {named}"
+        )
     labels, labelled = join_copies(photographs, copy_of, labels, labelled)
     untagged = args.untagged or (BACKGROUND if len(classes) == 1 else UNLABELLED)
     if count := int((~labelled).sum()):

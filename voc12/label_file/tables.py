@@ -47,6 +47,7 @@ TAG_NAMES = {
         ("class", "classes"),
         ("category", "categories"),
         ("choice", "choices"),
+        ("keyword", "keywords"),
     )
     for plural in (one, plural)
 }

@@ -53,6 +53,7 @@ AB = {"a.jpg": "cat", "b.jpg": "dog"}
         ("image,split,label\na.jpg,train,cat\nb.jpg,val,dog\n", "split"),
         ("filename,class,width,xmin\na.jpg,cat,5,1\nb.jpg,dog,6,2\n", "width, xmin"),
         ("n,x,y,Image Name,Label\n1,2,3,a.jpg,cat\n1,2,3,b.jpg,dog\n", "n, x, y"),
+        ("photo;keywords;rating\na.jpg;cat;4\nb.jpg;dog;5\n", "rating"),
         ("id,photo,label\n1,a.jpg,cat\n2,b.jpg,dog\n", "id"),
         ("Unnamed: 0,image,label\n0,a.jpg,cat\n1,b.jpg,dog\n", "Unnamed: 0"),
         ("image,tags,was\na.jpg,cat,7\nb.jpg,dog,\n", "was"),
