@@ -22,9 +22,8 @@ from tool.file.require import require_file
 from tool.names import JOINERS
 
 UNIT = 1.01  # up to which coordinates are shares of a side, a little overshot
-BOX, OTHER, PIXELS, SHARES = range(
-    4
-)  # what is drawn: nothing, run-lengths, polygons in pixels, ...
+# what a segmentation is: none, run-lengths or undecided, polygons in pixels, in shares of the sides
+BOX, OTHER, PIXELS, SHARES = range(4)
 CROWDS = {"0": False, "false": False, "1": True, "true": True}
 HINT = "an instances JSON of COCO has images, annotations and categories"
 SPACE = " \t\n\r"
